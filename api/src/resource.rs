@@ -1,0 +1,1 @@
+//! The `LLMProgramServing` resource: what a user asks for.

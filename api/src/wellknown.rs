@@ -1,0 +1,61 @@
+//! Names that two sides must spell alike: ports, headers, paths, labels, environment variables.
+
+/// Ports by default.
+pub mod port {
+    /// The router's OpenAI endpoint.
+    pub const ROUTER: u16 = 8080;
+    /// The router's admin endpoint.
+    pub const ROUTER_ADMIN: u16 = 8081;
+    /// An engine's HTTP endpoint; its admin endpoint is the next one.
+    pub const ENGINE: u16 = 8000;
+}
+
+/// Header names, lower case as HTTP libraries keep them.
+pub mod header {
+    /// The program a call belongs to (client → router → engine → client).
+    pub const PROGRAM_ID: &str = "x-program-id";
+    /// The thread inside the program (client → router).
+    pub const THREAD_ID: &str = "x-thread-id";
+    /// The call's own id (client → router → engine → client).
+    pub const CALL_ID: &str = "x-call-id";
+    /// Comma list of the calls this one depends on; present and empty means a root (client → router).
+    pub const PARENT_CALL_IDS: &str = "x-parent-call-ids";
+    /// Until API keys come: names the tenant (client → router).
+    pub const TENANT_ID: &str = "x-tenant-id";
+    /// Id of one HTTP request, made where absent.
+    pub const REQUEST_ID: &str = "x-request-id";
+    /// The call's [`Order`](crate::quantity::Order) as `QUEUE,RANK` (router → engine).
+    pub const ORDER: &str = "x-lps-order";
+    /// Which try of the call this is (router → engine).
+    pub const ATTEMPT: &str = "x-lps-attempt";
+    /// The protocol version of the sender (router → engine).
+    pub const PROTOCOL: &str = "x-lps-protocol";
+    /// Which engine answered (router → client).
+    pub const ENGINE: &str = "x-engine";
+    /// Time the call waited in the router before it was sent to an engine, in ms (router → client).
+    pub const QUEUE_MS: &str = "x-queue-ms";
+    /// Time the router spent on the call beside waiting, in ms (router → client).
+    pub const OVERHEAD_MS: &str = "x-overhead-ms";
+    /// Prompt tokens served from the prefix cache (router → client, unary answers).
+    pub const CACHED_TOKENS: &str = "x-cached-tokens";
+}
+
+/// Paths of the router↔engine protocol on the engine's HTTP port.
+pub mod path {
+    /// `GET`: JSON lines of [`EngineEvent`](crate::protocol::EngineEvent), one connection a router.
+    pub const EVENTS: &str = "/internal/v1/events";
+    /// `POST` [`CallCommands`](crate::protocol::CallCommands).
+    pub const CALLS: &str = "/internal/v1/calls";
+    /// `POST` [`Release`](crate::protocol::Release).
+    pub const RELEASE: &str = "/internal/v1/release";
+    /// `POST`, no body: accept nothing new, finish what runs.
+    pub const DRAIN: &str = "/internal/v1/drain";
+}
+
+/// Identity of the custom resource.
+pub mod resource {
+    /// API group and version.
+    pub const API_VERSION: &str = "llmprogram.dev/v1alpha1";
+    /// Kind.
+    pub const KIND: &str = "LLMProgramServing";
+}

@@ -1,0 +1,102 @@
+//! The admin server. Owns: `/metrics`, `/healthz`, `/readyz`, `/log-level`. It listens on its own address, because
+//! what it tells and takes is not for clients.
+
+use std::future::Future;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::telemetry;
+
+/// Whether the process may be sent work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet, and what it is doing.
+    Starting(String),
+    /// Yes.
+    Ready,
+    /// No longer: it finishes what it has.
+    Draining,
+}
+
+/// What the admin server shows.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Metrics of the process.
+    pub registry: Registry,
+    /// Set by whoever knows.
+    pub ready: watch::Receiver<Readiness>,
+    /// For `/log-level`; `None` where logs belong to an embedding process.
+    pub telemetry: Option<telemetry::Handle>,
+}
+
+impl Admin {
+    /// Serves until `shutdown` resolves.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let app = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/log-level", get(log_level).put(set_log_level))
+            .with_state(self);
+        axum::serve(listener, app)
+            .with_graceful_shutdown(shutdown)
+            .await
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&admin.registry.gather(), &mut text) {
+        Ok(()) => (
+            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
+    match &*admin.ready.borrow() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::Starting(what) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("starting: {what}\n"),
+        ),
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+    }
+}
+
+async fn log_level(State(admin): State<Admin>) -> String {
+    admin
+        .telemetry
+        .map_or_else(String::new, |handle| handle.level() + "\n")
+}
+
+async fn set_log_level(State(admin): State<Admin>, level: String) -> (StatusCode, String) {
+    let Some(handle) = admin.telemetry else {
+        return (
+            StatusCode::NOT_FOUND,
+            "logs belong to the embedding process\n".to_owned(),
+        );
+    };
+    match handle.set_level(level.trim()) {
+        Ok(()) => (StatusCode::OK, handle.level() + "\n"),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}

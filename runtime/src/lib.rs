@@ -1,0 +1,15 @@
+//! What every binary does alike. It knows no domain word: no program, call, engine or model.
+//!
+//! Modules in the order in which data flows: a module uses only those after it.
+#![forbid(unsafe_code)]
+
+/// The admin server: metrics, health, readiness, log level.
+pub mod admin;
+/// The one clock: time since the process started.
+pub mod clock;
+/// Signals: the first drains, the second cuts.
+pub mod shutdown;
+/// Named tasks.
+pub mod task;
+/// Logs: format, level, level changes while running.
+pub mod telemetry;
