@@ -32,7 +32,8 @@ impl Micros {
 
     /// Seconds as a float, rounded to the nearest microsecond; negative and non-finite values give `None`.
     pub fn from_secs_f64(seconds: f64) -> Option<Self> {
-        (seconds.is_finite() && seconds >= 0.0 && seconds < 1.0e12)
+        (0.0..1.0e12)
+            .contains(&seconds)
             .then(|| Self((seconds * 1.0e6).round() as u64))
     }
 
