@@ -1,0 +1,44 @@
+# The menu: `make` alone lists it. Every target sets up what it needs; what it makes lives outside the clone.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(shell scripts/cache-dir.sh)
+VENV := $(CACHE)/venv-tests
+TARGET := $(CACHE)/target
+FILE ?= examples/quickstart.yaml
+PORT ?= 8080
+
+.PHONY: help setup run demo test check bench sim generate clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Say what is missing, fetch libtorch, write .cargo/config.toml
+	@scripts/setup.sh
+
+run: setup ## Build, then serve examples/quickstart.yaml on 127.0.0.1:8080 (FILE=… PORT=…); Ctrl-C drains
+	@scripts/build-release.sh
+	@exec $(TARGET)/release/lps up $(FILE) --port $(PORT)
+
+demo: setup ## Build, start the stack, run a program and an agent loop, print the program's row, stop
+	@scripts/build-release.sh
+	@$(TARGET)/release/lps demo
+
+test: setup ## Run every test (installs the OpenAI client for the end-to-end level)
+	@scripts/test.sh
+
+check: setup ## Formatting, lints, licences and sources
+	@scripts/check.sh
+
+bench: setup ## Engine against transformers' eager path, same weights, same run
+	@scripts/bench.sh
+
+sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD=react
+	@cargo run --quiet --release -p lps-cli -- sim --workload $(or $(WORKLOAD),react) --policy $(or $(POLICY),atlas,plas,fcfs) \
+	  --engine $(or $(ENGINE),unit:slots=4) --engines $(or $(ENGINES),2) --seed $(or $(SEED),1) --out $(or $(OUT),$(CACHE)/sim)
+
+generate: setup ## Rewrite every generated file (the drift tests compare them)
+	@LPS_GENERATE=1 cargo test --quiet -p lps-tests --test drift
+
+clean: ## Remove what builds made (not the downloads)
+	rm -rf $(TARGET)

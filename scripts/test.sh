@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs every test. The end-to-end level drives the built programs with the official OpenAI client.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$(scripts/cache-dir.sh)
+venv="$cache/venv-tests"
+wanted=$(sha256sum tests/python/requirements.txt | cut -d' ' -f1)
+if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
+  echo "test: the OpenAI client from PyPI into $venv"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+  echo "$wanted" > "$venv/.complete"
+fi
+# The end-to-end tests start these two.
+cargo build --locked -p lps-cli -p lps-engine --bins
+LPS_TEST_PYTHON="$venv/bin/python" cargo test --locked --workspace "$@"
+# The engine without libtorch is what the router's and operator's tests on many engines use.
+cargo test --locked -p lps-engine --no-default-features
