@@ -1,0 +1,132 @@
+//! Configuration. Owns: the router's flags and environment variables, their defaults and their ranges.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+use lps_api::wellknown::port;
+
+/// Settings of one router. Where it is embedded, [`Config::default`] is what the flags default to.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Config {
+    /// Address to listen on.
+    #[arg(long, env = "LPS_ROUTER_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port of the OpenAI endpoint; 0 takes a free one.
+    #[arg(long, env = "LPS_ROUTER_PORT", default_value_t = port::ROUTER)]
+    pub port: u16,
+    /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
+    #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
+    pub admin_port: u16,
+    /// Largest request body in bytes; more is refused with 413.
+    #[arg(long, env = "LPS_ROUTER_BODY_LIMIT", default_value_t = 32 << 20,
+          value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
+    pub body_limit_bytes: u32,
+    /// Most bytes of request bodies held at once, over all calls; more is refused with 429.
+    #[arg(long, env = "LPS_ROUTER_BODIES_LIMIT", default_value_t = 1 << 30,
+          value_parser = clap::value_parser!(u32).range(1024..=i64::from(u32::MAX)))]
+    pub bodies_limit_bytes: u32,
+    /// Most calls that wait for an engine, over all tenants; more is refused with 429.
+    #[arg(long, env = "LPS_ROUTER_READY_LIMIT", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub ready_limit: u32,
+    /// Most calls of one tenant that wait for an engine; more is refused with 429.
+    #[arg(long, env = "LPS_ROUTER_READY_LIMIT_PER_TENANT", default_value_t = 8_192,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub ready_limit_per_tenant: u32,
+    /// Most client connections at once; further ones wait in the listener's backlog.
+    #[arg(long, env = "LPS_ROUTER_CONNECTION_LIMIT", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub connection_limit: u32,
+    /// How long a call is held when its model has no engine, before it is refused with 503.
+    #[arg(long, env = "LPS_ROUTER_COLD_START_HOLD", default_value = "300s", value_parser = duration)]
+    pub cold_start_hold: Duration,
+    /// How long a client that does not read may block its stream before it is dropped.
+    #[arg(long, env = "LPS_ROUTER_STALL_LIMIT", default_value = "60s", value_parser = duration)]
+    pub stall_limit: Duration,
+    /// How long a client may take to send a request's header, and how long an idle connection is kept.
+    #[arg(long, env = "LPS_ROUTER_HEADER_LIMIT", default_value = "30s", value_parser = duration)]
+    pub header_limit: Duration,
+    /// After the first SIGTERM: how long calls of live programs are still let in.
+    #[arg(long, env = "LPS_ROUTER_DRAIN_GRACE", default_value = "10s", value_parser = duration)]
+    pub drain_grace: Duration,
+    /// Time between two evaluations of how many engines a model should have.
+    #[arg(long, env = "LPS_ROUTER_SCALE_PERIOD", default_value = "10s", value_parser = duration)]
+    pub scale_period: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: port::ROUTER,
+            admin_port: port::ROUTER_ADMIN,
+            body_limit_bytes: 32 << 20,
+            bodies_limit_bytes: 1 << 30,
+            ready_limit: 16_384,
+            ready_limit_per_tenant: 8_192,
+            connection_limit: 16_384,
+            cold_start_hold: Duration::from_secs(300),
+            stall_limit: Duration::from_secs(60),
+            header_limit: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(10),
+            scale_period: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A text that is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a duration is a number with ms, s, m or h (10s, 250ms), at most a week, not {0:?}")]
+pub struct DurationError(String);
+
+/// Reads `250ms`, `10s`, `5m`, `1h`; a bare number is seconds.
+///
+/// # Errors
+/// When it is none of these, or longer than a week.
+pub fn duration(text: &str) -> Result<Duration, DurationError> {
+    const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+    let refused = || DurationError(text.to_owned());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(refused()),
+    };
+    let milliseconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
+    milliseconds
+        .filter(|ms| *ms <= WEEK_MS)
+        .map(Duration::from_millis)
+        .ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn the_default_is_what_the_flags_default_to() {
+        assert_eq!(Cli::parse_from(["router"]).config, Config::default());
+    }
+
+    #[test]
+    fn durations_have_units_and_a_bound() {
+        for (text, expected) in [("250ms", 250), ("10s", 10_000), ("7", 7_000), ("5m", 300_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(expected)));
+        }
+        for bad in ["", "s", "-1s", "1.5s", "1d", "999999999h", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What there is to route to. Owns: the words in which whoever knows (a static list, the local home of engines, the
+//! cluster) tells the router its pools and engines. It must not know how they are found or made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hyper::http::uri::{Authority, Uri};
+use lps_api::ids::{EngineId, ModelName};
+use lps_api::scheduling::Settings;
+use tokio::sync::watch;
+
+/// Where the router learns of pools and engines; each change replaces the whole list.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Models that are served.
+    pub pools: watch::Receiver<Vec<Pool>>,
+    /// Engines that exist, whether or not they answer yet.
+    pub engines: watch::Receiver<Vec<EngineEndpoint>>,
+}
+
+/// One model with all that decides about its calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Its name; what the engines call it.
+    pub model: ModelName,
+    /// Other names by which clients may ask for it.
+    pub aliases: Vec<ModelName>,
+    /// How its calls are scheduled.
+    pub settings: Settings,
+    /// How many engines it may have.
+    pub scaling: Scaling,
+}
+
+/// Bounds and rate of a pool's scaling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scaling {
+    /// Waiting calls for which one engine is wanted; at least 1.
+    pub threshold: u32,
+    /// Fewest engines.
+    pub min: u32,
+    /// Most engines.
+    pub max: u32,
+}
+
+impl Scaling {
+    /// Always `count` engines.
+    pub const fn fixed(count: u32) -> Self {
+        Self { threshold: 1, min: count, max: count }
+    }
+}
+
+/// One engine's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineEndpoint {
+    /// Its name here; unique among all pools.
+    pub id: EngineId,
+    /// Which pool it serves.
+    pub model: ModelName,
+    /// Where it listens.
+    pub url: EngineUrl,
+    /// Whether it is to get no new calls.
+    pub draining: bool,
+}
+
+/// `http://HOST:PORT` of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineUrl(Authority);
+
+/// A text that is not an engine's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an engine's address is http://HOST:PORT without a path, not {0:?}")]
+pub struct EngineUrlError(String);
+
+impl EngineUrl {
+    /// The address of a path on this engine.
+    ///
+    /// # Panics
+    /// When `path` is not a path; paths come from constants.
+    pub fn at(&self, path: &str) -> Uri {
+        Uri::builder()
+            .scheme("http")
+            .authority(self.0.clone())
+            .path_and_query(path)
+            .build()
+            .expect("a checked authority and a constant path make a URI")
+    }
+}
+
+impl FromStr for EngineUrl {
+    type Err = EngineUrlError;
+    fn from_str(text: &str) -> Result<Self, EngineUrlError> {
+        let refused = || EngineUrlError(text.chars().take(128).collect());
+        let parts = Uri::from_str(text).map_err(|_| refused())?.into_parts();
+        let path_is_empty = parts.path_and_query.is_none_or(|path| path.as_str() == "/");
+        match (parts.scheme, parts.authority) {
+            (Some(scheme), Some(authority))
+                if scheme.as_str() == "http" && authority.port().is_some() && path_is_empty =>
+            {
+                Ok(Self(authority))
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl fmt::Display for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(
+            "http://127.0.0.1:8000/".parse::<EngineUrl>().map(|url| url.to_string()),
+            Ok("http://127.0.0.1:8000".to_owned())
+        );
+        for bad in ["", "127.0.0.1:8000", "https://a:1", "http://a", "http://a:1/v1", "http://a b:1"] {
+            assert!(bad.parse::<EngineUrl>().is_err(), "{bad:?}");
+        }
+    }
+}
