@@ -1,1 +1,5 @@
-//! 
+//! What the end-to-end, drift and tidy tests share.
+#![forbid(unsafe_code)]
+
+/// The tree as text: which files there are, and what stands in them.
+pub mod tree;
