@@ -14,5 +14,5 @@ if ! "$cache/bin/cargo-deny" --version 2>/dev/null | grep -qF " $deny_version"; 
   CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     cargo install --quiet --locked --root "$cache" --target-dir "$cache/target-tools" "cargo-deny@$deny_version"
 fi
-"$cache/bin/cargo-deny" --locked --offline check --hide-inclusion-graph licenses bans sources
+"$cache/bin/cargo-deny" --locked check --hide-inclusion-graph licenses bans sources
 echo "check: formatting, lints, licences, bans and sources are fine"
