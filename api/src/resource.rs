@@ -1,1 +1,0 @@
-//! The `LLMProgramServing` resource: what a user asks for.
