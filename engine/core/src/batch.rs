@@ -21,7 +21,10 @@ pub struct Batch<'a> {
 impl Batch<'_> {
     /// Tokens of the step.
     pub fn tokens(&self) -> usize {
-        self.sequences.iter().map(|sequence| sequence.new_tokens().len()).sum()
+        self.sequences
+            .iter()
+            .map(|sequence| sequence.new_tokens().len())
+            .sum()
     }
 }
 

@@ -5,19 +5,27 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
-/// The whole: requests in, batches out, tokens back, effects out.
-pub mod core;
-/// Who runs in the next step: continuous batching with chunked prefill, in the given order.
-pub mod scheduler;
-/// Pages of KV: reference counts, prefix cache, eviction.
-pub mod block_manager;
-/// One choice of one call: its tokens, its pages, where it stands.
-pub mod sequence;
-/// The seam to what computes: `step(&Batch) -> Outputs`.
-pub mod model;
 /// What one step runs.
 pub mod batch;
-/// From logits to a token.
-pub mod sampler;
+/// Pages of KV: reference counts, prefix cache, eviction.
+mod block_manager;
+/// One call: its choices and its figures.
+mod call;
+/// Size of everything, fixed at start.
+pub mod config;
+/// The whole: requests in, batches out, tokens back, effects out.
+pub mod core;
+/// The invariants, checked over the whole state.
+mod integrity;
+/// Where every sequence stands: with pages, waiting for pages, or gathering for a batch.
+mod line;
+/// The seam to what computes: `step(&Batch) -> Outputs`.
+pub mod model;
 /// What a call asks for.
 pub mod request;
+/// From logits to a token.
+pub mod sampler;
+/// Who runs in the next step: continuous batching with chunked prefill, in the given order.
+mod scheduler;
+/// One choice of one call: its tokens, its pages, where it stands.
+mod sequence;
