@@ -1,1 +1,18 @@
-//! 
+//! The operator: what a resource asks for, and what has to be done to have it. The planning function decides for
+//! engines in a cluster and for engines on one machine alike; only where they live differs.
+//!
+//! Modules in the order in which data flows: a module uses only those after it.
+#![forbid(unsafe_code)]
+
+/// Where engines live: the seam to pods and to local processes.
+pub mod home;
+/// Which engines to create, drain and delete.
+pub mod plan;
+/// One round: list, plan, act.
+pub mod reconcile;
+/// Which fields of a resource make an engine another one.
+pub mod revision;
+/// The past of a wish: fewer engines must have been enough for a while.
+pub mod steady;
+/// From a resource to what it means, or to every reason why it means nothing.
+pub mod validate;

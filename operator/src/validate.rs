@@ -1,0 +1,433 @@
+//! From a resource to what it means. Owns: which resources make sense. A [`Validated`] one needs no further check;
+//! all reasons against a resource are told at once, each with the field, the value and the fix.
+
+use std::sync::Arc;
+
+use lps_api::ids::{EngineId, ModelName};
+use lps_api::quantity::{Micros, Tokens};
+use lps_api::resource::{
+    self, Builtin, Bytes, Device, Dtype, HuggingFace, LlmProgramServing, LlmProgramServingSpec,
+    Pvc, Rollout, ScalingMode,
+};
+use lps_api::scheduling::Settings;
+use lps_api::wellknown;
+
+use crate::revision::{Revision, revision};
+
+/// Longest name of a resource: engines' names and labels are made from it.
+const NAME_BYTES_MAX: usize = 40;
+/// Most engines of one pool.
+const ENGINES_MAX: u32 = 1024;
+/// Flags of an engine that whoever starts it decides, each with the field that a user has for it.
+const OWNED_FLAGS: [(&str, &str); 12] = [
+    ("--model", "spec.model.source"),
+    ("--model-name", "spec.model.name"),
+    ("--max-model-len", "spec.model.maxModelLen"),
+    ("--dtype", "spec.model.dtype"),
+    ("--device", "spec.engine.device"),
+    ("--max-num-seqs", "spec.engine.maxNumSeqs"),
+    ("--max-batched-tokens", "spec.engine.maxBatchedTokens"),
+    ("--host", "nothing: the address is not yours to choose"),
+    ("--port", "nothing: the address is not yours to choose"),
+    (
+        "--admin-port",
+        "nothing: the address is not yours to choose",
+    ),
+    (
+        "--address-file",
+        "nothing: the address is not yours to choose",
+    ),
+    (
+        "--engine-id",
+        "nothing: engines are named after the resource",
+    ),
+];
+
+/// One reason against a resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct FieldError {
+    /// The field, such as `spec.scaling.max`.
+    pub path: String,
+    /// What is wrong with its value, and what would be right.
+    pub problem: String,
+}
+
+/// A resource that makes sense.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validated {
+    /// The resource's name; its engines are `NAME-0`, `NAME-1`, ….
+    pub name: String,
+    /// What each engine is.
+    pub template: Arc<Template>,
+    /// Names the template: engines of another revision are replaced.
+    pub revision: Revision,
+    /// How calls are scheduled.
+    pub settings: Settings,
+    /// How many engines there are.
+    pub scaling: Scaling,
+    /// How engines are replaced.
+    pub rollout: Rollout,
+}
+
+/// What each engine of a pool is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// The name by which clients ask for the model.
+    pub model: ModelName,
+    /// Where the checkpoint comes from.
+    pub source: Source,
+    /// Longest prompt plus output.
+    pub max_model_len: Option<Tokens>,
+    /// Number format of the weights.
+    pub dtype: Dtype,
+    /// Where it is computed.
+    pub device: Device,
+    /// Most sequences in one batch.
+    pub max_num_seqs: Option<u32>,
+    /// Most tokens of one step.
+    pub max_batched_tokens: Option<Tokens>,
+    /// Size of the KV pool.
+    pub kv_cache: Option<KvCache>,
+    /// CPU that it may use, in thousandths of a core.
+    pub cpu_limit_millis: Option<u32>,
+    /// How long it may take until it is ready.
+    pub start_timeout: Micros,
+    /// Further flags.
+    pub extra_args: Vec<String>,
+}
+
+/// Where a checkpoint comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Part of the engine.
+    Builtin(Builtin),
+    /// The Hugging Face hub.
+    HuggingFace(HuggingFace),
+    /// A persistent volume.
+    Pvc(Pvc),
+    /// An absolute path on the engine's machine.
+    HostPath(String),
+    /// A container image.
+    Image(String),
+}
+
+/// Size of a KV pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KvCache {
+    /// So many bytes.
+    Size(Bytes),
+    /// This share of the free memory.
+    Fraction(f64),
+}
+
+/// How many engines there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scaling {
+    /// Who decides.
+    pub mode: ScalingMode,
+    /// Fewest engines.
+    pub min: u32,
+    /// Most engines.
+    pub max: u32,
+    /// What the resource itself says: `replicas`, else `min`; 0 while it is suspended.
+    pub written: u32,
+    /// Whether there are to be no engines for now.
+    pub suspended: bool,
+    /// Waiting calls for which one engine is wanted.
+    pub target_calls_per_engine: u32,
+    /// How long nothing was wanted before the last engine goes.
+    pub idle_after: Micros,
+    /// How long fewer engines were enough before one goes.
+    pub scale_down_delay: Micros,
+    /// How long calls are held without an engine.
+    pub cold_start_hold: Micros,
+}
+
+impl Scaling {
+    /// The engines to have, where `asked` is what the router would like.
+    pub fn decide(&self, asked: Option<u32>) -> u32 {
+        match (self.suspended, self.mode) {
+            (true, _) => 0,
+            (false, ScalingMode::Router) => asked.unwrap_or(self.min).clamp(self.min, self.max),
+            (false, ScalingMode::External | ScalingMode::Off) => self.written,
+        }
+    }
+}
+
+/// Reads what a resource means.
+///
+/// # Errors
+/// Every reason why it means nothing.
+pub fn validate(resource: &LlmProgramServing) -> Result<Validated, Vec<FieldError>> {
+    let mut check = Check::default();
+    check.envelope(resource);
+    let spec = &resource.spec;
+    let template = check.template(spec);
+    let settings = check.settings(spec);
+    let scaling = check.scaling(spec);
+    check.range("spec.rollout.maxSurge", Some(spec.rollout.max_surge), 1, 64);
+    match (template, settings) {
+        (Some(template), Some(settings)) if check.errors.is_empty() => Ok(Validated {
+            name: resource.metadata.name.clone(),
+            template: Arc::new(template),
+            revision: revision(spec),
+            settings,
+            scaling,
+            rollout: spec.rollout.clone(),
+        }),
+        _ => Err(check.errors),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Check {
+    errors: Vec<FieldError>,
+}
+
+impl Check {
+    fn fail(&mut self, path: impl Into<String>, problem: impl Into<String>) {
+        self.errors.push(FieldError {
+            path: path.into(),
+            problem: problem.into(),
+        });
+    }
+
+    fn range(&mut self, path: &str, value: Option<u32>, least: u32, most: u32) {
+        if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+            self.fail(path, format!("{value} is not between {least} and {most}"));
+        }
+    }
+
+    fn envelope(&mut self, resource: &LlmProgramServing) {
+        if resource.api_version != wellknown::resource::API_VERSION {
+            let wanted = wellknown::resource::API_VERSION;
+            self.fail(
+                "apiVersion",
+                format!("{:?} is not known; write {wanted}", resource.api_version),
+            );
+        }
+        if resource.kind != wellknown::resource::KIND {
+            let wanted = wellknown::resource::KIND;
+            self.fail(
+                "kind",
+                format!("{:?} is not served here; write {wanted}", resource.kind),
+            );
+        }
+        let name = &resource.metadata.name;
+        let is_label = name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && !name.ends_with('-');
+        if !is_label || name.len() > NAME_BYTES_MAX {
+            self.fail(
+                "metadata.name",
+                format!(
+                    "{name:?} is not a name: at most {NAME_BYTES_MAX} of a-z, 0-9 and -, a letter first, no - last"
+                ),
+            );
+        }
+    }
+
+    fn template(&mut self, spec: &LlmProgramServingSpec) -> Option<Template> {
+        let model = ModelName::parse(&spec.model.name)
+            .map_err(|error| self.fail("spec.model.name", error.to_string()))
+            .ok();
+        let source = self.source(&spec.model.source);
+        self.range(
+            "spec.model.maxModelLen",
+            spec.model.max_model_len,
+            16,
+            10_000_000,
+        );
+        if let Some(quantization) = &spec.model.quantization {
+            self.fail(
+                "spec.model.quantization",
+                format!("{quantization:?} is not supported by the engine; remove it"),
+            );
+        }
+        let engine = &spec.engine;
+        self.range("spec.engine.maxNumSeqs", engine.max_num_seqs, 1, 4096);
+        self.range(
+            "spec.engine.maxBatchedTokens",
+            engine.max_batched_tokens,
+            16,
+            1 << 20,
+        );
+        self.gpus(engine);
+        self.extra_args(&engine.extra_args);
+        if engine.start_timeout.micros() == Micros::ZERO {
+            self.fail(
+                "spec.engine.startTimeout",
+                "0 leaves no time to start; write 10m, or remove it",
+            );
+        }
+        let kv_cache = self.kv_cache(engine.kv_cache);
+        Some(Template {
+            model: model?,
+            source: source?,
+            max_model_len: spec.model.max_model_len.map(Tokens),
+            dtype: spec.model.dtype,
+            device: engine.device,
+            max_num_seqs: engine.max_num_seqs,
+            max_batched_tokens: engine.max_batched_tokens.map(Tokens),
+            kv_cache,
+            cpu_limit_millis: self.cpu_limit(engine),
+            start_timeout: engine.start_timeout.micros(),
+            extra_args: engine.extra_args.clone(),
+        })
+    }
+
+    fn source(&mut self, source: &resource::Source) -> Option<Source> {
+        let given = [
+            source.builtin.map(Source::Builtin),
+            source.hugging_face.clone().map(Source::HuggingFace),
+            source.pvc.clone().map(Source::Pvc),
+            source
+                .host_path
+                .clone()
+                .map(|host| Source::HostPath(host.path)),
+            source
+                .image
+                .clone()
+                .map(|image| Source::Image(image.reference)),
+        ];
+        let mut given: Vec<Source> = given.into_iter().flatten().collect();
+        if given.len() != 1 {
+            let problem = format!(
+                "{} sources are given; write exactly one of builtin, huggingFace, pvc, hostPath, image",
+                given.len()
+            );
+            self.fail("spec.model.source", problem);
+            return None;
+        }
+        let source = given.pop()?;
+        if let Source::HostPath(path) = &source
+            && !path.starts_with('/')
+        {
+            self.fail(
+                "spec.model.source.hostPath.path",
+                format!("{path:?} is not absolute; start it with /"),
+            );
+        }
+        Some(source)
+    }
+
+    fn gpus(&mut self, engine: &resource::EngineSettings) {
+        match (engine.device, engine.gpus) {
+            (Device::Cpu, Some(gpus)) => self.fail(
+                "spec.engine.gpus",
+                format!(
+                    "{gpus} GPUs mean nothing with device cpu; remove it, or write device: cuda"
+                ),
+            ),
+            (Device::Cuda, Some(gpus)) if gpus != 1 => self.fail(
+                "spec.engine.gpus",
+                format!("{gpus} is not supported: an engine uses one GPU; write 1, or remove it"),
+            ),
+            _ => {}
+        }
+    }
+
+    fn extra_args(&mut self, args: &[String]) {
+        for (index, arg) in args.iter().enumerate() {
+            let flag = arg.split('=').next().unwrap_or_default();
+            if let Some((_, instead)) = OWNED_FLAGS.iter().find(|(owned, _)| *owned == flag) {
+                self.fail(
+                    format!("spec.engine.extraArgs[{index}]"),
+                    format!("{flag} is set from the resource; remove it and use {instead}"),
+                );
+            }
+        }
+    }
+
+    fn kv_cache(&mut self, kv_cache: Option<resource::KvCache>) -> Option<KvCache> {
+        let kv_cache = kv_cache?;
+        match (kv_cache.size, kv_cache.fraction) {
+            (Some(size), None) => Some(KvCache::Size(size)),
+            (None, Some(fraction)) if fraction > 0.0 && fraction < 1.0 => {
+                Some(KvCache::Fraction(fraction))
+            }
+            (None, Some(fraction)) => {
+                let problem = format!("{fraction} is not above 0 and below 1");
+                self.fail("spec.engine.kvCache.fraction", problem);
+                None
+            }
+            _ => {
+                self.fail(
+                    "spec.engine.kvCache",
+                    "write exactly one of size and fraction",
+                );
+                None
+            }
+        }
+    }
+
+    fn cpu_limit(&mut self, engine: &resource::EngineSettings) -> Option<u32> {
+        let text = engine.resources.limits.get("cpu")?;
+        let millis = match text.strip_suffix('m') {
+            Some(millis) => millis.parse::<u32>().ok(),
+            None => text
+                .parse::<u32>()
+                .ok()
+                .and_then(|cores| cores.checked_mul(1000)),
+        };
+        if millis.is_none_or(|millis| millis == 0) {
+            let problem = format!("{text:?} is not a number of cores such as 2 or 1500m");
+            self.fail("spec.engine.resources.limits.cpu", problem);
+        }
+        millis
+    }
+
+    fn settings(&mut self, spec: &LlmProgramServingSpec) -> Option<Settings> {
+        Ok::<_, FieldError>(Settings::default())
+            .map_err(|error| self.fail("spec.scheduling", error.to_string()))
+            .ok()
+    }
+
+    fn scaling(&mut self, spec: &LlmProgramServingSpec) -> Scaling {
+        let scaling = &spec.scaling;
+        let max = scaling.max.unwrap_or(scaling.min.max(1));
+        self.range("spec.scaling.min", Some(scaling.min), 0, ENGINES_MAX);
+        self.range("spec.scaling.max", scaling.max, 1, ENGINES_MAX);
+        self.range("spec.replicas", spec.replicas, 0, ENGINES_MAX);
+        self.range(
+            "spec.scaling.targetCallsPerEngine",
+            Some(scaling.target_calls_per_engine),
+            1,
+            4096,
+        );
+        if scaling.min > max {
+            self.fail(
+                "spec.scaling.min",
+                format!(
+                    "min {} is above max {max}; raise max or lower min",
+                    scaling.min
+                ),
+            );
+        }
+        let written = match spec.replicas {
+            _ if spec.suspend => 0,
+            Some(replicas) => replicas,
+            None => scaling.min,
+        };
+        Scaling {
+            mode: scaling.mode,
+            min: scaling.min,
+            max: max.max(scaling.min),
+            written,
+            suspended: spec.suspend,
+            target_calls_per_engine: scaling.target_calls_per_engine,
+            idle_after: scaling.idle_after.micros(),
+            scale_down_delay: scaling.scale_down_delay.micros(),
+            cold_start_hold: scaling.cold_start_hold.micros(),
+        }
+    }
+}
+
+/// The name of the pool's engine with this index.
+pub(crate) fn engine_name(pool: &Validated, index: u32) -> EngineId {
+    EngineId::parse(&format!("{}-{index}", pool.name))
+        .expect("a resource's name is made of letters, digits and dashes, and is short")
+}

@@ -1,0 +1,223 @@
+//! What makes sense: each rule refuses with the field, the value and the fix, and all at once.
+
+use lps_api::quantity::Micros;
+use lps_api::resource::LlmProgramServing;
+use lps_operator::steady::Steady;
+use lps_operator::validate::{Validated, validate};
+use serde_json::{Value, json};
+
+fn resource(spec: Value) -> LlmProgramServing {
+    let mut whole = json!({
+        "apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "demo"},
+        "spec": {"model": {"name": "demo", "source": {"builtin": "demo"}}}
+    });
+    for (section, value) in spec.as_object().expect("sections") {
+        whole["spec"][section] = value.clone();
+    }
+    serde_json::from_value(whole).expect("parses")
+}
+
+fn valid(spec: Value) -> Validated {
+    validate(&resource(spec)).expect("makes sense")
+}
+
+#[test]
+fn each_rule_names_the_field_and_the_fix() {
+    let model = |source: Value| json!({"model": {"name": "demo", "source": source}});
+    for (spec, path, word) in [
+        (model(json!({})), "spec.model.source", "exactly one"),
+        (
+            model(json!({"builtin": "demo", "hostPath": {"path": "/m"}})),
+            "spec.model.source",
+            "2 sources",
+        ),
+        (
+            model(json!({"hostPath": {"path": "models/x"}})),
+            "spec.model.source.hostPath.path",
+            "start it with /",
+        ),
+        (
+            json!({"model": {"name": "a b", "source": {"builtin": "demo"}}}),
+            "spec.model.name",
+            "' '",
+        ),
+        (
+            json!({"model": {"name": "a", "source": {"builtin": "demo"}, "maxModelLen": 1}}),
+            "spec.model.maxModelLen",
+            "1 is not between 16",
+        ),
+        (
+            json!({"model": {"name": "a", "source": {"builtin": "demo"}, "quantization": "int4"}}),
+            "spec.model.quantization",
+            "remove it",
+        ),
+        (
+            json!({"engine": {"maxNumSeqs": 0}}),
+            "spec.engine.maxNumSeqs",
+            "between 1",
+        ),
+        (
+            json!({"engine": {"gpus": 1}}),
+            "spec.engine.gpus",
+            "device: cuda",
+        ),
+        (
+            json!({"engine": {"device": "cuda", "gpus": 2}}),
+            "spec.engine.gpus",
+            "write 1",
+        ),
+        (
+            json!({"engine": {"startTimeout": 0}}),
+            "spec.engine.startTimeout",
+            "10m",
+        ),
+        (
+            json!({"engine": {"kvCache": {}}}),
+            "spec.engine.kvCache",
+            "exactly one",
+        ),
+        (
+            json!({"engine": {"kvCache": {"fraction": 1.0}}}),
+            "spec.engine.kvCache.fraction",
+            "below 1",
+        ),
+        (
+            json!({"engine": {"extraArgs": ["--threads=2", "--port=1"]}}),
+            "spec.engine.extraArgs[1]",
+            "--port",
+        ),
+        (
+            json!({"engine": {"resources": {"limits": {"cpu": "two"}}}}),
+            "spec.engine.resources.limits.cpu",
+            "1500m",
+        ),
+        (
+            json!({"scaling": {"min": 3, "max": 1}}),
+            "spec.scaling.min",
+            "raise max",
+        ),
+        (
+            json!({"scaling": {"max": 0, "min": 0}}),
+            "spec.scaling.max",
+            "between 1",
+        ),
+        (
+            json!({"scaling": {"targetCallsPerEngine": 0}}),
+            "spec.scaling.targetCallsPerEngine",
+            "between 1",
+        ),
+        (json!({"replicas": 5000}), "spec.replicas", "1024"),
+        (
+            json!({"rollout": {"maxSurge": 0}}),
+            "spec.rollout.maxSurge",
+            "between 1",
+        ),
+    ] {
+        let errors = validate(&resource(spec.clone())).expect_err(path);
+        assert_eq!(errors.len(), 1, "{spec}: {errors:?}");
+        assert_eq!(errors[0].path, path, "{spec}");
+        assert!(errors[0].problem.contains(word), "{}: {}", errors[0], word);
+    }
+}
+
+#[test]
+fn all_reasons_are_told_at_once() {
+    let mut bad =
+        resource(json!({"engine": {"maxNumSeqs": 0, "gpus": 1}, "scaling": {"min": 2, "max": 1}}));
+    bad.metadata.name = "Not_A_Label".to_owned();
+    let errors = validate(&bad).expect_err("bad");
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "metadata.name",
+            "spec.engine.maxNumSeqs",
+            "spec.engine.gpus",
+            "spec.scaling.min"
+        ]
+    );
+}
+
+#[test]
+fn a_revision_names_what_the_engines_are_and_nothing_else() {
+    let base = valid(json!({})).revision;
+    for same in [
+        json!({"engine": {"device": "cpu", "startTimeout": "1m"}}),
+        json!({"scaling": {"min": 2, "max": 3}, "rollout": {"maxSurge": 2}}),
+        json!({"model": {"name": "demo", "source": {"builtin": "demo"}, "dtype": "auto"}}),
+    ] {
+        assert_eq!(valid(same.clone()).revision, base, "{same}");
+    }
+    let mut others = vec![base];
+    for other in [
+        json!({"engine": {"maxNumSeqs": 4}}),
+        json!({"engine": {"extraArgs": ["--threads=1"]}}),
+        json!({"engine": {"device": "cuda"}}),
+        json!({"model": {"name": "demo", "source": {"builtin": "sim"}}}),
+        json!({"model": {"name": "demo", "source": {"builtin": "demo"}, "dtype": "float32"}}),
+    ] {
+        others.push(valid(other).revision);
+    }
+    let count = others.len();
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), count);
+    // Known value: a release that changes it restarts every engine of every user.
+    assert_eq!(base.to_string(), "23c4cc329b6538db");
+}
+
+#[test]
+fn who_decides_how_many() {
+    for (spec, asked, expected) in [
+        (json!({"scaling": {"min": 1, "max": 3}}), Some(2), 2),
+        (json!({"scaling": {"min": 1, "max": 3}}), Some(9), 3),
+        (json!({"scaling": {"min": 1, "max": 3}}), None, 1),
+        (json!({"scaling": {"min": 2}}), Some(0), 2),
+        (json!({"scaling": {"min": 0}}), Some(0), 0),
+        (
+            json!({"scaling": {"mode": "Off", "min": 1}, "replicas": 4}),
+            Some(2),
+            4,
+        ),
+        (
+            json!({"scaling": {"mode": "External", "min": 2}}),
+            Some(1),
+            2,
+        ),
+        (json!({"scaling": {"min": 2}, "suspend": true}), Some(2), 0),
+    ] {
+        assert_eq!(
+            valid(spec.clone()).scaling.decide(asked),
+            expected,
+            "{spec} {asked:?}"
+        );
+    }
+}
+
+#[test]
+fn fewer_engines_must_have_been_enough_for_a_while() {
+    let pool = valid(
+        json!({"scaling": {"min": 0, "max": 9, "scaleDownDelay": "10s", "idleAfter": "60s"}}),
+    );
+    let mut steady = Steady::default();
+    for (at_s, wanted, expected) in [
+        (0, 1, 1),
+        (1, 4, 4),
+        (5, 2, 4),
+        (11, 2, 4),
+        (12, 1, 2),
+        (13, 5, 5),
+        (14, 0, 5),
+        (23, 0, 5),
+        // Nothing for ten seconds: the last one stays until nothing was wanted for a minute.
+        (24, 0, 1),
+        (73, 0, 1),
+        (74, 0, 0),
+        (75, 3, 3),
+    ] {
+        let got = steady.on(wanted, &pool.scaling, Micros::from_secs(at_s));
+        assert_eq!(got, expected, "at {at_s} s");
+    }
+    let suspended = valid(json!({"suspend": true}));
+    assert_eq!(steady.on(0, &suspended.scaling, Micros::from_secs(76)), 0);
+}
