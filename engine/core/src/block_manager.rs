@@ -155,6 +155,14 @@ impl BlockManager {
         self.holds(block, parent, tokens).then_some(block)
     }
 
+    /// What a page that [`find`](Self::find) gave holds.
+    pub(crate) fn identity(&self, block: BlockId) -> Identity {
+        self.pages[block as usize]
+            .content
+            .expect("it was found by its content")
+            .identity
+    }
+
     /// One more reference to a page that [`find`](Self::find) gave.
     pub(crate) fn share(&mut self, block: BlockId, program: ProgramKey) -> Identity {
         let page = &mut self.pages[block as usize];

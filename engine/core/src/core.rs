@@ -193,6 +193,7 @@ impl Core {
     /// the program's.
     pub fn release(&mut self, program: &ProgramId) {
         self.scheduler
+            .paging
             .blocks
             .release(ProgramKey::of(program.as_str()));
     }
@@ -261,8 +262,8 @@ impl Core {
         Load {
             running: sequences,
             waiting: (self.calls.len() - calls) as u32,
-            kv_blocks_free: self.scheduler.blocks.free() as u32,
-            kv_blocks_cached: self.scheduler.blocks.cached() as u32,
+            kv_blocks_free: self.scheduler.paging.blocks.free() as u32,
+            kv_blocks_cached: self.scheduler.paging.blocks.cached() as u32,
             bytes_per_kilotoken: 0,
         }
     }
@@ -288,17 +289,20 @@ impl Core {
     /// Pages of the prefix cache that came or went since the last time; what came and went between is left out, so
     /// that there are never more than two entries a page.
     pub fn take_kv_events(&mut self) -> KvEvents {
-        self.scheduler.blocks.take_events()
+        self.scheduler.paging.blocks.take_events()
     }
 
     /// All hashes that the prefix cache has, ascending: what a listener must know before events mean anything.
     pub fn kv_hashes(&self) -> Vec<u64> {
-        self.scheduler.blocks.stored_hashes()
+        self.scheduler.paging.blocks.stored_hashes()
     }
 
     /// Panics where an invariant does not hold.
     pub fn check_integrity(&self) {
         integrity::check(&self.calls, &self.names, &self.scheduler);
+        if self.computing {
+            integrity::check_step(&self.calls, &self.scheduler);
+        }
     }
 
     /// Once a call, however many of its choices were in the step.
@@ -329,7 +333,7 @@ impl Core {
         if call.sequence(choice).stage != Stage::Running {
             return;
         }
-        self.scheduler.advance(call, choice, len);
+        self.scheduler.paging.advance(call, choice, len);
         if call.sequence(choice).computed >= call.sequence(choice).prompt_len {
             self.scheduler.unblock_all(call);
         }

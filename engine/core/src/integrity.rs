@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use lps_api::ids::CallId;
 
 use crate::call::{Arrival, Call, Calls, Place};
-use crate::scheduler::Scheduler;
+use crate::config::Preemption;
+use crate::paging::cached_blocks;
+use crate::scheduler::{PASSED_OVER_MAX, Scheduler};
 use crate::sequence::{Sequence, Stage};
 
 /// Panics where an invariant does not hold.
@@ -44,11 +46,11 @@ pub(crate) fn check(calls: &Calls, names: &HashMap<CallId, Arrival>, scheduler: 
         }
     }
     resident.sort_unstable();
-    let line = &scheduler.line;
+    let line = &scheduler.paging.line;
     assert_eq!(line.resident(), resident, "who holds pages");
     assert_eq!(*line.waiting(), waiting, "who waits");
     assert_eq!(*line.gathering(), gathering, "who gathers");
-    scheduler.blocks.check_integrity(&owners);
+    scheduler.paging.blocks.check_integrity(&owners);
 
     let members = &scheduler.members;
     assert!(
@@ -96,7 +98,7 @@ fn check_call(scheduler: &Scheduler, call: &Call) {
 
 fn check_sequence(scheduler: &Scheduler, place: Place, sequence: &Sequence) {
     let tokens = sequence.tokens.len();
-    let capacity = sequence.blocks.len() * scheduler.blocks.block_tokens();
+    let capacity = sequence.blocks.len() * scheduler.paging.blocks.block_tokens();
     assert!(
         sequence.computed <= capacity,
         "{place:?}: computed tokens without pages"
@@ -128,4 +130,86 @@ fn check_sequence(scheduler: &Scheduler, place: Place, sequence: &Sequence) {
     if sequence.stage != Stage::Ended {
         assert!(sequence.owed() > 0, "{place:?}: nothing left to compute");
     }
+}
+
+/// Panics where a step leaves out a sequence that fits, while one behind it runs or a slot and a token are left. To be
+/// called before the step's results are in.
+pub(crate) fn check_step(calls: &Calls, scheduler: &Scheduler) {
+    let config = &scheduler.config;
+    let members: BTreeSet<Place> = scheduler
+        .members
+        .iter()
+        .filter_map(|m| calls_place(calls, m.arrival, m.choice))
+        .collect();
+    let tokens: usize = scheduler.members.iter().map(|member| member.len).sum();
+    let exhausted = members.len() == config.max_num_seqs as usize
+        || tokens == config.max_batched_tokens as usize;
+    let line = &scheduler.paging.line;
+    let decodes_left_out = line
+        .resident()
+        .iter()
+        .filter(|place| !members.contains(place) && owed(calls, **place) == 1)
+        .count();
+    let mut passed_over = 0;
+    let mut left_out: Vec<Place> = line
+        .resident()
+        .iter()
+        .chain(line.waiting())
+        .copied()
+        .collect();
+    left_out.retain(|place| !members.contains(place));
+    left_out.sort_unstable();
+    for place in left_out {
+        let waits = line.waiting().contains(&place);
+        if exhausted && members.last().is_none_or(|last| *last < place) {
+            continue;
+        }
+        let prompt = waits || owed(calls, place) > 1;
+        let set_aside = tokens + decodes_left_out >= config.max_batched_tokens as usize;
+        if prompt && set_aside || waits && passed_over == PASSED_OVER_MAX {
+            continue;
+        }
+        passed_over += u32::from(waits);
+        assert!(
+            lacks_pages(calls, scheduler, place),
+            "{place:?} fits, but was left out"
+        );
+    }
+}
+
+fn calls_place(calls: &Calls, arrival: Arrival, choice: u32) -> Option<Place> {
+    calls.get(&arrival).map(|call| call.place(choice))
+}
+
+fn owed(calls: &Calls, place: Place) -> usize {
+    calls[&place.arrival].sequence(place.choice).owed()
+}
+
+/// Whether the pages that nobody before `place` holds are too few for it.
+fn lacks_pages(calls: &Calls, scheduler: &Scheduler, place: Place) -> bool {
+    let paging = &scheduler.paging;
+    if scheduler.config.preemption == Preemption::Recompute {
+        // Sequences that fell out have given their pages back since, so what there was cannot be told any more.
+        return true;
+    }
+    let mut taken = BTreeSet::new();
+    for better in paging
+        .line
+        .resident()
+        .iter()
+        .take_while(|other| **other < place)
+    {
+        taken.extend(&calls[&better.arrival].sequence(better.choice).blocks);
+    }
+    let call = &calls[&place.arrival];
+    let sequence = call.sequence(place.choice);
+    let total = sequence.tokens.len().div_ceil(paging.blocks.block_tokens());
+    let mut have: BTreeSet<_> = sequence.blocks.iter().copied().collect();
+    have.extend(
+        cached_blocks(paging, call, place.choice)
+            .iter()
+            .filter(|b| taken.contains(*b)),
+    );
+    let others = taken.union(&have).count();
+    total - have.len() > scheduler.config.kv_blocks as usize - others
 }

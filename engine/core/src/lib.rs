@@ -21,6 +21,8 @@ mod integrity;
 mod line;
 /// The seam to what computes: `step(&Batch) -> Outputs`.
 pub mod model;
+/// Which sequence has which pages.
+mod paging;
 /// What a call asks for.
 pub mod request;
 /// From logits to a token.

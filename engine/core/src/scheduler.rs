@@ -1,4 +1,4 @@
-//! Who runs in the next step. Owns: the pool, the line, and the rules. Knows neither effects nor tokens' meaning.
+//! Who runs in the next step. Owns: the rules. Knows neither effects nor tokens' meaning.
 //!
 //! All sequences that could run are walked in order of preference ([`Place`]), and each is taken that **fits**, given
 //! those taken before it:
@@ -14,14 +14,13 @@
 
 use lps_api::quantity::{Micros, Order, Tokens};
 
-use crate::block_manager::{BlockManager, chain_hash, root_hash};
-use crate::call::{Arrival, Call, Calls, Place, ProgramKey};
-use crate::config::{Batching, Config, Preemption};
-use crate::line::Line;
-use crate::sequence::{Sequence, Stage};
+use crate::call::{Arrival, Call, Calls, Place};
+use crate::config::{Batching, Config};
+use crate::paging::{Paging, sequence};
+use crate::sequence::Stage;
 
 /// Sequences without pages that one step looks at in vain, at most: each costs a search of the prefix cache.
-pub(crate) const PASSED_OVER_MAX: u32 = 16;
+pub(crate) const PASSED_OVER_MAX: u32 = 4;
 
 /// A sequence in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +33,11 @@ pub(crate) struct Member {
     pub(crate) samples: bool,
 }
 
-/// Pool, line and rules.
+/// The rules, and what they are applied to.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     pub(crate) config: Config,
-    pub(crate) blocks: BlockManager,
-    pub(crate) line: Line,
+    pub(crate) paging: Paging,
     /// The last step, in order of preference.
     pub(crate) members: Vec<Member>,
     /// The step before it; kept for its memory.
@@ -75,8 +73,7 @@ enum Next {
 impl Scheduler {
     pub(crate) fn new(config: Config) -> Self {
         Self {
-            blocks: BlockManager::new(config.kv_blocks, config.block_tokens),
-            line: Line::default(),
+            paging: Paging::new(&config),
             members: Vec::new(),
             previous: Vec::new(),
             step: 0,
@@ -90,17 +87,17 @@ impl Scheduler {
         if self.config.batching == Batching::Continuous {
             call.gathered = true;
             for choice in call.schedulable() {
-                self.line.insert(call, choice);
+                self.paging.line.insert(call, choice);
             }
         } else {
-            self.line.gather(call.place(0));
+            self.paging.line.gather(call.place(0));
         }
     }
 
     /// A choice need not wait for a sibling any longer.
     pub(crate) fn unblock(&mut self, call: &mut Call, choice: u32) {
         call.unblock(choice);
-        self.line.insert(call, choice);
+        self.paging.line.insert(call, choice);
     }
 
     /// The prompt of the call is computed.
@@ -118,16 +115,16 @@ impl Scheduler {
     /// A choice has ended: out of the line, pages back.
     pub(crate) fn leave(&mut self, call: &mut Call, choice: u32) {
         if call.sequence(choice).is_schedulable() {
-            self.line.remove(call, choice);
+            self.paging.line.remove(call, choice);
         }
-        self.shrink(call.sequence_mut(choice), 0);
+        self.paging.shrink(call.sequence_mut(choice), 0);
         call.end(choice);
     }
 
     /// The last choice of a call has ended.
     pub(crate) fn forget(&mut self, call: &Call) {
         if !call.gathered {
-            self.line.remove_gathering(call.place(0));
+            self.paging.line.remove_gathering(call.place(0));
         } else if self.config.batching != Batching::Continuous {
             self.batch_calls -= 1;
         }
@@ -136,39 +133,17 @@ impl Scheduler {
     /// Gives a call a new place.
     pub(crate) fn reorder(&mut self, call: &mut Call, order: Order) {
         if !call.gathered {
-            self.line.remove_gathering(call.place(0));
+            self.paging.line.remove_gathering(call.place(0));
             call.order = order;
-            self.line.gather(call.place(0));
+            self.paging.line.gather(call.place(0));
             return;
         }
         for choice in call.schedulable() {
-            self.line.remove(call, choice);
+            self.paging.line.remove(call, choice);
         }
         call.order = order;
         for choice in call.schedulable() {
-            self.line.insert(call, choice);
-        }
-    }
-
-    /// The step computed `len` more tokens of a choice: pages that are full now can be found from here on.
-    pub(crate) fn advance(&mut self, call: &mut Call, choice: u32, len: usize) {
-        let (salt, prefix_cache) = (call.salt, self.config.prefix_cache);
-        let sequence = call.sequence_mut(choice);
-        let block_tokens = self.blocks.block_tokens();
-        let full_before = sequence.computed / block_tokens;
-        sequence.computed += len;
-        if !prefix_cache {
-            return;
-        }
-        for index in full_before..sequence.computed / block_tokens {
-            let hash = page_hash(sequence, index, block_tokens, salt);
-            let parent = sequence.parent(index, salt);
-            let tokens = &sequence.tokens[index * block_tokens..(index + 1) * block_tokens];
-            let identity = self
-                .blocks
-                .store(sequence.blocks[index], hash, parent, tokens);
-            sequence.identities.truncate(index);
-            sequence.identities.push(identity);
+            self.paging.line.insert(call, choice);
         }
     }
 
@@ -181,6 +156,7 @@ impl Scheduler {
             return None;
         }
         let added = self
+            .paging
             .line
             .gathering()
             .iter()
@@ -211,7 +187,7 @@ impl Scheduler {
             }
         }
         self.preempt_fallen(calls);
-        let idle = self.line.resident().is_empty() && self.line.waiting().is_empty();
+        let idle = self.paging.line.resident().is_empty() && self.paging.line.waiting().is_empty();
         assert!(
             idle || !self.members.is_empty(),
             "the first of the order always fits"
@@ -224,13 +200,13 @@ impl Scheduler {
 
     /// Under static and timeout batching: starts the next batch when the last one has ended and it is time.
     fn form_batch(&mut self, calls: &mut Calls, now: Micros) {
-        if self.batch_calls > 0 || self.line.gathering().is_empty() {
+        if self.batch_calls > 0 || self.paging.line.gathering().is_empty() {
             return;
         }
         let size = self.config.max_num_seqs as usize;
         let choices = |place: &Place| calls[&place.arrival].choices.len();
         let mut gathered = 0;
-        let full = self.line.gathering().iter().any(|place| {
+        let full = self.paging.line.gathering().iter().any(|place| {
             gathered += choices(place);
             gathered >= size
         });
@@ -238,7 +214,7 @@ impl Scheduler {
             return;
         }
         let mut room = size;
-        while let Some(place) = self.line.first_gathering() {
+        while let Some(place) = self.paging.line.first_gathering() {
             let call = calls
                 .get_mut(&place.arrival)
                 .expect("a gathering call is open");
@@ -246,20 +222,20 @@ impl Scheduler {
                 break;
             }
             room = room.saturating_sub(call.choices.len());
-            self.line.remove_gathering(place);
+            self.paging.line.remove_gathering(place);
             self.batch_calls += 1;
             call.gathered = true;
             for choice in call.schedulable() {
-                self.line.insert(call, choice);
+                self.paging.line.insert(call, choice);
             }
         }
     }
 
     fn next(&self, walk: &Walk) -> Option<Next> {
-        let resident = self.line.resident().get(walk.at).copied();
+        let resident = self.paging.line.resident().get(walk.at).copied();
         let open = !walk.prompts_closed && walk.passed_over < PASSED_OVER_MAX;
         let waiting = if open {
-            self.line.first_waiting_after(walk.passed)
+            self.paging.line.first_waiting_after(walk.passed)
         } else {
             None
         };
@@ -281,7 +257,7 @@ impl Scheduler {
         if decodes {
             walk.decodes_ahead = walk.decodes_ahead.map(|ahead| ahead.saturating_sub(1));
         }
-        if tokens > 0 && self.fit(calls, place) {
+        if tokens > 0 && self.paging.fit(calls, place) {
             self.join(calls, place, tokens, walk);
         }
     }
@@ -291,8 +267,8 @@ impl Scheduler {
         if tokens == 0 {
             return;
         }
-        if self.fit(calls, place) {
-            self.line.settle(place);
+        if self.paging.fit(calls, place) {
+            self.paging.line.settle(place);
             walk.at += 1;
             self.join(calls, place, tokens, walk);
         } else {
@@ -304,7 +280,7 @@ impl Scheduler {
     /// Tokens that a prompt may have now.
     fn prompt_share(&self, calls: &Calls, walk: &mut Walk) -> usize {
         let ahead = *walk.decodes_ahead.get_or_insert_with(|| {
-            let behind = self.line.resident()[walk.at..].iter();
+            let behind = self.paging.line.resident()[walk.at..].iter();
             behind
                 .filter(|place| sequence(calls, **place).owed() == 1)
                 .count()
@@ -344,78 +320,6 @@ impl Scheduler {
         });
     }
 
-    /// Gets a sequence the pages for all its known tokens; false, and nothing changed for it, when they cannot be
-    /// had.
-    fn fit(&mut self, calls: &mut Calls, place: Place) -> bool {
-        let call = calls
-            .get_mut(&place.arrival)
-            .expect("a sequence's call is open");
-        let (program, salt) = (call.program, call.salt);
-        let sequence = call.sequence_mut(place.choice);
-        let held = sequence.blocks.len();
-        let total = sequence.tokens.len().div_ceil(self.blocks.block_tokens());
-        if held >= total {
-            return true;
-        }
-        if self.config.prefix_cache && sequence.stage != Stage::Running {
-            share_cached(&mut self.blocks, sequence, salt, program);
-        }
-        let need = total - sequence.blocks.len();
-        if need > self.blocks.available() && !self.make_room(calls, place, need) {
-            self.shrink(sequence_mut(calls, place), held);
-            return false;
-        }
-        let sequence = sequence_mut(calls, place);
-        for _ in 0..need {
-            sequence.blocks.push(self.blocks.take(program));
-        }
-        true
-    }
-
-    /// Makes sequences behind `place` give back pages until `need` are available; false, and nothing changed, when
-    /// all of theirs are too few.
-    fn make_room(&mut self, calls: &mut Calls, place: Place, need: usize) -> bool {
-        let missing = need - self.blocks.available();
-        let behind = self
-            .line
-            .resident()
-            .iter()
-            .rev()
-            .take_while(|other| **other > place);
-        let held = behind.flat_map(|other| &sequence(calls, *other).blocks);
-        let mut freed = 0;
-        for &block in held.clone() {
-            freed += usize::from(self.blocks.probe(block));
-        }
-        for &block in held {
-            self.blocks.unprobe(block);
-        }
-        if freed < missing {
-            return false;
-        }
-        while self.blocks.available() < need {
-            let victim = *self.line.resident().last().expect("the probe found pages");
-            self.evict_one(calls, victim);
-        }
-        true
-    }
-
-    /// The victim loses its last page, or all of them where preempted sequences keep none.
-    fn evict_one(&mut self, calls: &mut Calls, victim: Place) {
-        let sequence = sequence_mut(calls, victim);
-        if sequence.stage == Stage::Running {
-            sequence.stage = Stage::Preempted;
-        }
-        let keep = match self.config.preemption {
-            Preemption::Keep => sequence.blocks.len() - 1,
-            Preemption::Recompute => 0,
-        };
-        self.shrink(sequence, keep);
-        if keep == 0 {
-            self.line.unsettle(victim);
-        }
-    }
-
     /// Who ran in the step before and does not in this one leaves the batch.
     fn preempt_fallen(&mut self, calls: &mut Calls) {
         for index in 0..self.previous.len() {
@@ -425,79 +329,10 @@ impl Scheduler {
             let Some(call) = calls.get_mut(&arrival) else {
                 continue;
             };
-            let place = call.place(choice);
-            let sequence = call.sequence_mut(choice);
-            if sequence.stage != Stage::Running || sequence.step == self.step {
-                continue;
-            }
-            sequence.stage = Stage::Preempted;
-            if self.config.preemption == Preemption::Recompute {
-                self.shrink(sequence, 0);
-                self.line.unsettle(place);
+            let sequence = call.sequence(choice);
+            if sequence.stage == Stage::Running && sequence.step != self.step {
+                self.paging.preempt(call, choice);
             }
         }
-    }
-
-    /// Gives back all pages but the first `keep`, from the tail.
-    fn shrink(&mut self, sequence: &mut Sequence, keep: usize) {
-        while sequence.blocks.len() > keep {
-            self.blocks
-                .give_back(sequence.blocks.pop().expect("it has more than it keeps"));
-        }
-        sequence.computed = sequence.computed.min(keep * self.blocks.block_tokens());
-    }
-}
-
-fn sequence(calls: &Calls, place: Place) -> &Sequence {
-    calls[&place.arrival].sequence(place.choice)
-}
-
-fn sequence_mut(calls: &mut Calls, place: Place) -> &mut Sequence {
-    calls
-        .get_mut(&place.arrival)
-        .expect("a sequence's call is open")
-        .sequence_mut(place.choice)
-}
-
-/// Chained hash of a sequence's page `index`; remembers it and those before.
-fn page_hash(sequence: &mut Sequence, index: usize, block_tokens: usize, salt: u64) -> u64 {
-    while sequence.hashes.len() <= index {
-        let before = sequence
-            .hashes
-            .last()
-            .copied()
-            .unwrap_or_else(|| root_hash(salt));
-        let start = sequence.hashes.len() * block_tokens;
-        let hash = chain_hash(before, &sequence.tokens[start..start + block_tokens]);
-        sequence.hashes.push(hash);
-    }
-    sequence.hashes[index]
-}
-
-/// Appends cached pages to a sequence whose pages are all computed, as far as the cache goes. The last known token is
-/// left out in any case: its logits are wanted.
-fn share_cached(
-    blocks: &mut BlockManager,
-    sequence: &mut Sequence,
-    salt: u64,
-    program: ProgramKey,
-) {
-    let block_tokens = blocks.block_tokens();
-    let first = sequence.blocks.len();
-    if sequence.computed != first * block_tokens {
-        return;
-    }
-    for index in first..(sequence.tokens.len() - 1) / block_tokens {
-        let hash = page_hash(sequence, index, block_tokens, salt);
-        let parent = sequence.parent(index, salt);
-        let tokens = &sequence.tokens[index * block_tokens..(index + 1) * block_tokens];
-        let Some(block) = blocks.find(hash, parent, tokens) else {
-            return;
-        };
-        let identity = blocks.share(block, program);
-        sequence.identities.truncate(index);
-        sequence.identities.push(identity);
-        sequence.blocks.push(block);
-        sequence.computed += block_tokens;
     }
 }
