@@ -1,0 +1,189 @@
+//! How many KV pages the memory gives. Owns: what counts as free on this machine (the control group's limit included)
+//! and the rule from bytes to pages. Knows no tensor.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::KvSize;
+
+/// Too little memory, with the numbers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "too little memory for the KV cache: {given_mib} MiB of {free_mib} MiB free hold {blocks} pages of {block_kib} KiB, \
+     but one sequence of --max-model-len needs {blocks_min}; lower --max-model-len or raise --kv-cache-size"
+)]
+pub struct Error {
+    given_mib: u64,
+    free_mib: u64,
+    block_kib: u64,
+    blocks: u64,
+    blocks_min: u64,
+}
+
+/// What [`kv_blocks`] decides on.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// What was asked for.
+    pub kv: KvSize,
+    /// Bytes of one page over all layers.
+    pub block_bytes: u64,
+    /// Bytes that are free now.
+    pub free_bytes: u64,
+    /// Fewest pages with which the longest sequence runs.
+    pub blocks_min: u64,
+    /// Pages that a full batch of longest sequences fills.
+    pub blocks_useful: u64,
+}
+
+/// Pages of the pool.
+///
+/// # Errors
+/// When they do not suffice for one sequence, or are more than is free.
+pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
+    let block_bytes = demand.block_bytes.max(1);
+    let (given, most) = match demand.kv {
+        KvSize::Bytes(bytes) => (bytes, u64::from(u32::MAX)),
+        KvSize::FreeFraction(fraction) => {
+            let share = (demand.free_bytes as f64 * fraction.clamp(0.0, 1.0)) as u64;
+            (share, demand.blocks_useful)
+        }
+    };
+    let blocks = (given / block_bytes)
+        .min(most)
+        .min(u64::from(u32::MAX));
+    if blocks < demand.blocks_min || given.min(blocks * block_bytes) > demand.free_bytes {
+        return Err(Error {
+            given_mib: given >> 20,
+            free_mib: demand.free_bytes >> 20,
+            block_kib: block_bytes >> 10,
+            blocks,
+            blocks_min: demand.blocks_min,
+        });
+    }
+    Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
+}
+
+/// Host memory that this process may still take, in bytes: what the system has available, or what the control group
+/// leaves if that is less.
+pub fn free_bytes() -> u64 {
+    let system = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| available_bytes(&text))
+        .unwrap_or(u64::MAX);
+    system.min(group_bytes().unwrap_or(u64::MAX))
+}
+
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The least that any control group above this process leaves; page cache that can be dropped counts as free.
+fn group_bytes() -> Option<u64> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let version_1 = own.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        rest.strip_prefix("memory:")
+    });
+    let unified = unified.map(|path| ("/sys/fs/cgroup", path, GroupFiles::V2));
+    let version_1 = version_1.map(|path| ("/sys/fs/cgroup/memory", path, GroupFiles::V1));
+    [unified, version_1]
+        .into_iter()
+        .flatten()
+        .flat_map(|(root, path, files)| folders(root, path).into_iter().map(move |f| (f, files)))
+        .filter_map(|(folder, files)| files.left(&folder))
+        .min()
+}
+
+/// The group's folder and all above it. Inside a container the path may be the host's and not be there.
+fn folders(root: &str, path: &str) -> Vec<PathBuf> {
+    let root = Path::new(root);
+    let full = root.join(path.trim_start_matches('/'));
+    full.ancestors()
+        .take_while(|folder| folder.starts_with(root))
+        .map(Path::to_path_buf)
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum GroupFiles {
+    V1,
+    V2,
+}
+
+impl GroupFiles {
+    fn left(self, folder: &Path) -> Option<u64> {
+        let (limit, usage, inactive) = match self {
+            Self::V1 => (
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            ),
+            Self::V2 => ("memory.max", "memory.current", "inactive_file"),
+        };
+        let number = |name: &str| -> Option<u64> {
+            let text = std::fs::read_to_string(folder.join(name)).ok()?;
+            text.trim().parse().ok()
+        };
+        // `max` in version 2 is no number: no limit here.
+        let (limit, used) = (number(limit)?, number(usage)?);
+        let droppable = std::fs::read_to_string(folder.join("memory.stat"))
+            .ok()
+            .and_then(|text| field(&text, inactive))
+            .unwrap_or(0);
+        Some(limit.saturating_sub(used.saturating_sub(droppable)))
+    }
+}
+
+fn field(stat: &str, name: &str) -> Option<u64> {
+    stat.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMAND: Demand = Demand {
+        kv: KvSize::FreeFraction(0.5),
+        block_bytes: 1 << 20,
+        free_bytes: 100 << 20,
+        blocks_min: 10,
+        blocks_useful: 40,
+    };
+
+    #[test]
+    fn a_share_is_capped_by_what_can_be_used_and_bytes_are_not() {
+        assert_eq!(kv_blocks(&DEMAND), Ok(40));
+        let all = Demand { blocks_useful: 1000, ..DEMAND };
+        assert_eq!(kv_blocks(&all), Ok(50));
+        let bytes = Demand { kv: KvSize::Bytes(60 << 20), ..DEMAND };
+        assert_eq!(kv_blocks(&bytes), Ok(60));
+    }
+
+    #[test]
+    fn too_little_is_refused_with_the_numbers() {
+        let small = Demand { free_bytes: 10 << 20, ..DEMAND };
+        let error = kv_blocks(&small).expect_err("5 pages").to_string();
+        for number in ["5 MiB of 10 MiB", "hold 5 pages of 1024 KiB", "needs 10"] {
+            assert!(error.contains(number), "{error}");
+        }
+        let more_than_free = Demand { kv: KvSize::Bytes(200 << 20), ..DEMAND };
+        assert!(kv_blocks(&more_than_free).is_err());
+    }
+
+    #[test]
+    fn the_systems_figures_are_read() {
+        assert_eq!(
+            available_bytes("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"),
+            Some(2 << 20)
+        );
+        assert_eq!(field("anon 1\ninactive_file 77\n", "inactive_file"), Some(77));
+        assert!(free_bytes() > 0 && free_bytes() < u64::MAX);
+    }
+}
