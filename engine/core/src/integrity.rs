@@ -145,11 +145,6 @@ pub(crate) fn check_step(calls: &Calls, scheduler: &Scheduler) {
     let exhausted = members.len() == config.max_num_seqs as usize
         || tokens == config.max_batched_tokens as usize;
     let line = &scheduler.paging.line;
-    let decodes_left_out = line
-        .resident()
-        .iter()
-        .filter(|place| !members.contains(place) && owed(calls, **place) == 1)
-        .count();
     let mut passed_over = 0;
     let mut left_out: Vec<Place> = line
         .resident()
@@ -159,13 +154,17 @@ pub(crate) fn check_step(calls: &Calls, scheduler: &Scheduler) {
         .collect();
     left_out.retain(|place| !members.contains(place));
     left_out.sort_unstable();
+    // A token was set aside for each of these at most, before it turned out that its pages had gone to a better one.
+    let preempted = left_out
+        .iter()
+        .filter(|place| stage(calls, **place) == Stage::Preempted);
+    let set_aside = tokens + preempted.count() >= config.max_batched_tokens as usize;
     for place in left_out {
         let waits = line.waiting().contains(&place);
         if exhausted && members.last().is_none_or(|last| *last < place) {
             continue;
         }
         let prompt = waits || owed(calls, place) > 1;
-        let set_aside = tokens + decodes_left_out >= config.max_batched_tokens as usize;
         if prompt && set_aside || waits && passed_over == PASSED_OVER_MAX {
             continue;
         }
@@ -183,6 +182,10 @@ fn calls_place(calls: &Calls, arrival: Arrival, choice: u32) -> Option<Place> {
 
 fn owed(calls: &Calls, place: Place) -> usize {
     calls[&place.arrival].sequence(place.choice).owed()
+}
+
+fn stage(calls: &Calls, place: Place) -> Stage {
+    calls[&place.arrival].sequence(place.choice).stage
 }
 
 /// Whether the pages that nobody before `place` holds are too few for it.

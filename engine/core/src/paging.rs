@@ -8,6 +8,16 @@ use crate::config::{Config, Preemption};
 use crate::line::Line;
 use crate::sequence::{Parent, Sequence, Stage};
 
+/// Whether a sequence got its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    Yes,
+    /// Sequences behind it have lost some of theirs.
+    ByDisplacing,
+    /// They cannot be had; nothing has changed for it.
+    No,
+}
+
 /// Pool and line.
 #[derive(Debug)]
 pub(crate) struct Paging {
@@ -27,9 +37,8 @@ impl Paging {
         }
     }
 
-    /// Gets a sequence the pages for all its known tokens; false, and nothing changed for it, when they cannot be
-    /// had.
-    pub(crate) fn fit(&mut self, calls: &mut Calls, place: Place) -> bool {
+    /// Gets a sequence the pages for all its known tokens.
+    pub(crate) fn fit(&mut self, calls: &mut Calls, place: Place) -> Fit {
         let call = calls
             .get_mut(&place.arrival)
             .expect("a sequence's call is open");
@@ -38,21 +47,26 @@ impl Paging {
         let held = sequence.blocks.len();
         let total = sequence.tokens.len().div_ceil(self.blocks.block_tokens());
         if held >= total {
-            return true;
+            return Fit::Yes;
         }
         if self.prefix_cache && sequence.stage != Stage::Running {
             share_cached(&mut self.blocks, sequence, salt, program);
         }
         let need = total - sequence.blocks.len();
-        if need > self.blocks.available() && !self.make_room(calls, place, need) {
+        let displaces = need > self.blocks.available();
+        if displaces && !self.make_room(calls, place, need) {
             self.shrink(sequence_mut(calls, place), held);
-            return false;
+            return Fit::No;
         }
         let sequence = sequence_mut(calls, place);
         for _ in 0..need {
             sequence.blocks.push(self.blocks.take(program));
         }
-        true
+        if displaces {
+            Fit::ByDisplacing
+        } else {
+            Fit::Yes
+        }
     }
 
     /// Makes sequences behind `place` give back pages until `need` are available; false, and nothing changed, when

@@ -16,7 +16,7 @@ use lps_api::quantity::{Micros, Order, Tokens};
 
 use crate::call::{Arrival, Call, Calls, Place};
 use crate::config::{Batching, Config};
-use crate::paging::{Paging, sequence};
+use crate::paging::{Fit, Paging, sequence};
 use crate::sequence::Stage;
 
 /// Sequences without pages that one step looks at in vain, at most: each costs a search of the prefix cache.
@@ -248,28 +248,29 @@ impl Scheduler {
 
     fn consider_resident(&mut self, calls: &mut Calls, place: Place, walk: &mut Walk) {
         let decodes = sequence(calls, place).owed() == 1;
-        let tokens = if decodes {
-            1
-        } else {
-            self.prompt_share(calls, walk)
-        };
+        let open = decodes || self.prompt_share(calls, walk) > 0;
         walk.at += 1;
         if decodes {
             walk.decodes_ahead = walk.decodes_ahead.map(|ahead| ahead.saturating_sub(1));
         }
-        if tokens > 0 && self.paging.fit(calls, place) {
+        if open && self.fit(calls, place, walk) {
+            let tokens = if decodes {
+                1
+            } else {
+                self.prompt_share(calls, walk)
+            };
             self.join(calls, place, tokens, walk);
         }
     }
 
     fn consider_waiting(&mut self, calls: &mut Calls, place: Place, walk: &mut Walk) {
-        let tokens = self.prompt_share(calls, walk);
-        if tokens == 0 {
+        if self.prompt_share(calls, walk) == 0 {
             return;
         }
-        if self.paging.fit(calls, place) {
+        if self.fit(calls, place, walk) {
             self.paging.line.settle(place);
             walk.at += 1;
+            let tokens = self.prompt_share(calls, walk);
             self.join(calls, place, tokens, walk);
         } else {
             walk.passed = Some(place);
@@ -277,8 +278,21 @@ impl Scheduler {
         }
     }
 
-    /// Tokens that a prompt may have now.
+    fn fit(&mut self, calls: &mut Calls, place: Place, walk: &mut Walk) -> bool {
+        let fit = self.paging.fit(calls, place);
+        if fit == Fit::ByDisplacing {
+            // Who has lost pages may decode no longer.
+            walk.decodes_ahead = None;
+        }
+        fit != Fit::No
+    }
+
+    /// Tokens that a prompt may have now. Once there are none, no later prompt has any: the walk never turns back to
+    /// one that was passed.
     fn prompt_share(&self, calls: &Calls, walk: &mut Walk) -> usize {
+        if walk.prompts_closed {
+            return 0;
+        }
         let ahead = *walk.decodes_ahead.get_or_insert_with(|| {
             let behind = self.paging.line.resident()[walk.at..].iter();
             behind

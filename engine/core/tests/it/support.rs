@@ -306,7 +306,7 @@ pub(crate) fn alone(request: &Request) -> Ended {
     let config = Config {
         max_num_seqs: request.choices,
         max_batched_tokens: 4096,
-        kv_blocks: 4096,
+        kv_blocks: 96,
         prefix_cache: false,
         ..config()
     };
