@@ -402,3 +402,24 @@ fn load_and_progress_tell_where_calls_stand() {
     assert_eq!(tokens, [3, 1, 0]);
     engine.finish();
 }
+
+/// Regression: `d` takes a page from `z`, which then decodes no longer, so that the token set aside for it is left.
+/// It must not go to `w`, which stands before `d` and was passed: the walk would turn back.
+#[test]
+fn a_token_that_becomes_free_late_does_not_turn_the_walk_back() {
+    let mut engine = Engine::new(Config {
+        kv_blocks: 4,
+        max_batched_tokens: 3,
+        prefix_cache: false,
+        ..config()
+    });
+    engine.add(request("z", 2, &prompt(1, 4), 9));
+    check_steps(&mut engine, &["z:3", "z:1"]);
+    engine.add(request("d", 1, &prompt(2, 4), 9));
+    check_steps(&mut engine, &["d:2 z:1"]);
+    engine.add(request("a", 0, &prompt(3, 1), 9));
+    check_steps(&mut engine, &["a:1 d:1 z:1", "a:1 d:1 z:1"]);
+    engine.add(request("w", 0, &prompt(4, 2), 9));
+    check_steps(&mut engine, &["a:1 d:1", "a:1 w:1 d:1"]);
+    engine.finish();
+}
