@@ -423,3 +423,18 @@ fn a_token_that_becomes_free_late_does_not_turn_the_walk_back() {
     check_steps(&mut engine, &["a:1 d:1", "a:1 w:1 d:1"]);
     engine.finish();
 }
+
+#[test]
+fn nothing_is_set_aside_for_a_decode_that_loses_its_pages() {
+    let mut engine = Engine::new(Config {
+        kv_blocks: 4,
+        max_batched_tokens: 4,
+        prefix_cache: false,
+        ..config()
+    });
+    engine.add(request("z", 1, &prompt(1, 9), 2));
+    check_steps(&mut engine, &["z:4", "z:4", "z:1"]);
+    engine.add(request("urgent", 0, &prompt(2, 9), 1));
+    check_steps(&mut engine, &["urgent:4", "urgent:4", "urgent:1"]);
+    engine.finish();
+}
