@@ -1,0 +1,19 @@
+//! OpenAI's requests and responses, the subset that is spoken, with vLLM's names beside OpenAI's; unknown fields are
+//! kept. Owns: names and types. Ranges are checked where they are known, at the engine's edge.
+
+use serde_json::{Map, Value};
+
+mod request;
+mod response;
+
+pub use request::{
+    ChatRequest, CompletionRequest, FieldError, Generation, OneOrMany, Other, Prompt, StreamOptions,
+};
+pub use response::{
+    Answer, AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatLogprobs,
+    Completion, CompletionChoice, CompletionLogprobs, Delta, ErrorBody, ErrorObject, FinishReason,
+    FunctionCall, Model, ModelList, PromptTokensDetails, TokenLogprob, ToolCall, TopLogprob, Usage,
+};
+
+/// A JSON object whose keys keep their order.
+pub type Object = Map<String, Value>;
