@@ -1,0 +1,358 @@
+//! HTTP to a router. Owns: requests, answers, server-sent events, and errors that say what to do. Plain HTTP only: it
+//! talks to a router on this machine or through a forwarded port.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// Longest answer that is read whole, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest line of an event stream, in bytes.
+const EVENT_BYTES_MAX: usize = 16 << 20;
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is not one.
+    #[error("a router's address is http://HOST:PORT, not {0:?}")]
+    Address(String),
+    /// Nobody listens.
+    #[error(
+        "cannot reach the router at {url}: start it with `make run` or `lps up FILE`, or name another with --url"
+    )]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What the system says.
+        source: legacy::Error,
+    },
+    /// The router says no.
+    #[error("{message} ({status})")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// Its reason.
+        message: String,
+    },
+    /// The answer broke off.
+    #[error("the router's answer broke off: {0}")]
+    Broken(String),
+    /// The answer is not what was asked for.
+    #[error("the address {url} answers, but not as a router does: {reason}")]
+    NotARouter {
+        /// Where.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A header of a request.
+pub type Header<'a> = (&'static str, &'a str);
+
+/// Talks to one router.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client for `http://HOST:PORT`; connects when it is used.
+    ///
+    /// # Errors
+    /// When the address is not one.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let base = url.trim_end_matches('/');
+        let is_address = base.parse::<Uri>().is_ok_and(|uri| {
+            uri.scheme_str() == Some("http")
+                && uri.authority().is_some()
+                && uri.path() == "/"
+                && uri.query().is_none()
+        });
+        if !is_address {
+            return Err(Error::Address(url.chars().take(128).collect()));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self {
+            base: base.to_owned(),
+            http,
+        })
+    }
+
+    /// The router's address.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// The JSON answer of a GET.
+    ///
+    /// # Errors
+    /// When there is none, or it is a refusal.
+    pub async fn get(&self, path: &str) -> Result<Value, Error> {
+        let answer = self.send(Method::GET, path, Bytes::new(), &[]).await?;
+        self.whole(answer).await
+    }
+
+    /// The status of a GET.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn status(&self, path: &str) -> Result<StatusCode, Error> {
+        match self.send(Method::GET, path, Bytes::new(), &[]).await {
+            Ok(answer) => Ok(answer.status()),
+            Err(Error::Refused { status, .. }) => Ok(status),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The JSON answer of a POST.
+    ///
+    /// # Errors
+    /// When there is none, or it is a refusal.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        let body = Bytes::from(body.to_string());
+        let answer = self.send(Method::POST, path, body, &[]).await?;
+        self.whole(answer).await
+    }
+
+    /// The events of a POST that streams.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub async fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[Header<'_>],
+    ) -> Result<Events, Error> {
+        let body = Bytes::from(body.to_string());
+        let answer = self.send(Method::POST, path, body, headers).await?;
+        Ok(Events {
+            body: answer.into_body(),
+            lines: Lines::default(),
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        headers: &[Header<'_>],
+    ) -> Result<Response<Incoming>, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| Error::Broken(format!("{value:?} cannot stand in header {name}")))?;
+            request = request.header(HeaderName::from_static(name), value);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|_| Error::Address(format!("{}{path}", self.base)))?;
+        let answer = self.http.request(request).await.map_err(|source| {
+            if source.is_connect() {
+                Error::Unreachable {
+                    url: self.base.clone(),
+                    source,
+                }
+            } else {
+                Error::Broken(with_causes(&source))
+            }
+        })?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body = read(answer).await?;
+        Err(Error::Refused {
+            status,
+            message: refusal(&body),
+        })
+    }
+
+    async fn whole(&self, answer: Response<Incoming>) -> Result<Value, Error> {
+        let body = read(answer).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::NotARouter {
+            url: self.base.clone(),
+            reason: format!("its answer is no JSON: {error}"),
+        })
+    }
+}
+
+async fn read(answer: Response<Incoming>) -> Result<Bytes, Error> {
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+    let whole = body
+        .collect()
+        .await
+        .map_err(|error| Error::Broken(error.to_string()))?;
+    Ok(whole.to_bytes())
+}
+
+/// What a refusal says: OpenAI's `error.message`, else the body's beginning.
+fn refusal(body: &[u8]) -> String {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let message = json
+        .as_ref()
+        .and_then(|json| json["error"]["message"].as_str());
+    match message {
+        Some(message) => message.to_owned(),
+        None => String::from_utf8_lossy(body)
+            .trim()
+            .chars()
+            .take(200)
+            .collect(),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The events of one answer.
+#[derive(Debug)]
+pub struct Events {
+    body: Incoming,
+    lines: Lines,
+}
+
+impl Events {
+    /// The next event's data; `None` after `[DONE]`.
+    ///
+    /// # Errors
+    /// When the stream ends before `[DONE]`, or is no event stream.
+    pub async fn next(&mut self) -> Result<Option<Value>, Error> {
+        loop {
+            if let Some(data) = self.lines.next_data() {
+                if data == "[DONE]" {
+                    return Ok(None);
+                }
+                let event: Value = serde_json::from_str(&data)
+                    .map_err(|error| Error::Broken(format!("an event is no JSON: {error}")))?;
+                if let Some(message) = event["error"]["message"].as_str() {
+                    return Err(Error::Broken(message.to_owned()));
+                }
+                return Ok(Some(event));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.lines.push(data)?;
+                    }
+                }
+                Some(Err(error)) => return Err(Error::Broken(with_causes(&error))),
+                None => return Err(Error::Broken("it ended before it was complete".to_owned())),
+            }
+        }
+    }
+}
+
+/// Bytes into lines, wherever they are cut.
+#[derive(Debug, Default)]
+struct Lines {
+    rest: Vec<u8>,
+    data: VecDeque<String>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            if let Some(data) = line.trim_end().strip_prefix("data:") {
+                self.data.push_back(data.trim_start().to_owned());
+            }
+        }
+        if self.rest.len() > EVENT_BYTES_MAX {
+            return Err(Error::Broken(format!(
+                "an event is longer than {EVENT_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(())
+    }
+
+    fn next_data(&mut self) -> Option<String> {
+        self.data.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_plain_http_without_a_path() {
+        assert!(Client::new("http://127.0.0.1:8080/").is_ok());
+        for bad in [
+            "",
+            "127.0.0.1:8080",
+            "https://a:1",
+            "http://a:1/v1",
+            "http://a b:1",
+        ] {
+            assert!(Client::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_routers_words() {
+        assert_eq!(
+            refusal(br#"{"error": {"message": "no such model"}}"#),
+            "no such model"
+        );
+        assert_eq!(refusal(b"Bad Gateway\n"), "Bad Gateway");
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_is_named_with_the_remedy() {
+        let client = Client::new("http://127.0.0.1:1").expect("an address");
+        let error = client
+            .get("/v1/models")
+            .await
+            .expect_err("nobody listens on port 1");
+        assert!(error.to_string().contains("lps up FILE"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn events_survive_any_cut(cuts in proptest::collection::vec(1_usize..9, 0..40)) {
+            let text = ": hello\r\n\r\ndata: {\"a\": \"\u{e9}\"}\n\ndata:[DONE]\n\n".as_bytes();
+            let mut lines = Lines::default();
+            let mut rest = text;
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                lines.push(now).expect("short");
+                rest = later;
+            }
+            lines.push(rest).expect("short");
+            prop_assert_eq!(lines.next_data(), Some("{\"a\": \"\u{e9}\"}".to_owned()));
+            prop_assert_eq!(lines.next_data(), Some("[DONE]".to_owned()));
+            prop_assert_eq!(lines.next_data(), None);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `lps`, the user's tool: reads the command line, does what it says, and tells what went wrong in one line.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lps_cli::args::{self, Cli};
+use lps_cli::up::manifest::Problems;
+
+/// What sysexits.h calls a usage error: what was written makes no sense.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let result = runtime.block_on(args::run(cli));
+    // A read of standard input cannot be taken back, and must not hold the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if nobody_reads(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// `lps programs | head` is no error.
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let is_usage = error.is::<Problems>();
+    let mut out = std::io::stderr().lock();
+    for line in format!("{error:#}").lines() {
+        // Where standard error is closed, the exit code still tells.
+        let _ = writeln!(out, "lps: {line}");
+    }
+    if is_usage {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,183 @@
+//! What the router knows, as tables. Owns: which figures of programs, calls and engines are shown, and how.
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::console::{self, duration, plain};
+
+/// Shows one program, or all.
+///
+/// # Errors
+/// When the router does not answer, or knows no such program.
+pub async fn programs(client: &Client, program: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let Some(program) = program else {
+        let list = client.get("/v1/programs").await?;
+        if json {
+            return Ok(console::json(&list)?);
+        }
+        return Ok(table(&PROGRAM, items(&list["data"]), "no programs")?);
+    };
+    let whole = client
+        .get(&format!("/v1/programs/{}", path_part(program)))
+        .await?;
+    if json {
+        return Ok(console::json(&whole)?);
+    }
+    print_program(&whole)
+}
+
+/// Shows a program's row and calls.
+///
+/// # Errors
+/// When nobody reads.
+pub fn print_program(whole: &Value) -> anyhow::Result<()> {
+    table(&PROGRAM, std::slice::from_ref(whole), "")?;
+    console::line("")?;
+    Ok(table(&CALL, items(&whole["calls"]), "no calls")?)
+}
+
+/// Shows one call.
+///
+/// # Errors
+/// When the router does not answer, or knows no such call.
+pub async fn call(client: &Client, call: &str, json: bool) -> anyhow::Result<()> {
+    let whole = client
+        .get(&format!("/v1/calls/{}", path_part(call)))
+        .await?;
+    if json {
+        return Ok(console::json(&whole)?);
+    }
+    Ok(table(&CALL, std::slice::from_ref(&whole), "")?)
+}
+
+/// Shows the engines.
+///
+/// # Errors
+/// When the router does not answer.
+pub async fn engines(client: &Client, json: bool) -> anyhow::Result<()> {
+    let list = client.get("/v1/engines").await?;
+    if json {
+        return Ok(console::json(&list)?);
+    }
+    Ok(table(&ENGINE, items(&list["data"]), "no engines yet")?)
+}
+
+/// How a value is shown.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Text,
+    Duration,
+    /// A list's length, or a number as it is.
+    Count,
+    List,
+}
+
+/// A column: its title, where its value is, how it is shown.
+type Column = (&'static str, &'static str, Form);
+
+const PROGRAM: [Column; 8] = [
+    ("PROGRAM", "/id", Form::Text),
+    ("CLASS", "/class", Form::Text),
+    ("STATE", "/state", Form::Text),
+    ("CALLS", "/calls", Form::Count),
+    ("SERVICE", "/service_total_us", Form::Duration),
+    ("CRITICAL PATH", "/critical_path_us", Form::Duration),
+    ("WAIT", "/wait_total_us", Form::Duration),
+    ("TENANT", "/tenant", Form::Text),
+];
+
+const CALL: [Column; 11] = [
+    ("CALL", "/id", Form::Text),
+    ("THREAD", "/thread", Form::Text),
+    ("PARENTS", "/parents", Form::List),
+    ("STATE", "/state", Form::Text),
+    ("ENGINE", "/engine", Form::Text),
+    ("QUEUE", "/queue", Form::Text),
+    ("P", "/p_us", Form::Duration),
+    ("SERVICE", "/service_us", Form::Duration),
+    ("WAIT", "/wait_us", Form::Duration),
+    ("TOKENS", "/usage/output_tokens", Form::Text),
+    ("WHY", "/explain/reason", Form::Text),
+];
+
+const ENGINE: [Column; 7] = [
+    ("ENGINE", "/id", Form::Text),
+    ("MODEL", "/model", Form::Text),
+    ("URL", "/url", Form::Text),
+    ("RUNNING", "/load/running", Form::Text),
+    ("WAITING", "/load/waiting", Form::Text),
+    ("FREE BLOCKS", "/load/kv_blocks_free", Form::Text),
+    ("DRAINING", "/draining", Form::Text),
+];
+
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn table(columns: &[Column], items: &[Value], empty: &str) -> std::io::Result<()> {
+    let header: Vec<_> = columns.iter().map(|(title, ..)| *title).collect();
+    let row = |item: &Value| {
+        columns
+            .iter()
+            .map(|(_, at, form)| cell(item.pointer(at), *form))
+            .collect()
+    };
+    console::table(&header, items.iter().map(row).collect(), empty)
+}
+
+fn cell(value: Option<&Value>, form: Form) -> String {
+    match (value, form) {
+        (None | Some(Value::Null), _) => "-".to_owned(),
+        (Some(value), Form::Duration) => value.as_u64().map_or("-".to_owned(), duration),
+        (Some(Value::Array(list)), Form::Count) => list.len().to_string(),
+        (Some(Value::Array(list)), _) if list.is_empty() => "-".to_owned(),
+        (Some(Value::Array(list)), _) => list
+            .iter()
+            .map(|item| cell(Some(item), Form::Text))
+            .collect::<Vec<_>>()
+            .join(","),
+        (Some(Value::String(text)), _) => plain(text),
+        (Some(value), _) => value.to_string(),
+    }
+}
+
+/// An id as one part of a path: what is not plainly harmless is escaped.
+fn path_part(id: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    id.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_shown_for_people() {
+        let call =
+            json!({"id": "a", "parents": ["x", "y"], "p_us": 1500, "engine": null, "roots": []});
+        for (at, form, text) in [
+            ("/id", Form::Text, "a"),
+            ("/parents", Form::List, "x,y"),
+            ("/parents", Form::Count, "2"),
+            ("/roots", Form::List, "-"),
+            ("/p_us", Form::Duration, "1.50 ms"),
+            ("/engine", Form::Text, "-"),
+            ("/missing", Form::Duration, "-"),
+        ] {
+            assert_eq!(cell(call.pointer(at), form), text, "{at}");
+        }
+    }
+
+    #[test]
+    fn an_id_stays_one_part_of_the_path() {
+        assert_eq!(path_part("run-7"), "run-7");
+        assert_eq!(path_part("a/b?c d"), "a%2Fb%3Fc%20d");
+    }
+}
