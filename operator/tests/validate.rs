@@ -21,101 +21,108 @@ fn valid(spec: Value) -> Validated {
     validate(&resource(spec)).expect("makes sense")
 }
 
+/// (sections of the spec, the field that is named, a word of the fix).
+const RULES: &[(&str, &str, &str)] = &[
+    (
+        r#"{"model": {"name": "a", "source": {}}}"#,
+        "spec.model.source",
+        "exactly one",
+    ),
+    (
+        r#"{"model": {"name": "a", "source": {"builtin": "demo", "hostPath": {"path": "/m"}}}}"#,
+        "spec.model.source",
+        "2 sources",
+    ),
+    (
+        r#"{"model": {"name": "a", "source": {"hostPath": {"path": "models/x"}}}}"#,
+        "spec.model.source.hostPath.path",
+        "start it with /",
+    ),
+    (
+        r#"{"model": {"name": "a b", "source": {"builtin": "demo"}}}"#,
+        "spec.model.name",
+        "' '",
+    ),
+    (
+        r#"{"model": {"name": "a", "source": {"builtin": "demo"}, "maxModelLen": 1}}"#,
+        "spec.model.maxModelLen",
+        "1 is not between 16",
+    ),
+    (
+        r#"{"model": {"name": "a", "source": {"builtin": "demo"}, "quantization": "int4"}}"#,
+        "spec.model.quantization",
+        "remove it",
+    ),
+    (
+        r#"{"engine": {"maxNumSeqs": 0}}"#,
+        "spec.engine.maxNumSeqs",
+        "between 1",
+    ),
+    (
+        r#"{"engine": {"gpus": 1}}"#,
+        "spec.engine.gpus",
+        "device: cuda",
+    ),
+    (
+        r#"{"engine": {"device": "cuda", "gpus": 2}}"#,
+        "spec.engine.gpus",
+        "write 1",
+    ),
+    (
+        r#"{"engine": {"startTimeout": 0}}"#,
+        "spec.engine.startTimeout",
+        "10m",
+    ),
+    (
+        r#"{"engine": {"kvCache": {}}}"#,
+        "spec.engine.kvCache",
+        "exactly one",
+    ),
+    (
+        r#"{"engine": {"kvCache": {"fraction": 1.0}}}"#,
+        "spec.engine.kvCache.fraction",
+        "below 1",
+    ),
+    (
+        r#"{"engine": {"extraArgs": ["--step-log=x", "--port=1"]}}"#,
+        "spec.engine.extraArgs[1]",
+        "--port",
+    ),
+    (
+        r#"{"engine": {"resources": {"limits": {"cpu": "two"}}}}"#,
+        "spec.engine.resources.limits.cpu",
+        "1500m",
+    ),
+    (
+        r#"{"scaling": {"min": 3, "max": 1}}"#,
+        "spec.scaling.min",
+        "raise max",
+    ),
+    (
+        r#"{"scaling": {"max": 0, "min": 0}}"#,
+        "spec.scaling.max",
+        "between 1",
+    ),
+    (
+        r#"{"scaling": {"targetCallsPerEngine": 0}}"#,
+        "spec.scaling.targetCallsPerEngine",
+        "between 1",
+    ),
+    (r#"{"replicas": 5000}"#, "spec.replicas", "1024"),
+    (
+        r#"{"rollout": {"maxSurge": 0}}"#,
+        "spec.rollout.maxSurge",
+        "between 1",
+    ),
+];
+
 #[test]
 fn each_rule_names_the_field_and_the_fix() {
-    let model = |source: Value| json!({"model": {"name": "demo", "source": source}});
-    for (spec, path, word) in [
-        (model(json!({})), "spec.model.source", "exactly one"),
-        (
-            model(json!({"builtin": "demo", "hostPath": {"path": "/m"}})),
-            "spec.model.source",
-            "2 sources",
-        ),
-        (
-            model(json!({"hostPath": {"path": "models/x"}})),
-            "spec.model.source.hostPath.path",
-            "start it with /",
-        ),
-        (
-            json!({"model": {"name": "a b", "source": {"builtin": "demo"}}}),
-            "spec.model.name",
-            "' '",
-        ),
-        (
-            json!({"model": {"name": "a", "source": {"builtin": "demo"}, "maxModelLen": 1}}),
-            "spec.model.maxModelLen",
-            "1 is not between 16",
-        ),
-        (
-            json!({"model": {"name": "a", "source": {"builtin": "demo"}, "quantization": "int4"}}),
-            "spec.model.quantization",
-            "remove it",
-        ),
-        (
-            json!({"engine": {"maxNumSeqs": 0}}),
-            "spec.engine.maxNumSeqs",
-            "between 1",
-        ),
-        (
-            json!({"engine": {"gpus": 1}}),
-            "spec.engine.gpus",
-            "device: cuda",
-        ),
-        (
-            json!({"engine": {"device": "cuda", "gpus": 2}}),
-            "spec.engine.gpus",
-            "write 1",
-        ),
-        (
-            json!({"engine": {"startTimeout": 0}}),
-            "spec.engine.startTimeout",
-            "10m",
-        ),
-        (
-            json!({"engine": {"kvCache": {}}}),
-            "spec.engine.kvCache",
-            "exactly one",
-        ),
-        (
-            json!({"engine": {"kvCache": {"fraction": 1.0}}}),
-            "spec.engine.kvCache.fraction",
-            "below 1",
-        ),
-        (
-            json!({"engine": {"extraArgs": ["--threads=2", "--port=1"]}}),
-            "spec.engine.extraArgs[1]",
-            "--port",
-        ),
-        (
-            json!({"engine": {"resources": {"limits": {"cpu": "two"}}}}),
-            "spec.engine.resources.limits.cpu",
-            "1500m",
-        ),
-        (
-            json!({"scaling": {"min": 3, "max": 1}}),
-            "spec.scaling.min",
-            "raise max",
-        ),
-        (
-            json!({"scaling": {"max": 0, "min": 0}}),
-            "spec.scaling.max",
-            "between 1",
-        ),
-        (
-            json!({"scaling": {"targetCallsPerEngine": 0}}),
-            "spec.scaling.targetCallsPerEngine",
-            "between 1",
-        ),
-        (json!({"replicas": 5000}), "spec.replicas", "1024"),
-        (
-            json!({"rollout": {"maxSurge": 0}}),
-            "spec.rollout.maxSurge",
-            "between 1",
-        ),
-    ] {
-        let errors = validate(&resource(spec.clone())).expect_err(path);
+    for (spec, path, word) in RULES {
+        let sections = serde_json::from_str(spec).expect(spec);
+        let errors = validate(&resource(sections)).expect_err(path);
         assert_eq!(errors.len(), 1, "{spec}: {errors:?}");
-        assert_eq!(errors[0].path, path, "{spec}");
+        assert_eq!(errors[0].path, *path, "{spec}");
         assert!(errors[0].problem.contains(word), "{}: {}", errors[0], word);
     }
 }

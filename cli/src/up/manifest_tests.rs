@@ -13,74 +13,94 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
+/// (what follows the model in the spec, how the problem begins, a word of it).
+const SECTIONS: &[(&str, &str, &str)] = &[
+    (
+        "  scaling: {min: many}",
+        "f.yaml:8: spec.scaling.min: ",
+        "u32",
+    ),
+    (
+        "  scaling:\n    min: -1",
+        "f.yaml:9: spec.scaling.min: ",
+        "-1",
+    ),
+    (
+        "  scalling: {min: 1}",
+        "f.yaml:8: spec.scalling: ",
+        "unknown field",
+    ),
+    (
+        "  engine:\n    startTimeout: soon",
+        "f.yaml:9: spec.engine.startTimeout: ",
+        "10s",
+    ),
+    (
+        "  engine: {kvCache: {size: 1GB}}",
+        "f.yaml:8: spec.engine.kvCache.size: ",
+        "4Gi",
+    ),
+    (
+        "  scaling: {min: 3, max: 1}",
+        "f.yaml:8: spec.scaling.min: ",
+        "raise max",
+    ),
+];
+
+/// (what the model is, how the problem begins, a word of it).
+const MODELS: &[(&str, &str, &str)] = &[
+    (
+        "{source: {builtin: demo}}",
+        "f.yaml:5: spec.model: ",
+        "missing field `name`",
+    ),
+    (
+        "\n    name: a\n    source: {builtin: x}",
+        "f.yaml:7: spec.model.source.builtin: ",
+        "demo",
+    ),
+    (
+        "\n    name: a\n    source: {}",
+        "f.yaml:7: spec.model.source: ",
+        "exactly one",
+    ),
+    (
+        "\n    name: a\n    source:\n      pvc: {claim: c}",
+        "f.yaml:8: spec.model.source.pvc: ",
+        "hostPath",
+    ),
+];
+
+/// (the whole file, how the problem begins, a word of it).
+const FILES: &[(&str, &str, &str)] = &[
+    (
+        "apiVersion: v1\nkind: Pod\n",
+        "f.yaml:2: kind: ",
+        "LLMProgramServing",
+    ),
+    (
+        "kind: LLMProgramServing\n",
+        "f.yaml: apiVersion: ",
+        "nothing",
+    ),
+    ("- 1\n", "f.yaml: kind: ", "nothing"),
+    ("", "f.yaml: ", "is empty"),
+    ("---\n---\n", "f.yaml: ", "is empty"),
+    ("a: [1,\nb: {", "f.yaml:", "is not YAML"),
+];
+
 #[test]
 fn each_problem_has_file_line_and_field() {
-    for (text, begins, word) in [
-        (
-            "apiVersion: v1\nkind: Pod\n".to_owned(),
-            "f.yaml:2: kind: ",
-            "LLMProgramServing",
-        ),
-        (
-            "kind: LLMProgramServing\n".to_owned(),
-            "f.yaml: apiVersion: ",
-            "nothing",
-        ),
-        ("- 1\n".to_owned(), "f.yaml: kind: ", "nothing"),
-        (String::new(), "f.yaml: ", "is empty"),
-        ("---\n---\n".to_owned(), "f.yaml: ", "is empty"),
-        ("a: [1,\nb: {".to_owned(), "f.yaml:", "is not YAML"),
-        (
-            format!("{HEAD}{MODEL}  scaling: {{min: many}}\n"),
-            "f.yaml:8: spec.scaling.min: ",
-            "u32",
-        ),
-        (
-            format!("{HEAD}{MODEL}  scaling:\n    min: -1\n"),
-            "f.yaml:9: spec.scaling.min: ",
-            "-1",
-        ),
-        (
-            format!("{HEAD}{MODEL}  scalling: {{min: 1}}\n"),
-            "f.yaml:8: spec.scalling: ",
-            "unknown field",
-        ),
-        (
-            format!("{HEAD}  model:\n    source: {{builtin: demo}}\n"),
-            "f.yaml:5: spec.model: ",
-            "missing field `name`",
-        ),
-        (
-            format!("{HEAD}{MODEL}  engine:\n    startTimeout: soon\n"),
-            "f.yaml:9: spec.engine.startTimeout: ",
-            "10s",
-        ),
-        (
-            format!("{HEAD}{MODEL}  engine: {{kvCache: {{size: 1GB}}}}\n"),
-            "f.yaml:8: spec.engine.kvCache.size: ",
-            "4Gi",
-        ),
-        (
-            format!("{HEAD}  model:\n    name: a\n    source: {{builtin: x}}\n"),
-            "f.yaml:7: spec.model.source.builtin: ",
-            "demo",
-        ),
-        (
-            format!("{HEAD}{MODEL}  scaling: {{min: 3, max: 1}}\n"),
-            "f.yaml:8: spec.scaling.min: ",
-            "raise max",
-        ),
-        (
-            format!("{HEAD}  model:\n    name: a\n    source: {{}}\n"),
-            "f.yaml:7: spec.model.source: ",
-            "exactly one",
-        ),
-        (
-            format!("{HEAD}  model:\n    name: a\n    source:\n      pvc: {{claim: c}}\n"),
-            "f.yaml:8: spec.model.source.pvc: ",
-            "hostPath",
-        ),
-    ] {
+    let sections = SECTIONS
+        .iter()
+        .map(|(text, begins, word)| (format!("{HEAD}{MODEL}{text}\n"), begins, word));
+    let models = MODELS
+        .iter()
+        .map(|(text, begins, word)| (format!("{HEAD}  model: {text}\n"), begins, word));
+    let files = FILES
+        .iter()
+        .map(|(text, begins, word)| ((*text).to_owned(), begins, word));
+    for (text, begins, word) in sections.chain(models).chain(files) {
         let problems = problems(&text);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with(begins), "{begins:?}: {problems:?}");
