@@ -266,3 +266,77 @@ fn addresses(file: &Path) -> Option<(SocketAddr, SocketAddr)> {
     let admin = lines.next()?.parse().ok()?;
     Some((address, admin))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Starts a shell script in place of an engine.
+    fn script(folder: &Path, body: &str) -> (watch::Sender<Stop>, mpsc::Receiver<Report>) {
+        let script = folder.join("engine.sh");
+        std::fs::write(&script, body).expect("written");
+        let (tell, reports) = mpsc::channel(4);
+        let launch = Launch {
+            engine: EngineId::parse("a-0").expect("a name"),
+            program: "/bin/sh".into(),
+            flags: vec![script.into(), "--port".into(), "0".into()],
+            address_file: folder.join("a-0.address"),
+            log_file: folder.join("a-0.log"),
+        };
+        (start(launch, tell).expect("it starts"), reports)
+    }
+
+    async fn end(mut reports: mpsc::Receiver<Report>) -> (String, Option<String>) {
+        match reports.recv().await.map(|report| report.event) {
+            Some(Event::Ended { how, last_line }) => (how, last_line),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_with_the_last_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let body = "echo starts \"$@\"; echo 'model.safetensors: \u{1b}[31mtoo short' >&2; exit 65";
+        let (_stop, reports) = script(folder.path(), body);
+        let (how, last_line) = end(reports).await;
+        assert_eq!(how, "exit status: 65");
+        assert_eq!(
+            last_line.as_deref(),
+            Some("model.safetensors: \u{fffd}[31mtoo short")
+        );
+        let log = std::fs::read_to_string(folder.path().join("a-0.log")).expect("a log");
+        assert!(log.contains("starts --port 0"), "{log}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_ends_as_it_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (stop, reports) = script(folder.path(), "trap '' TERM; read -r line < /dev/zero");
+        stop.send_replace(Stop::Now);
+        assert!(end(reports).await.0.contains("SIGKILL"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let (stop, reports) = script(folder.path(), "exec sleep 1000");
+        stop.send_replace(Stop::Drained);
+        assert!(end(reports).await.0.contains("SIGTERM"));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_nobody_holds_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (stop, reports) = script(folder.path(), "exec sleep 1000");
+        drop(stop);
+        assert!(end(reports).await.0.contains("SIGKILL"));
+    }
+
+    #[test]
+    fn an_address_file_has_two_lines() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("address");
+        assert_eq!(addresses(&file), None);
+        std::fs::write(&file, "127.0.0.1:41233\n").expect("written");
+        assert_eq!(addresses(&file), None);
+        std::fs::write(&file, "127.0.0.1:41233\n127.0.0.1:41234\n").expect("written");
+        let (address, admin) = addresses(&file).expect("complete");
+        assert_eq!((address.port(), admin.port()), (41233, 41234));
+    }
+}
