@@ -268,6 +268,11 @@ impl Core {
         }
     }
 
+    /// Whether sequences join and leave at every step.
+    pub fn is_continuous(&self) -> bool {
+        self.scheduler.config.batching == Batching::Continuous
+    }
+
     /// Figures of all open calls, in order of arrival.
     pub fn progress(&self) -> Vec<CallProgress> {
         self.calls.values().map(Call::progress).collect()

@@ -1,0 +1,157 @@
+//! The engine's thread and the handle to it. Owns: the thread that owns core, model and every tensor, and the channels
+//! around it. Must not know HTTP, and no text: tokens go out as they are drawn.
+//!
+//! Modules in the order in which data flows: a module uses only those after it.
+
+/// What others hold: submit, command, watch.
+pub mod handle;
+/// The words between handle and loop.
+mod message;
+/// Counters and gauges of the loop.
+pub mod metrics;
+/// What event streams are told, and when.
+mod reporter;
+/// One JSON line a step, for those who want to see each decision.
+mod step_log;
+/// The loop: commands, schedule, step, complete.
+mod step_loop;
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use lps_api::protocol::{Hello, Load};
+use lps_engine_core::core::{Config, Core};
+use lps_runtime::clock::Clock;
+use tokio::sync::{oneshot, watch};
+
+pub use crate::executor::handle::{Gone, Handle, OpenCall, SubmitError};
+pub use crate::executor::message::CallEvent;
+use crate::executor::metrics::Metrics;
+use crate::executor::step_log::StepLog;
+use crate::executor::step_loop::StepLoop;
+use crate::model::{self, Loaded};
+
+/// Commands that may wait for the thread: more than it can be sent within one long step.
+const COMMANDS_MAX: usize = 16_384;
+
+/// Why the thread ended before its time. The process ends with it: its calls are resumed elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The model could not be loaded.
+    #[error(transparent)]
+    Load(#[from] model::Error),
+    /// A step could not be computed.
+    #[error(transparent)]
+    Step(#[from] lps_engine_core::model::StepError),
+    /// The step log cannot be written.
+    #[error("step log {path}: {source}")]
+    StepLog {
+        /// Where it is.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The thread cannot be started.
+    #[error("the engine's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// A programmer's error; the message was printed where it happened.
+    #[error("the engine's thread panicked")]
+    Panic,
+}
+
+/// What the thread is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// Sizes; `kv_blocks` and `max_model_len` are set from what was loaded.
+    pub core: Config,
+    /// Who the engine is; sizes are filled in alike.
+    pub hello: Hello,
+    /// Where each step is logged, if anywhere.
+    pub step_log: Option<PathBuf>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Where figures go.
+    pub metrics: Metrics,
+}
+
+/// A thread that runs, and how to learn of its end.
+#[derive(Debug)]
+pub struct Running {
+    /// To talk to it.
+    pub handle: Handle,
+    /// Resolves when the thread ends: by error, or after all handles are gone.
+    pub ended: oneshot::Receiver<Result<(), Fatal>>,
+}
+
+/// Starts the thread. `load` runs in it, because what it makes stays in it; this resolves when it is done.
+///
+/// # Errors
+/// When the model cannot be loaded or the step log not be opened.
+pub async fn start<L>(options: Options, load: L) -> Result<Running, Fatal>
+where
+    L: FnOnce() -> Result<Loaded, model::Error> + Send + 'static,
+{
+    let (commands, inbox) = mpsc::sync_channel(COMMANDS_MAX);
+    let (loaded, is_loaded) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let (load_now, load_seen) = watch::channel(Load::default());
+    let thread = std::thread::Builder::new().name("engine".to_owned());
+    let body = move || -> Result<(), Fatal> {
+        let mut step_loop = match build(options, load, load_now) {
+            Ok((step_loop, hello)) => {
+                // The receiver waits below; when it is gone the process is ending.
+                let _ = loaded.send(Ok(hello));
+                step_loop
+            }
+            Err(error) => {
+                let _ = loaded.send(Err(error));
+                return Ok(());
+            }
+        };
+        step_loop.run(&inbox)
+    };
+    let guarded = move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        let _ = end.send(result.unwrap_or(Err(Fatal::Panic)));
+    };
+    thread.spawn(guarded).map_err(Fatal::Thread)?;
+    let hello = is_loaded.await.map_err(|_| Fatal::Panic)??;
+    Ok(Running {
+        handle: Handle::new(commands, hello, load_seen),
+        ended,
+    })
+}
+
+fn build<L>(
+    options: Options,
+    load: L,
+    load_now: watch::Sender<Load>,
+) -> Result<(StepLoop, Hello), Fatal>
+where
+    L: FnOnce() -> Result<Loaded, model::Error>,
+{
+    let step_log = options.step_log.map(StepLog::create).transpose()?;
+    let loaded = load()?;
+    let config = Config {
+        kv_blocks: loaded.kv_blocks,
+        max_model_len: loaded.max_model_len,
+        ..options.core
+    };
+    let mut hello = options.hello;
+    hello.max_num_seqs = config.max_num_seqs;
+    hello.max_batched_tokens.0 = config.max_batched_tokens;
+    hello.max_model_len.0 = config.max_model_len;
+    hello.block_tokens.0 = config.block_tokens;
+    hello.kv_blocks_total = config.kv_blocks;
+    let core = Core::new(config);
+    load_now.send_replace(core.load());
+    let step_loop = StepLoop::new(step_loop::Parts {
+        core,
+        model: loaded.model,
+        clock: options.clock,
+        step_log,
+        metrics: options.metrics.sized(hello.kv_blocks_total),
+        load: load_now,
+    });
+    Ok((step_loop, hello))
+}

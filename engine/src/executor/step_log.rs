@@ -1,0 +1,79 @@
+//! One JSON line a step: who ran, how much of whom, who fell out. For those who want to see each decision.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use lps_api::ids::CallId;
+use lps_api::quantity::Micros;
+use serde::Serialize;
+
+use crate::executor::Fatal;
+
+/// A sequence's part of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Part {
+    pub(super) call: CallId,
+    pub(super) choice: u32,
+    /// Tokens that had their KV before the step.
+    pub(super) computed: usize,
+    /// New tokens.
+    pub(super) len: usize,
+    /// Whether a token was drawn.
+    pub(super) samples: bool,
+}
+
+/// One line.
+#[derive(Debug, Serialize)]
+pub(super) struct Line<'a> {
+    /// Counted from 1.
+    pub(super) step: u64,
+    /// Since the process started, when the step began.
+    pub(super) time_us: Micros,
+    pub(super) duration_us: Micros,
+    pub(super) sequences: &'a [Part],
+    /// Calls of the step before that are open and not in this one.
+    pub(super) preempted: &'a [CallId],
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct StepLog {
+    path: String,
+    file: BufWriter<File>,
+}
+
+impl StepLog {
+    /// Makes the file, or empties it.
+    pub(super) fn create(path: PathBuf) -> Result<Self, Fatal> {
+        let shown = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Ok(Self {
+                path: shown,
+                file: BufWriter::new(file),
+            }),
+            Err(source) => Err(Fatal::StepLog {
+                path: shown,
+                source,
+            }),
+        }
+    }
+
+    /// Writes a line.
+    pub(super) fn write(&mut self, line: &Line<'_>) -> Result<(), Fatal> {
+        let json = serde_json::to_writer(&mut self.file, line).map_err(std::io::Error::from);
+        let written = json.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|source| Fatal::StepLog {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Brings what was written to the file; called when the engine has nothing to do.
+    pub(super) fn flush(&mut self) -> Result<(), Fatal> {
+        self.file.flush().map_err(|source| Fatal::StepLog {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
