@@ -3,5 +3,12 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
+/// The thread that owns core, model and every tensor.
+pub mod executor;
+/// Between text and tokens: prompts in, streams out.
+pub mod text;
 /// The model: which one, from where, with how much memory.
 pub mod model;
+/// What computes on tensors; all `unsafe` code is here.
+#[cfg(feature = "torch")]
+pub mod kernels;

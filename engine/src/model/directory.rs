@@ -18,7 +18,10 @@ type Builtin = (&'static str, &'static [u8]);
 
 /// The demo model: Qwen3 layout, 2.7 million parameters.
 const DEMO: &[Builtin] = &[
-    ("config.json", include_bytes!("../../models/demo/config.json")),
+    (
+        "config.json",
+        include_bytes!("../../models/demo/config.json"),
+    ),
     (
         "generation_config.json",
         include_bytes!("../../models/demo/generation_config.json"),
@@ -321,9 +324,9 @@ impl Facts<'_> {
                     continue;
                 };
                 let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-                return number
-                    .filter(|number| *number > 0)
-                    .ok_or_else(|| self.error(name, format!("is a positive integer, not {value}")));
+                return number.filter(|number| *number > 0).ok_or_else(|| {
+                    self.error(name, format!("is a positive integer, not {value}"))
+                });
             }
         }
         Err(self.error(names[0], "is missing".to_owned()))
@@ -339,7 +342,10 @@ impl Facts<'_> {
         };
         tokens.ok_or_else(|| {
             let value = &self.object[field];
-            self.error(field, format!("is a token id or a list of them, not {value}"))
+            self.error(
+                field,
+                format!("is a token id or a list of them, not {value}"),
+            )
         })
     }
 

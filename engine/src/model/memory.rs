@@ -47,9 +47,7 @@ pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
             (share, demand.blocks_useful)
         }
     };
-    let blocks = (given / block_bytes)
-        .min(most)
-        .min(u64::from(u32::MAX));
+    let blocks = (given / block_bytes).min(most).min(u64::from(u32::MAX));
     if blocks < demand.blocks_min || given.min(blocks * block_bytes) > demand.free_bytes {
         return Err(Error {
             given_mib: given >> 20,
@@ -160,20 +158,32 @@ mod tests {
     #[test]
     fn a_share_is_capped_by_what_can_be_used_and_bytes_are_not() {
         assert_eq!(kv_blocks(&DEMAND), Ok(40));
-        let all = Demand { blocks_useful: 1000, ..DEMAND };
+        let all = Demand {
+            blocks_useful: 1000,
+            ..DEMAND
+        };
         assert_eq!(kv_blocks(&all), Ok(50));
-        let bytes = Demand { kv: KvSize::Bytes(60 << 20), ..DEMAND };
+        let bytes = Demand {
+            kv: KvSize::Bytes(60 << 20),
+            ..DEMAND
+        };
         assert_eq!(kv_blocks(&bytes), Ok(60));
     }
 
     #[test]
     fn too_little_is_refused_with_the_numbers() {
-        let small = Demand { free_bytes: 10 << 20, ..DEMAND };
+        let small = Demand {
+            free_bytes: 10 << 20,
+            ..DEMAND
+        };
         let error = kv_blocks(&small).expect_err("5 pages").to_string();
         for number in ["5 MiB of 10 MiB", "hold 5 pages of 1024 KiB", "needs 10"] {
             assert!(error.contains(number), "{error}");
         }
-        let more_than_free = Demand { kv: KvSize::Bytes(200 << 20), ..DEMAND };
+        let more_than_free = Demand {
+            kv: KvSize::Bytes(200 << 20),
+            ..DEMAND
+        };
         assert!(kv_blocks(&more_than_free).is_err());
     }
 
@@ -183,7 +193,10 @@ mod tests {
             available_bytes("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"),
             Some(2 << 20)
         );
-        assert_eq!(field("anon 1\ninactive_file 77\n", "inactive_file"), Some(77));
+        assert_eq!(
+            field("anon 1\ninactive_file 77\n", "inactive_file"),
+            Some(77)
+        );
         assert!(free_bytes() > 0 && free_bytes() < u64::MAX);
     }
 }

@@ -89,7 +89,9 @@ impl SimModel {
             hash
         };
         let token = self.token(random, sample.forbidden);
-        let logprobs = params.logprobs.map(|count| self.logprobs(random, token, count));
+        let logprobs = params
+            .logprobs
+            .map(|count| self.logprobs(random, token, count));
         Sampled { token, logprobs }
     }
 
@@ -116,7 +118,10 @@ impl SimModel {
         let top = std::iter::once(&token).chain(rivals).take(count as usize);
         Logprobs {
             chosen: half,
-            top: top.zip(1..).map(|(&id, place)| (id, half * place as f32)).collect(),
+            top: top
+                .zip(1..)
+                .map(|(&id, place)| (id, half * place as f32))
+                .collect(),
         }
     }
 

@@ -1,19 +1,50 @@
-//! Text on both ends of the model: prompts in, streams out. Owns: tokenizer, chat template, incremental
-//! detokenising, stop strings, tool calls. Must not know HTTP, and runs outside the engine's thread.
+//! Between text and tokens. Owns: tokenizer, chat template, and what becomes of a choice's tokens: text without broken
+//! characters, stop texts, tool calls. Knows no call, no HTTP and no tensor.
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
-/// One choice's text as it grows: tokens in, text that is safe to send out.
-pub mod stream;
-/// Tool calls in the Hermes form, out of the text of an answer.
-pub mod tool_calls;
-/// Stop strings, also across tokens.
-pub mod stop;
-/// Tokens to text, a token at a time.
-pub mod detokenizer;
-/// Messages and tools to a prompt.
+/// What becomes of one choice's tokens.
+pub mod choice;
+/// Tokens to text, piece by piece.
+mod detokeniser;
+/// Dates as Python writes them.
+mod python_date;
+/// JSON as Python writes it.
+mod python_json;
+/// Texts that end a choice.
+mod stop;
+/// From messages to a prompt.
 pub mod template;
-/// JSON as Python writes it, because templates were trained on that.
-pub mod python_json;
 /// Text to tokens and back.
 pub mod tokenizer;
+/// Tool calls in a choice's text.
+pub mod tool_calls;
+
+use std::sync::Arc;
+
+use crate::model;
+use crate::model::directory::ModelDirectory;
+use crate::text::template::Template;
+use crate::text::tokenizer::Tokenizer;
+
+/// A model's tokenizer and template.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// Text to tokens and back.
+    pub tokenizer: Arc<Tokenizer>,
+    /// `None`: the model is not made for chats.
+    pub template: Option<Arc<Template>>,
+}
+
+impl Text {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// When a file is missing or has no use.
+    pub fn open(directory: &ModelDirectory) -> Result<Self, model::Error> {
+        Ok(Self {
+            tokenizer: Arc::new(Tokenizer::open(directory)?),
+            template: Template::open(directory)?.map(Arc::new),
+        })
+    }
+}

@@ -1,88 +1,131 @@
-//! Stop strings, also across tokens. Owns: what of a choice's text is safe to send: what cannot become part of a stop
-//! string any more.
+//! Texts that end a choice. Owns: finding the first of them in text that comes in pieces, and holding back only what
+//! could be the beginning of one. Pure.
 
-/// Looks for the first stop string in a growing text.
-#[derive(Debug, Default)]
-pub struct StopMatcher {
+/// Looks for stop texts.
+#[derive(Debug, Clone)]
+pub(super) struct StopMatcher {
     stops: Vec<String>,
-    /// Text that may be the beginning of a stop string.
+    include: bool,
+    /// Text that may be the beginning of a stop text.
     held: String,
 }
 
-/// What a piece of text brought.
+/// What is certain after a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scan {
-    /// So much is safe to send.
-    Text(String),
-    /// A stop string came; this stands before it, and nothing after it counts.
+pub(super) enum Found {
+    /// This much may be shown; no stop text so far.
+    Open(String),
+    /// The last text to be shown: a stop text came.
     Stopped(String),
 }
 
 impl StopMatcher {
-    /// Empty strings are ignored.
-    pub fn new(stops: Vec<String>) -> Self {
-        Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new() }
+    /// `include`: whether the stop text itself is shown.
+    pub(super) fn new(stops: &[String], include: bool) -> Self {
+        Self {
+            stops: stops.to_vec(),
+            include,
+            held: String::new(),
+        }
     }
 
-    /// Takes the next piece.
-    pub fn push(&mut self, piece: &str) -> Scan {
+    /// Takes the next piece of text.
+    pub(super) fn push(&mut self, piece: &str) -> Found {
         if self.stops.is_empty() {
-            return Scan::Text(piece.to_owned());
+            return Found::Open(piece.to_owned());
         }
         self.held.push_str(piece);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
-            self.held.truncate(at);
-            return Scan::Stopped(std::mem::take(&mut self.held));
+        // The text that begins first wins; of two that begin together the one that was given first.
+        let hits = self.stops.iter().filter_map(|stop| {
+            let at = self.held.find(stop)?;
+            Some((at, stop.len()))
+        });
+        if let Some((at, length)) = hits.min_by_key(|(at, _)| *at) {
+            self.held
+                .truncate(if self.include { at + length } else { at });
+            return Found::Stopped(std::mem::take(&mut self.held));
         }
-        let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
-        Scan::Text(std::mem::replace(&mut self.held, rest))
+        let certain = self.held.len() - self.beginning_len();
+        Found::Open(self.held.drain(..certain).collect())
     }
 
-    /// What was held back, when nothing more comes.
-    pub fn finish(&mut self) -> String {
+    /// What is held back, when nothing more comes.
+    pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
-}
 
-/// Bytes at the end of `text` that are a beginning of `stop`.
-fn overlap(text: &str, stop: &str) -> usize {
-    let longest = text.len().min(stop.len() - 1);
-    (1..=longest)
-        .rev()
-        .find(|&len| stop.is_char_boundary(len) && text.ends_with(&stop[..len]))
-        .unwrap_or(0)
+    /// Length of the longest end of the held text that begins a stop text.
+    fn beginning_len(&self) -> usize {
+        let longest = |stop: &String| {
+            let most = (stop.len() - 1).min(self.held.len());
+            let is_beginning = |length: &usize| {
+                stop.is_char_boundary(*length) && self.held.ends_with(&stop[..*length])
+            };
+            (1..=most).rev().find(is_beginning).unwrap_or(0)
+        };
+        self.stops.iter().map(longest).max().unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
-        let mut matcher = StopMatcher::new(stops.iter().map(ToString::to_string).collect());
-        let mut sent = String::new();
+        let stops: Vec<_> = stops.iter().map(ToString::to_string).collect();
+        let mut matcher = StopMatcher::new(&stops, false);
+        let mut shown = String::new();
         for piece in pieces {
             match matcher.push(piece) {
-                Scan::Text(text) => sent += &text,
-                Scan::Stopped(text) => return (sent + &text, true),
+                Found::Open(text) => shown += &text,
+                Found::Stopped(text) => return (shown + &text, true),
             }
         }
-        (sent + &matcher.finish(), false)
+        (shown + &matcher.finish(), false)
     }
 
     #[test]
-    fn a_stop_string_is_found_across_pieces_and_never_sent() {
-        for (stops, pieces, sent, stopped) in [
-            (&["END"][..], &["a E", "N", "D b"][..], "a ", true),
-            (&["END"], &["a E", "N", "X b"], "a ENX b", false),
-            (&["END"], &["a EN"], "a EN", false),
-            (&["aab"], &["aa", "ab"], "a", true),
-            (&["b", "abc"], &["a", "bc"], "", true),
-            (&["long one", "\n\n"], &["x\n", "\ny"], "x", true),
-            (&["é!"], &["caf", "é", "!"], "caf", true),
-            (&[""], &["a"], "a", false),
-        ] {
-            assert_eq!(run(stops, pieces), (sent.to_owned(), stopped), "{stops:?} {pieces:?}");
+    fn a_stop_text_across_pieces_is_found() {
+        assert_eq!(run(&["END"], &["a E", "N", "Dx"]), ("a ".to_owned(), true));
+        assert_eq!(
+            run(&["END"], &["a E", "N", "d"]),
+            ("a ENd".to_owned(), false)
+        );
+        assert_eq!(run(&["bc", "ab"], &["a", "b", "c"]), (String::new(), true));
+        assert_eq!(
+            run(&["é!"], &["caf", "é", "?"]),
+            ("café?".to_owned(), false)
+        );
+        assert_eq!(run(&["aab"], &["a", "a", "a", "b"]), ("a".to_owned(), true));
+    }
+
+    #[test]
+    fn only_a_possible_beginning_is_held_back() {
+        let mut matcher = StopMatcher::new(&["\n\n".to_owned()], true);
+        assert_eq!(matcher.push("one\n"), Found::Open("one".to_owned()));
+        assert_eq!(matcher.push("two"), Found::Open("\ntwo".to_owned()));
+        assert_eq!(matcher.push("\n\nx"), Found::Stopped("\n\n".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_say_what_the_whole_says(
+            stops in proptest::collection::vec("[ab]{1,3}", 1..3),
+            pieces in proptest::collection::vec("[abc]{0,3}", 0..8),
+        ) {
+            let whole = pieces.concat();
+            let first = stops.iter().filter_map(|stop| whole.find(stop)).min();
+            let stops: Vec<_> = stops.iter().map(String::as_str).collect();
+            let pieces: Vec<_> = pieces.iter().map(String::as_str).collect();
+            let (shown, stopped) = run(&stops, &pieces);
+            prop_assert_eq!(stopped, first.is_some());
+            // A later piece may complete a stop text that begins earlier; until then nothing of it is shown.
+            match first {
+                None => prop_assert_eq!(shown, whole),
+                Some(_) => prop_assert!(whole.starts_with(&shown) && stops.iter().all(|s| !shown.contains(s))),
+            }
         }
     }
 }

@@ -1,156 +1,265 @@
-//! Messages and tools to a prompt, by the chat template that came with the model. Owns: the dialect of Jinja that
-//! transformers gives its templates. Knows nothing of tokens.
+//! From messages to a prompt. Owns: the chat template, rendered as transformers renders it (Jinja2 in its sandbox, with
+//! `tojson`, `raise_exception`, `strftime_now` and the `generation` tag). Must not know tokens.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use minijinja::value::{Kwargs, Serde, merge_maps};
+use lps_api::openai::Object;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, ValueKind, merge_maps};
 use minijinja::{Environment, ErrorKind, Value, context};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::text::python_json;
+use crate::model::Error as ModelError;
+use crate::model::directory::{Files, ModelDirectory};
+use crate::text::python_date::strftime;
+use crate::text::python_json::{Layout, dumps};
 
 const NAME: &str = "chat_template";
 
-/// Why there is no prompt.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The template is not one.
-    #[error("{file} is not a chat template: {source}")]
-    Template {
-        /// Where it stands.
-        file: String,
-        /// What is wrong with it.
-        source: minijinja::Error,
-    },
-    /// The template refuses the messages, or trips over them.
-    #[error("the model's chat template refuses the messages: {0}")]
-    Render(String),
-    /// `continue_final_message` without something to continue.
-    #[error("continue_final_message wants a last message with text, and add_generation_prompt off")]
-    NothingToContinue,
+/// Why a conversation has no prompt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chat template refuses these messages: {0}")]
+pub struct RenderError(String);
+
+/// A model's chat template.
+#[derive(Debug)]
+pub struct Template {
+    environment: Environment<'static>,
+    /// Name of the one for requests with tools, where there are two.
+    with_tools: &'static str,
+    special_tokens: Object,
+    /// Whether it shows tools to the model.
+    pub takes_tools: bool,
+    /// Whether it writes tool calls in the Hermes form.
+    pub calls_in_hermes_form: bool,
 }
 
-/// What a prompt is made of.
-#[derive(Debug, Clone, Default)]
-pub struct Chat {
-    /// As the client sent them, each an object with a `role`.
-    pub messages: Vec<Json>,
-    /// As the client sent them; empty where it sent none.
-    pub tools: Vec<Json>,
-    /// Ask for the opening of the assistant's turn.
+/// What is rendered.
+#[derive(Debug)]
+pub struct Conversation<'a> {
+    /// The messages, their contents flattened to text.
+    pub messages: &'a [Object],
+    /// What the model may call.
+    pub tools: Option<&'a [Object]>,
+    /// Whether the template opens the answer.
     pub add_generation_prompt: bool,
-    /// Leave the last message open, so that the model goes on with it.
+    /// Whether the last message is to be continued.
     pub continue_final_message: bool,
-    /// `chat_template_kwargs`: further variables of the template.
-    pub variables: Map<String, Json>,
+    /// Further variables.
+    pub variables: Option<&'a Object>,
+    /// The time, for templates that say it; since 1970.
+    pub now: Duration,
 }
 
-/// A compiled chat template; clones share it.
-#[derive(Debug, Clone)]
-pub struct ChatTemplate {
-    environment: Arc<Environment<'static>>,
-    /// `bos_token`, `eos_token` and so on, as templates name them.
-    special: Map<String, Json>,
-}
-
-impl ChatTemplate {
-    /// Compiles a template. `special` maps `bos_token` and its like to their texts; `file` names the source in errors.
+impl Template {
+    /// Reads the template, wherever the checkpoint keeps it; `None` where it has none.
     ///
     /// # Errors
-    /// When the source is no template.
-    pub fn compile(source: String, special: Map<String, Json>, file: &str) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the default delimiters are valid"));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", tojson);
-        environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, without_generation_tags(&source))
-            .map_err(|source| Error::Template { file: file.to_owned(), source })?;
-        Ok(Self { environment: Arc::new(environment), special })
+    /// When it is no template.
+    pub fn open(directory: &ModelDirectory) -> Result<Option<Self>, ModelError> {
+        let files = &directory.files;
+        let tokenizer_config = files.json("tokenizer_config.json")?.unwrap_or_default();
+        let Some((file, sources)) = sources(files, &tokenizer_config)? else {
+            return Ok(None);
+        };
+        let special_tokens = special_tokens(&tokenizer_config);
+        match Self::new(sources, special_tokens) {
+            Ok(template) => Ok(Some(template)),
+            Err(error) => Err(ModelError::File {
+                file: files.path(file),
+                reason: format!("the chat template cannot be read: {error:#}"),
+            }),
+        }
     }
 
-    /// Renders the prompt.
+    fn new(sources: Sources, special_tokens: Object) -> Result<Self, minijinja::Error> {
+        let mut environment = environment();
+        let both = format!(
+            "{}{}",
+            sources.plain,
+            sources.with_tools.as_deref().unwrap_or_default()
+        );
+        environment.add_template_owned(NAME, without_generation_tags(&sources.plain))?;
+        let mut with_tools = NAME;
+        if let Some(source) = &sources.with_tools {
+            with_tools = "tool_use";
+            environment.add_template_owned(with_tools, without_generation_tags(source))?;
+        }
+        Ok(Self {
+            environment,
+            with_tools,
+            special_tokens,
+            takes_tools: both.contains("tools"),
+            calls_in_hermes_form: both.contains("<tool_call>"),
+        })
+    }
+
+    /// The prompt's text.
     ///
     /// # Errors
-    /// When the template refuses the messages.
-    pub fn render(&self, chat: &Chat) -> Result<String, Error> {
-        let messages: Vec<Json> = chat.messages.iter().cloned().map(for_template).collect();
-        let tools = (!chat.tools.is_empty()).then_some(&chat.tools);
-        let own = context! {
-            messages => Value::from(Serde(&messages)),
+    /// When the template raises, for example because roles do not alternate.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, RenderError> {
+        let failed = |error: minijinja::Error| RenderError(format!("{error:#}"));
+        let tools = conversation.tools.filter(|tools| !tools.is_empty());
+        let name = if tools.is_some() {
+            self.with_tools
+        } else {
+            NAME
+        };
+        let now = conversation.now;
+        let given = context! {
+            messages => Value::from(Serde(conversation.messages)),
             tools => tools.map(|tools| Value::from(Serde(tools))),
-            add_generation_prompt => chat.add_generation_prompt && !chat.continue_final_message,
+            add_generation_prompt => conversation.add_generation_prompt,
+            strftime_now => Value::from_function(move |format: &str| strftime(format, now.as_secs())),
         };
-        let [asked, special] = [&chat.variables, &self.special].map(|map| Value::from(Serde(map)));
-        let variables = merge_maps([own, asked, special]);
-        let text = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render(variables))
-            .map_err(|error| Error::Render(reason(&error)))?;
-        if chat.continue_final_message { left_open(text, &messages) } else { Ok(text) }
-    }
-}
-
-/// The message of an error and of what caused it, without the template's source.
-fn reason(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned)
-}
-
-/// A message as templates expect it: parts of text joined, arguments of tool calls as objects.
-fn for_template(mut message: Json) -> Json {
-    if let Some(parts) = message.get("content").and_then(Json::as_array) {
-        let texts: Vec<&str> =
-            parts.iter().filter_map(|part| part.get("text").and_then(Json::as_str)).collect();
-        let joined = texts.join("\n");
-        message["content"] = Json::String(joined);
-    }
-    let calls = message.get_mut("tool_calls").and_then(Json::as_array_mut);
-    for call in calls.into_iter().flatten() {
-        let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) else {
-            continue;
-        };
-        if let Some(Ok(object)) = arguments.as_str().map(serde_json::from_str::<Map<String, Json>>) {
-            *arguments = Json::Object(object);
+        let asked = conversation
+            .variables
+            .map(|variables| Value::from(Serde(variables)));
+        let special = Value::from(Serde(&self.special_tokens));
+        let all = merge_maps([given, asked.unwrap_or_default(), special]);
+        let template = self.environment.get_template(name).map_err(failed)?;
+        let mut text = template.render(all).map_err(failed)?;
+        if conversation.continue_final_message {
+            cut_after_last(&mut text, conversation.messages)?;
         }
+        Ok(text)
     }
-    message
 }
 
-/// Cuts the prompt right after the text of the last message.
-fn left_open(mut text: String, messages: &[Json]) -> Result<String, Error> {
-    let last = messages.last().and_then(|message| message.get("content")).and_then(Json::as_str);
-    let last = last.map(str::trim_end).filter(|last| !last.is_empty());
-    let end = last.and_then(|last| text.rfind(last).map(|at| at + last.len()));
-    text.truncate(end.ok_or(Error::NothingToContinue)?);
-    Ok(text)
+/// Ends the text where the last message's content ends.
+fn cut_after_last(text: &mut String, messages: &[Object]) -> Result<(), RenderError> {
+    let last = messages.last().and_then(|message| message.get("content"));
+    let content = last.and_then(Json::as_str).unwrap_or_default();
+    let trimmed = content.trim();
+    let Some(at) = text.rfind(trimmed).filter(|_| !trimmed.is_empty()) else {
+        let reason =
+            "the last message has no content that the prompt shows, so it cannot be continued";
+        return Err(RenderError(reason.to_owned()));
+    };
+    let whole = content.trim_start();
+    let length = if text[at..].starts_with(whole) {
+        whole.len()
+    } else {
+        trimmed.len()
+    };
+    text.truncate(at + length);
+    Ok(())
 }
 
-/// `{% generation %}` marks what a trainer learns from; for serving it is a comment.
-fn without_generation_tags(source: &str) -> String {
-    let mut text = source.to_owned();
-    for tag in ["generation", "endgeneration"] {
-        for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
-            let block = format!("{open} {tag} {close}");
-            text = text.replace(&block, &block.replace('%', "#"));
-        }
+/// The template's text, and a second one for requests with tools where there are two.
+#[derive(Debug, Default)]
+struct Sources {
+    plain: String,
+    with_tools: Option<String>,
+}
+
+/// Finds the template and the name of the file that it is in: a file of its own stands above the field.
+fn sources(
+    files: &Files,
+    tokenizer_config: &Object,
+) -> Result<Option<(&'static str, Sources)>, ModelError> {
+    const OWN: &str = "chat_template.jinja";
+    const CONFIG: &str = "tokenizer_config.json";
+    if let Some(bytes) = files.bytes(OWN)? {
+        let plain = String::from_utf8(bytes.into_owned()).map_err(|error| ModelError::File {
+            file: files.path(OWN),
+            reason: format!("is no UTF-8 text: {error}"),
+        })?;
+        return Ok(Some((
+            OWN,
+            Sources {
+                plain,
+                with_tools: None,
+            },
+        )));
     }
-    text
+    let named = |list: &[Json], name: &str| {
+        let found = list.iter().find(|entry| entry["name"] == name)?;
+        found["template"].as_str().map(str::to_owned)
+    };
+    let sources = match tokenizer_config.get("chat_template") {
+        Some(Json::String(plain)) => Some(Sources {
+            plain: plain.clone(),
+            with_tools: None,
+        }),
+        Some(Json::Array(list)) => named(list, "default").map(|plain| Sources {
+            plain,
+            with_tools: named(list, "tool_use"),
+        }),
+        _ => None,
+    };
+    Ok(sources.map(|sources| (CONFIG, sources)))
 }
 
-fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    // Others, such as ensure_ascii, ask for what is done anyway.
-    let text = python_json::to_string(value, indent)
+/// `bos_token` and the like, as text.
+fn special_tokens(tokenizer_config: &Object) -> Object {
+    let text = |value: &Json| match value {
+        Json::String(_) => Some(value.clone()),
+        Json::Object(token) => token.get("content").cloned(),
+        _ => None,
+    };
+    ["bos_token", "eos_token", "pad_token", "unk_token"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), text(tokenizer_config.get(name)?)?)))
+        .collect()
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.expect("the default delimiters are valid"));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("tojson", tojson);
+    environment.add_function("raise_exception", |message: String| -> Result<Value, _> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment
+}
+
+fn tojson(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
+    if value.kind() == ValueKind::Undefined {
+        let message = "what is not defined has no JSON form";
+        return Err(minijinja::Error::new(ErrorKind::UndefinedError, message));
+    }
+    let layout = Layout {
+        indent: options.get::<Option<usize>>("indent")?,
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        ensure_ascii: options
+            .get::<Option<bool>>("ensure_ascii")?
+            .unwrap_or(false),
+    };
+    options.assert_all_used()?;
+    let json = serde_json::to_value(value)
         .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(Value::from_safe_string(text))
+    Ok(Value::from(dumps(&json, layout)))
 }
 
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+/// Replaces the tag that marks for training what the model itself says, keeping its whitespace control.
+fn without_generation_tags(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else {
+            break;
+        };
+        let inner = &rest[start + 2..start + length];
+        let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let replaced = match word {
+            "generation" => inner.replace(word, "if true"),
+            "endgeneration" => inner.replace(word, "endif"),
+            _ => inner.to_owned(),
+        };
+        text.push_str(&rest[..start + 2]);
+        text.push_str(&replaced);
+        text.push_str("%}");
+        rest = &rest[start + length + 2..];
+    }
+    text.push_str(rest);
+    text
 }
 
 #[cfg(test)]
@@ -158,60 +267,98 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::directory::Source;
 
-    fn compile(source: &str) -> ChatTemplate {
-        ChatTemplate::compile(source.to_owned(), Map::new(), "test").expect("a template")
+    fn template(source: &str) -> Template {
+        let sources = Sources {
+            plain: source.to_owned(),
+            with_tools: None,
+        };
+        let tokens = json!({"bos_token": "<s>"});
+        Template::new(sources, tokens.as_object().unwrap().clone()).unwrap()
     }
 
-    fn chat(messages: Json) -> Chat {
-        Chat {
-            messages: messages.as_array().expect("a list").clone(),
+    fn objects(value: Json) -> Vec<Object> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn render(
+        template: &Template,
+        messages: Json,
+        tools: Option<Json>,
+    ) -> Result<String, RenderError> {
+        let (messages, tools) = (objects(messages), tools.map(objects));
+        template.render(&Conversation {
+            messages: &messages,
+            tools: tools.as_deref(),
             add_generation_prompt: true,
-            ..Chat::default()
-        }
+            continue_final_message: false,
+            variables: None,
+            now: Duration::from_secs(0),
+        })
+    }
+
+    /// The expected text is transformers' own rendering of the demo model's template.
+    #[test]
+    fn the_demo_template_says_what_transformers_says() {
+        let demo = ModelDirectory::open(&Source::Demo).unwrap();
+        let template = Template::open(&demo).unwrap().unwrap();
+        assert!(template.takes_tools && template.calls_in_hermes_form);
+        let tools = json!([{"type": "function", "function": {
+            "name": "f", "description": "it's <b> & é", "parameters": {"type": "object", "properties": {}},
+        }}]);
+        let messages = json!([
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"b": 1.0, "a": [1, "ü"]}}},
+            ]},
+            {"role": "tool", "content": "7"},
+        ]);
+        let expected = "<|im_start|>system\nBe kind.\n# Tools\n<tools>\n\
+            {\"name\": \"f\", \"description\": \"it's <b> & é\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}\
+            \n</tools><|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<tool_call>\n\
+            {\"name\": \"f\", \"arguments\": {\"b\": 1.0, \"a\": [1, \"ü\"]}}\n</tool_call><|im_end|>\n\
+            <|im_start|>user\n<tool_response>\n7\n</tool_response><|im_end|>\n<|im_start|>assistant\n";
+        assert_eq!(render(&template, messages, Some(tools)).unwrap(), expected);
     }
 
     #[test]
-    fn the_dialect_is_that_of_transformers() {
-        for (source, expected) in [
-            ("{{ messages[0].content.upper().strip() }}", "HI"),
-            ("{% for m in messages %}\n  {%- if loop.first %}\n{{ m.role }}\n  {%- endif %}\n{% endfor %}", "user"),
-            ("{% for m in messages %}{% if true %}{% break %}{% endif %}{% endfor %}x", "x"),
-            ("{% generation %}{{ messages[0]['content'] }}{% endgeneration %}", " hi "),
-            ("a  {%- generation -%}  b", "ab"),
-            ("{{ tools is none }}{{ 'a' if add_generation_prompt }}", "Truea"),
-            ("{{ {'b': 1, 'a': ['<', 2]} | tojson }}", "{\"b\": 1, \"a\": [\"<\", 2]}"),
-        ] {
-            let text = compile(source).render(&chat(json!([{"role": "user", "content": " hi "}]))).expect(source);
-            assert_eq!(text, expected, "{source}");
-        }
+    fn pythons_methods_and_whitespace_rules_hold() {
+        let source = "{{ bos_token }}\n  {% for m in messages %}\n{{ m.content.strip().split(' ')[-1] }}\n  {%- generation -%} g {%- endgeneration %}\n\n{% endfor %}\n{{ strftime_now('%d %b %Y') }}{{ messages[0].get('x', 'none') }}{{ tools is none }}";
+        let text = render(
+            &template(source),
+            json!([{"role": "user", "content": " a b "}]),
+            None,
+        );
+        assert_eq!(text.unwrap(), "<s>\nbg\n01 Jan 1970noneTrue");
     }
 
     #[test]
-    fn parts_are_joined_and_arguments_are_objects() {
-        let template =
-            compile("{{ messages[0].content }}|{{ messages[1].tool_calls[0].function.arguments | tojson }}");
-        let text = template.render(&chat(json!([
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-            {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\":1}"}}]},
-        ])));
-        assert_eq!(text.expect("a prompt"), "a\nb|{\"x\": 1}");
-    }
-
-    #[test]
-    fn a_template_can_refuse() {
-        let error = compile("{{ raise_exception('roles must alternate') }}").render(&chat(json!([])));
-        assert_eq!(
-            error.expect_err("refused").to_string(),
-            "the model's chat template refuses the messages: roles must alternate"
+    fn a_raised_error_says_what_the_template_says() {
+        let source = "{{ raise_exception('roles must alternate') }}";
+        let error = render(&template(source), json!([]), None).unwrap_err();
+        assert!(
+            error.to_string().contains("roles must alternate"),
+            "{error}"
         );
     }
 
     #[test]
-    fn the_last_message_can_be_left_open() {
-        let template = compile("{% for m in messages %}[{{ m.content }}]{% endfor %}");
-        let mut open = chat(json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "so"}]));
-        open.continue_final_message = true;
-        assert_eq!(template.render(&open).expect("a prompt"), "[q][so");
+    fn a_last_message_is_continued() {
+        let demo = ModelDirectory::open(&Source::Demo).unwrap();
+        let template = Template::open(&demo).unwrap().unwrap();
+        let messages = objects(json!([
+            {"role": "user", "content": "Count."}, {"role": "assistant", "content": "1, 2, "},
+        ]));
+        let text = template.render(&Conversation {
+            messages: &messages,
+            tools: None,
+            add_generation_prompt: false,
+            continue_final_message: true,
+            variables: None,
+            now: Duration::ZERO,
+        });
+        assert!(text.unwrap().ends_with("<|im_start|>assistant\n1, 2, "));
     }
 }

@@ -1,78 +1,206 @@
-//! Text to tokens and back. Owns: the vocabulary of the served model. Knows nothing of templates and streams.
+//! Text to tokens and back. Owns: the tokenizer file and the bytes of each token.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use lps_engine_core::request::TokenId;
 
-/// Why a tokenizer cannot be had or used.
+use crate::model::Error;
+use crate::model::directory::ModelDirectory;
+
+/// Why text has no tokens, as the library says it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `tokenizer.json` is not one.
-    #[error("{file} is not a tokenizer: {reason}")]
-    File {
-        /// Its path.
-        file: String,
-        /// What the library said.
-        reason: String,
-    },
-    /// The text cannot be encoded.
-    #[error("text cannot be tokenised: {0}")]
-    Encode(String),
-    /// The tokens cannot be decoded.
-    #[error("tokens cannot be turned into text: {0}")]
-    Decode(String),
+#[error("the text cannot be tokenised: {0}")]
+pub struct EncodeError(String);
+
+/// A model's tokenizer.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// How pieces of the vocabulary stand for bytes.
+    alphabet: Alphabet,
+    /// One more than the largest id.
+    size: u32,
+    /// The longest token in bytes, where each byte of a text is part of some token.
+    token_bytes_max: Option<usize>,
 }
 
-/// The model's tokenizer; clones share it.
-#[derive(Debug, Clone)]
-pub struct Tokenizer(Arc<tokenizers::Tokenizer>);
+/// How pieces of the vocabulary stand for bytes.
+#[derive(Debug)]
+enum Alphabet {
+    /// One character a byte (GPT-2): the table.
+    ByteLevel(HashMap<char, u8>),
+    /// Plain text with `▁` for a space and `<0x0A>` for a byte (SentencePiece).
+    Sentence,
+    /// Plain text.
+    Plain,
+}
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Truncation and padding that it may ask for are switched off: a prompt is never
-    /// shortened in silence.
+    /// Reads `tokenizer.json`.
     ///
     /// # Errors
-    /// When the bytes are no tokenizer; `file` names them in the message.
-    pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self, Error> {
-        let no = |reason: String| Error::File { file: file.to_owned(), reason };
-        let mut tokenizer =
-            tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| no(error.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|error| no(error.to_string()))?;
-        tokenizer.with_padding(None);
-        Ok(Self(Arc::new(tokenizer)))
+    /// When it is missing or has no use.
+    pub fn open(directory: &ModelDirectory) -> Result<Self, Error> {
+        const FILE: &str = "tokenizer.json";
+        let bytes = directory.files.required(FILE)?;
+        let bad = |reason: String| Error::File {
+            file: directory.files.path(FILE),
+            reason,
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| bad(format!("is no tokenizer in Hugging Face's form: {error}")))?;
+        // Some files keep the padding and truncation of training.
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| bad(error.to_string()))?;
+        let decoder = inner.get_decoder().map(serde_json::to_string);
+        let decoder = decoder.and_then(Result::ok).unwrap_or_default();
+        let changes_text = decoder.contains("Replace") || decoder.contains("Strip");
+        let alphabet = if decoder.contains("ByteLevel") && !changes_text {
+            Alphabet::ByteLevel(byte_characters())
+        } else if decoder.contains("ByteFallback") || decoder.contains('▁') {
+            Alphabet::Sentence
+        } else {
+            Alphabet::Plain
+        };
+        let vocabulary = inner.get_vocab(true);
+        let size = vocabulary.values().max().map_or(0, |largest| largest + 1);
+        let mut tokenizer = Self {
+            inner,
+            alphabet,
+            size,
+            token_bytes_max: None,
+        };
+        if tokenizer.is_byte_level() {
+            let lengths = (0..size).map(|token| tokenizer.token_bytes(token).len());
+            tokenizer.token_bytes_max = lengths.max();
+        }
+        Ok(tokenizer)
     }
 
-    /// Tokens of a text. `special` adds the tokens that the model wants around a plain prompt; a rendered chat
-    /// template has them already.
+    /// Tokens of a text. Takes long for long texts: see [`Tokenizer::tokens_min`].
     ///
     /// # Errors
-    /// What the library says.
-    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, Error> {
-        let encoding =
-            self.0.encode_fast(text, special).map_err(|error| Error::Encode(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+    /// As the library says.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<TokenId>, EncodeError> {
+        self.inner
+            .encode_fast(text, add_special)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|error| EncodeError(error.to_string()))
     }
 
-    /// Text of tokens.
-    ///
-    /// # Errors
-    /// What the library says.
-    pub fn decode(&self, tokens: &[TokenId], skip_special: bool) -> Result<String, Error> {
-        self.0.decode(tokens, skip_special).map_err(|error| Error::Decode(error.to_string()))
+    /// Fewest tokens that a text of so many bytes can have, to refuse absurd ones before they cost anything.
+    pub fn tokens_min(&self, text_bytes: usize) -> usize {
+        self.token_bytes_max
+            .map_or(0, |longest| text_bytes / longest.max(1))
     }
 
-    /// The vocabulary's own spelling of a token, such as `Ġthe`.
-    pub fn spelling(&self, token: TokenId) -> Option<String> {
-        self.0.id_to_token(token)
+    /// Text of tokens; ids that the vocabulary does not have are no text.
+    pub fn decode(&self, tokens: &[TokenId], skip_special: bool) -> String {
+        self.inner.decode(tokens, skip_special).unwrap_or_default()
     }
 
-    /// The token of a spelling.
-    pub fn token(&self, spelling: &str) -> Option<TokenId> {
-        self.0.token_to_id(spelling)
+    /// One more than the largest id.
+    pub fn size(&self) -> u32 {
+        self.size
     }
 
-    /// Number of tokens, added ones included.
-    pub fn vocab_size(&self) -> u32 {
-        u32::try_from(self.0.get_vocab_size(true)).unwrap_or(u32::MAX)
+    /// Whether a text is its tokens' bytes, one after the other.
+    pub(in crate::text) fn is_byte_level(&self) -> bool {
+        matches!(self.alphabet, Alphabet::ByteLevel(_))
+    }
+
+    /// Whether a token marks something instead of being text.
+    pub(in crate::text) fn is_special(&self, token: TokenId) -> bool {
+        let piece = self.inner.id_to_token(token).unwrap_or_default();
+        self.inner.get_added_vocabulary().is_special_token(&piece)
+    }
+
+    /// The bytes that a token stands for.
+    pub fn token_bytes(&self, token: TokenId) -> Vec<u8> {
+        let Some(piece) = self.inner.id_to_token(token) else {
+            return Vec::new();
+        };
+        if self.inner.get_added_vocabulary().is_special_token(&piece) {
+            return piece.into_bytes();
+        }
+        match &self.alphabet {
+            Alphabet::ByteLevel(bytes) => {
+                let whole: Option<Vec<u8>> =
+                    piece.chars().map(|c| bytes.get(&c).copied()).collect();
+                whole.unwrap_or_else(|| piece.into_bytes())
+            }
+            Alphabet::Sentence => match byte_piece(&piece) {
+                Some(byte) => vec![byte],
+                None => piece.replace('▁', " ").into_bytes(),
+            },
+            Alphabet::Plain => piece.into_bytes(),
+        }
+    }
+
+    /// Tokens that are printable text by themselves, ascending.
+    pub fn printable_tokens(&self) -> Vec<TokenId> {
+        let is_printable = |token: &TokenId| {
+            let text = String::from_utf8(self.token_bytes(*token)).unwrap_or_default();
+            let is_word = |c: char| c.is_alphanumeric() || " .,".contains(c);
+            !self.is_special(*token)
+                && text.contains(char::is_alphanumeric)
+                && text.chars().all(is_word)
+        };
+        (0..self.size).filter(is_printable).collect()
+    }
+}
+
+/// `<0x0A>` as a byte.
+fn byte_piece(piece: &str) -> Option<u8> {
+    let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+/// GPT-2's table: printable bytes stand for themselves, the others for characters from U+0100 on.
+fn byte_characters() -> HashMap<char, u8> {
+    let mut next = 256;
+    let mut table = HashMap::new();
+    for byte in 0..=u8::MAX {
+        let code = match byte {
+            b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
+            _ => {
+                next += 1;
+                next - 1
+            }
+        };
+        table.extend(char::from_u32(code).map(|character| (character, byte)));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::directory::Source;
+
+    #[test]
+    fn the_bytes_of_the_tokens_are_the_bytes_of_the_text() {
+        let tokenizer = Tokenizer::open(&ModelDirectory::open(&Source::Demo).unwrap()).unwrap();
+        let text = "Hello, 🌍!\n\u{1}<tool_call>";
+        let tokens = tokenizer.encode(text, false).unwrap();
+        let bytes: Vec<u8> = tokens
+            .iter()
+            .flat_map(|t| tokenizer.token_bytes(*t))
+            .collect();
+        assert_eq!(bytes, text.as_bytes());
+        assert!(tokenizer.tokens_min(text.len()) <= tokens.len());
+        assert_eq!(tokenizer.decode(&tokens, false), text);
+        assert_eq!(tokenizer.size(), 1536);
+    }
+
+    #[test]
+    fn printable_tokens_are_words() {
+        let tokenizer = Tokenizer::open(&ModelDirectory::open(&Source::Demo).unwrap()).unwrap();
+        let printable = tokenizer.printable_tokens();
+        assert!(printable.len() > 500, "{}", printable.len());
+        let text = tokenizer.decode(&printable, false);
+        assert!(!text.contains('<') && !text.contains('\u{fffd}'));
     }
 }

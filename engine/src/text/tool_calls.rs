@@ -1,143 +1,244 @@
-//! Tool calls in the Hermes form, `<tool_call>{"name": …, "arguments": …}</tool_call>`, out of the text of an answer.
-//! Owns: telling calls from content while the text grows. What does not parse stays content: nothing is lost.
+//! Tool calls in a choice's text, in the Hermes form: `<tool_call>{"name": …, "arguments": …}</tool_call>`. Owns: telling
+//! calls from text in pieces of any size. What is no call after all stays text. Pure.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use lps_api::openai::{FunctionCall, ToolCall};
+use serde_json::Value;
+
+use crate::text::python_json::{Layout, dumps};
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 
-/// One call that the model made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToolCall {
-    /// The function.
-    pub name: String,
-    /// Its arguments, the model's own JSON text.
-    pub arguments: String,
-}
-
-/// What a piece of text was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// Content, safe to send.
-    Content(String),
-    /// A whole call.
-    Call(ToolCall),
-}
-
-/// Splits a growing text.
-#[derive(Debug, Default)]
-pub struct Parser {
-    /// Text from a possible `<tool_call>` on; or all of an open one.
+/// Splits a choice's text into text and calls.
+#[derive(Debug, Clone)]
+pub(super) struct ToolCallParser {
+    /// Makes ids: equal for an equal call and choice, wherever it runs.
+    key: String,
+    /// Whether calls after the first are dropped.
+    only_one: bool,
+    calls: u32,
+    /// Text that may belong to a call.
     held: String,
-    /// Whether a call was seen: white space around calls is no content then.
-    seen: bool,
+    inside: bool,
+    /// Whether white space is held back because a call may follow.
+    text_shown: bool,
 }
 
-impl Parser {
-    /// Takes the next piece.
-    pub fn push(&mut self, piece: &str) -> Vec<Part> {
+/// What is certain after a piece.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Parsed {
+    /// Text outside of calls.
+    pub(super) text: String,
+    /// Calls whose end was seen.
+    pub(super) calls: Vec<ToolCall>,
+}
+
+impl ToolCallParser {
+    pub(super) fn new(key: String, only_one: bool) -> Self {
+        Self {
+            key,
+            only_one,
+            calls: 0,
+            held: String::new(),
+            inside: false,
+            text_shown: false,
+        }
+    }
+
+    /// Whether the choice called something.
+    pub(super) fn has_calls(&self) -> bool {
+        self.calls > 0
+    }
+
+    /// Takes the next piece of text.
+    pub(super) fn push(&mut self, piece: &str) -> Parsed {
         self.held.push_str(piece);
-        let mut parts = Vec::new();
+        let mut parsed = Parsed::default();
         loop {
-            let Some(open) = self.held.find(OPEN) else {
-                let keep = (1..OPEN.len()).rev().find(|&len| self.held.ends_with(&OPEN[..len])).unwrap_or(0);
-                let blank = self.held.len() - keep - self.held[..self.held.len() - keep].trim_end().len();
-                let rest = self.held.split_off(self.held.len() - keep - blank);
-                let content = std::mem::replace(&mut self.held, rest);
-                self.content(content, &mut parts);
-                return parts;
-            };
-            let Some(length) = self.held[open..].find(CLOSE) else {
-                let call = self.held.split_off(open);
-                let content = std::mem::replace(&mut self.held, call);
-                self.content(content.trim_end().to_owned(), &mut parts);
-                return parts;
-            };
-            let rest = self.held.split_off(open + length + CLOSE.len());
-            let block = self.held.split_off(open);
-            let content = std::mem::replace(&mut self.held, rest);
-            match parse(&block[OPEN.len()..length]) {
-                Some(call) => {
-                    self.content(content.trim_end().to_owned(), &mut parts);
-                    self.seen = true;
-                    parts.push(Part::Call(call));
+            if self.inside {
+                let Some(end) = self.held.find(CLOSE) else {
+                    return parsed;
+                };
+                let body: String = self.held.drain(..end).collect();
+                self.held.drain(..CLOSE.len());
+                self.inside = false;
+                match self.call(&body) {
+                    Some(call) => parsed.calls.extend(call),
+                    None => self.show(&format!("{OPEN}{body}{CLOSE}"), &mut parsed.text),
                 }
-                None => self.content(content + &block, &mut parts),
+            } else if let Some(start) = self.held.find(OPEN) {
+                let before: String = self.held.drain(..start).collect();
+                self.held.drain(..OPEN.len());
+                self.show(before.trim_end(), &mut parsed.text);
+                self.inside = true;
+            } else {
+                let certain = self.certain_len();
+                let text: String = self.held.drain(..certain).collect();
+                self.show(&text, &mut parsed.text);
+                return parsed;
             }
         }
     }
 
-    /// What was held back, when nothing more comes: an unfinished call stays content.
-    pub fn finish(&mut self) -> Vec<Part> {
-        let mut parts = Vec::new();
-        let content = std::mem::take(&mut self.held);
-        self.content(content, &mut parts);
-        parts
+    /// What is held back, when nothing more comes: a call without end is text.
+    pub(super) fn finish(&mut self) -> String {
+        let mut text = String::new();
+        let held = std::mem::take(&mut self.held);
+        if self.inside {
+            self.inside = false;
+            self.show(OPEN, &mut text);
+            self.show(&held, &mut text);
+        } else if !(self.has_calls() && held.trim().is_empty()) {
+            self.show(&held, &mut text);
+        }
+        text
     }
 
-    fn content(&mut self, text: String, parts: &mut Vec<Part>) {
-        if !text.is_empty() && !(self.seen && text.trim().is_empty()) {
-            parts.push(Part::Content(text));
+    /// Text outside of calls: white space between calls is theirs.
+    fn show(&mut self, text: &str, shown: &mut String) {
+        let text = if self.text_shown || !self.has_calls() {
+            text
+        } else {
+            text.trim_start()
+        };
+        if !text.is_empty() {
+            self.text_shown = true;
+            shown.push_str(text);
         }
+    }
+
+    /// All but a possible beginning of a call and white space before it.
+    fn certain_len(&self) -> usize {
+        let most = (OPEN.len() - 1).min(self.held.len());
+        let beginning = (1..=most)
+            .rev()
+            .find(|length| self.held.ends_with(&OPEN[..*length]))
+            .unwrap_or(0);
+        self.held[..self.held.len() - beginning].trim_end().len()
+    }
+
+    /// The call in a block: `None` where it is none, `Some(None)` where it is one too many.
+    fn call(&mut self, body: &str) -> Option<Option<ToolCall>> {
+        let block: Value = serde_json::from_str(body.trim()).ok()?;
+        let name = block.get("name")?.as_str()?.to_owned();
+        let arguments = match block.get("arguments").or_else(|| block.get("parameters")) {
+            None | Some(Value::Null) => "{}".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(object) => dumps(object, Layout::default()),
+        };
+        if self.only_one && self.has_calls() {
+            return Some(None);
+        }
+        let index = self.calls;
+        self.calls += 1;
+        self.text_shown = false;
+        Some(Some(ToolCall {
+            index: Some(index),
+            id: id(&self.key, index),
+            r#type: "function".to_owned(),
+            function: FunctionCall { name, arguments },
+        }))
     }
 }
 
-fn parse(block: &str) -> Option<ToolCall> {
-    #[derive(Deserialize)]
-    struct Hermes<'a> {
-        name: String,
-        #[serde(borrow)]
-        arguments: Option<&'a RawValue>,
+/// `call_` and 22 letters and digits.
+fn id(key: &str, index: u32) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut id = String::from("call_");
+    for half in 0..2_u8 {
+        let mut hasher = DefaultHasher::new();
+        (half, key, index).hash(&mut hasher);
+        let mut number = hasher.finish();
+        for _ in 0..11 {
+            id.push(char::from(DIGITS[(number % 62) as usize]));
+            number /= 62;
+        }
     }
-    let hermes: Hermes<'_> = serde_json::from_str(block.trim()).ok()?;
-    let arguments = hermes.arguments.map_or("{}", RawValue::get).to_owned();
-    Some(ToolCall { name: hermes.name, arguments })
+    id
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parts(text: &str, step: usize) -> Vec<Part> {
-        let mut parser = Parser::default();
-        let mut merged: Vec<Part> = Vec::new();
-        let characters: Vec<char> = text.chars().collect();
-        let pieces = characters.chunks(step).map(String::from_iter);
-        let mut all: Vec<Part> = pieces.flat_map(|piece| parser.push(&piece)).collect();
-        all.extend(parser.finish());
-        for part in all {
-            match (merged.last_mut(), part) {
-                (Some(Part::Content(text)), Part::Content(more)) => text.push_str(&more),
-                (_, part) => merged.push(part),
-            }
+    fn run(text: &str, piece_bytes: usize) -> (String, Vec<(String, String)>) {
+        let mut parser = ToolCallParser::new("call".to_owned(), false);
+        let mut shown = String::new();
+        let mut calls = Vec::new();
+        for piece in text.as_bytes().chunks(piece_bytes) {
+            let parsed = parser.push(std::str::from_utf8(piece).unwrap());
+            shown += &parsed.text;
+            calls.extend(parsed.calls);
         }
-        merged
+        shown += &parser.finish();
+        for (index, call) in calls.iter().enumerate() {
+            assert_eq!(call.index, Some(index as u32));
+            assert!(
+                call.id.len() == 27 && call.id.starts_with("call_"),
+                "{}",
+                call.id
+            );
+        }
+        let calls = calls
+            .into_iter()
+            .map(|call| (call.function.name, call.function.arguments));
+        (shown, calls.collect())
+    }
+
+    fn check(text: &str, shown: &str, calls: &[(&str, &str)]) {
+        for piece_bytes in [1, 2, 3, 7, 1000] {
+            let (got, found) = run(text, piece_bytes);
+            let found: Vec<_> = found
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect();
+            assert_eq!(
+                (got.as_str(), found.as_slice()),
+                (shown, calls),
+                "{text:?} by {piece_bytes}"
+            );
+        }
     }
 
     #[test]
-    fn calls_are_told_from_content_however_the_text_is_cut() {
-        let call = |name: &str, arguments: &str| {
-            Part::Call(ToolCall { name: name.to_owned(), arguments: arguments.to_owned() })
-        };
-        let content = |text: &str| Part::Content(text.to_owned());
-        let cases = [
-            ("plain <tool> text", vec![content("plain <tool> text")]),
-            (
-                "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1, 2]}}\n</tool_call>",
-                vec![content("Let me see."), call("f", "{\"x\": [1, 2]}")],
-            ),
-            (
-                "<tool_call>{\"name\": \"f\"}</tool_call>\n<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>\n",
-                vec![call("f", "{}"), call("g", "{}")],
-            ),
-            ("<tool_call>{broken</tool_call> x", vec![content("<tool_call>{broken</tool_call> x")]),
-            ("a <tool_call>{\"name\":", vec![content("a<tool_call>{\"name\":")]),
-        ];
-        for (text, expected) in cases {
-            for step in [1, 2, 7, 1000] {
-                assert_eq!(parts(text, step), expected, "{text:?} by {step}");
-            }
+    fn calls_are_told_from_text_wherever_the_pieces_end() {
+        let one =
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\":1, \"a\":[2.0]}}\n</tool_call>";
+        let call = ("f", "{\"b\": 1, \"a\": [2.0]}");
+        check("plain <text> \n", "plain <text> \n", &[]);
+        check(one, "", &[call]);
+        check(&format!("Let me see. \n{one}"), "Let me see.", &[call]);
+        check(&format!("{one}\n{one} "), "", &[call, call]);
+        check(&format!("{one}\nDone."), "Done.", &[call]);
+        check(
+            "<tool_call>{\"name\":\"g\",\"arguments\":\"{}\"}</tool_call>",
+            "",
+            &[("g", "{}")],
+        );
+    }
+
+    #[test]
+    fn what_is_no_call_stays_text() {
+        for text in [
+            "<tool_call>{\"name\": 7}</tool_call>",
+            "<tool_call>{\"name\": \"f\", </tool_call> and more",
+            "<tool_call>\n{\"name\": \"f\"",
+            "<tool",
+        ] {
+            check(text, text, &[]);
         }
+    }
+
+    #[test]
+    fn one_call_is_enough_where_only_one_is_asked_for() {
+        let mut parser = ToolCallParser::new("call".to_owned(), true);
+        let one = "<tool_call>{\"name\": \"f\"}</tool_call>";
+        let parsed = parser.push(&format!("{one}{one}"));
+        assert_eq!((parsed.calls.len(), parsed.text.as_str()), (1, ""));
+        assert_ne!(id("a", 0), id("a", 1));
+        assert_ne!(id("a", 0), id("b", 0));
+        assert_eq!(id("a", 0), id("a", 0));
     }
 }
