@@ -9,5 +9,9 @@ pub mod server;
 pub mod config;
 /// Pools and engines that there are.
 pub mod discovery;
+/// What the dispatcher decides with: table and pools, one event after the other.
+pub mod state;
+/// Programs and calls: what they used, and where they stand.
+pub mod process_table;
 /// What the dispatcher's state is told, and what it asks for.
 pub mod message;

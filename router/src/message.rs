@@ -5,6 +5,7 @@ use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, 
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
+use serde::Serialize;
 
 /// Names one call for the life of the process; handed out in order of arrival by whoever feeds the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +30,8 @@ pub enum Parents {
 }
 
 /// How a call came to its program; the order is the order of precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IdentitySource {
     /// Explicit headers.
     Headers,

@@ -1,0 +1,92 @@
+//! The words for where programs and calls stand, and why a call waits.
+
+use serde::Serialize;
+
+/// Where a program stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgramState {
+    /// Has an open call, or has not had one yet.
+    Live,
+    /// Between two calls.
+    InTool,
+    /// Takes no new calls; the open ones finish.
+    Ending,
+    /// Ended by its client, or by its only call.
+    Ended,
+    /// Ended because nothing came.
+    Expired,
+}
+
+impl ProgramState {
+    /// Whether nothing more will come of it.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Ended | Self::Expired)
+    }
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Held here, or waiting in an engine.
+    Pending,
+    /// In a batch.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended by a cancel.
+    Cancelled,
+    /// Ended by an error.
+    Failed,
+}
+
+/// Why a call waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No engine of the pool takes calls yet.
+    EngineStarting,
+    /// All engines of the pool drain.
+    Draining,
+    /// Those before it in its pool's queues have the room.
+    NoCapacity,
+    /// Its program's home engine is saturated.
+    HomeBusy,
+    /// Its program holds as many slots as it may.
+    ProgramLimit,
+    /// The room that there is, is kept for a larger call.
+    BackfillReserve,
+    /// It is in an engine, and waits for a slot there.
+    EngineQueue,
+    /// It lost its slot to a better call.
+    Preempted,
+}
+
+impl Reason {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::EngineStarting,
+        Self::Draining,
+        Self::NoCapacity,
+        Self::HomeBusy,
+        Self::ProgramLimit,
+        Self::BackfillReserve,
+        Self::EngineQueue,
+        Self::Preempted,
+    ];
+
+    /// As in JSON and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EngineStarting => "engine_starting",
+            Self::Draining => "draining",
+            Self::NoCapacity => "no_capacity",
+            Self::HomeBusy => "home_busy",
+            Self::ProgramLimit => "program_limit",
+            Self::BackfillReserve => "backfill_reserve",
+            Self::EngineQueue => "engine_queue",
+            Self::Preempted => "preempted",
+        }
+    }
+}

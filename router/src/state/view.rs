@@ -1,0 +1,213 @@
+//! What can be read of the state. Owns: plain values for those who show them (HTTP, metrics, the simulator). They are
+//! copies: nothing here changes when the state does.
+
+use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, ThreadId};
+use lps_api::quantity::{Attempt, Micros, Tokens};
+use serde::Serialize;
+
+use crate::message::IdentitySource;
+pub use crate::process_table::{Phase, ProgramState, Reason};
+
+/// How many calls of a program are in each phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CallCounts {
+    /// Held here, or waiting in an engine.
+    pub pending: u64,
+    /// In a batch.
+    pub running: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended by a cancel.
+    pub cancelled: u64,
+    /// Ended by an error.
+    pub failed: u64,
+}
+
+/// A program's row without its calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProgramSummary {
+    /// Its name inside its tenant.
+    pub id: ProgramId,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// What programs of its kind are called.
+    pub class: ClassName,
+    /// How it was found.
+    pub source: IdentitySource,
+    /// Where it stands.
+    pub state: ProgramState,
+    /// Which life of the name this is, from 1.
+    pub generation: u32,
+    /// When it began, since the process started.
+    pub arrived_us: Micros,
+    /// When its last call ended.
+    pub last_completion_us: Option<Micros>,
+    /// Σ of its calls' service.
+    pub service_total_us: Micros,
+    /// The longest chain of its calls' service, as observed.
+    pub critical_path_us: Micros,
+    /// Σ of its calls' wait.
+    pub wait_total_us: Micros,
+    /// Its calls by phase.
+    pub call_counts: CallCounts,
+    /// Σ of its calls' tokens.
+    pub prompt_tokens: u64,
+    /// Of those, from the prefix cache.
+    pub cached_tokens: u64,
+    /// Σ of tokens produced.
+    pub output_tokens: u64,
+}
+
+/// A program's row with all that is known of its calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProgramView {
+    /// The row.
+    #[serde(flatten)]
+    pub summary: ProgramSummary,
+    /// The engine that holds its context, for each model.
+    pub home_engines: Vec<HomeView>,
+    /// Its threads, the one that spoke first first.
+    pub threads: Vec<ThreadView>,
+    /// Its calls in order of arrival; of a very long program the last ones.
+    pub calls: Vec<CallView>,
+}
+
+/// A program's home for one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HomeView {
+    /// Which model.
+    pub model: ModelName,
+    /// Where.
+    pub engine: EngineId,
+}
+
+/// A chain of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ThreadView {
+    /// Its name inside the program.
+    pub id: ThreadId,
+    /// The last call that arrived on it.
+    pub last_call: CallId,
+}
+
+/// A call, open or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallView {
+    /// Its name inside its tenant.
+    pub id: CallId,
+    /// Its program.
+    pub program: ProgramId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// Calls it depends on, as its client said; `None` when it said nothing.
+    pub parents: Option<Vec<CallId>>,
+    /// Which pool serves it.
+    pub model: ModelName,
+    /// Where it stands.
+    pub state: Phase,
+    /// Which try it is.
+    pub attempt: Attempt,
+    /// Where it is, or ran last.
+    pub engine: Option<EngineId>,
+    /// When it became ready, since the process started.
+    pub ready_us: Micros,
+    /// When it ended.
+    pub ended_us: Option<Micros>,
+    /// Service so far.
+    pub service_us: Micros,
+    /// Time ready and not in a batch so far.
+    pub wait_us: Micros,
+    /// The same by reason.
+    pub waits: Vec<WaitView>,
+    /// Its priority, fixed when it became ready.
+    pub p_us: Micros,
+    /// Its queue, from 1.
+    pub queue: u8,
+    /// What it may still use in that queue; `None` has no end.
+    pub quantum_left_us: Option<Micros>,
+    /// Moves to the next queue.
+    pub demotions: u32,
+    /// Moves to queue 1.
+    pub promotions: u32,
+    /// Times it lost its slot.
+    pub preemptions: u32,
+    /// Whether its program's home moved for it.
+    pub moved: bool,
+    /// Tokens of the prompt: counted, or expected until then.
+    pub prompt_tokens: Tokens,
+    /// Of those, from the prefix cache.
+    pub cached_tokens: Tokens,
+    /// Tokens produced.
+    pub output_tokens: Tokens,
+    /// Why it does not run; `None` when it runs or has ended.
+    pub explain: Option<Explain>,
+}
+
+/// Why a call does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explain {
+    /// The reason's name.
+    pub reason: Reason,
+    /// How long it has held, in µs.
+    pub for_us: Micros,
+    /// Calls that stand before it, where the reason is a line.
+    pub position: Option<u64>,
+    /// The engine that it is about.
+    pub engine: Option<EngineId>,
+    /// The program's wait over its service since its last promotion, in thousandths: what β is compared with.
+    pub wait_over_service_milli: u64,
+}
+
+/// A wait for one reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WaitView {
+    /// Which reason.
+    pub reason: Reason,
+    /// How long.
+    pub wait_us: Micros,
+}
+
+/// What a pool has to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PoolLoad {
+    /// Calls in a batch.
+    pub running: u64,
+    /// Calls in an engine, but in no batch.
+    pub waiting_in_engine: u64,
+    /// Calls held here.
+    pub ready: u64,
+    /// Programs that have not ended and have had a call of this model.
+    pub live_programs: u64,
+}
+
+/// What an engine has to do now, as booked here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EngineLoad {
+    /// Which engine.
+    pub engine: EngineId,
+    /// Which pool it serves.
+    pub model: ModelName,
+    /// Sequences it runs at once.
+    pub slots: u32,
+    /// Calls there that run.
+    pub running: u32,
+    /// Calls there that wait.
+    pub waiting: u32,
+    /// Tokens its KV pool holds.
+    pub kv_tokens: u64,
+    /// Of those, booked for the calls there.
+    pub kv_booked_tokens: u64,
+    /// Live programs whose context it holds.
+    pub home_programs: u64,
+    /// Whether it takes nothing new.
+    pub is_draining: bool,
+}
+
+/// Which programs to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramFilter {
+    /// Of this tenant only.
+    pub tenant: Option<TenantId>,
+    /// In this state only.
+    pub state: Option<ProgramState>,
+}
