@@ -28,13 +28,13 @@ pub enum Error {
     Address(String),
     /// Nobody listens.
     #[error(
-        "cannot reach the router at {url}: start it with `make run` or `lps up FILE`, or name another with --url"
+        "cannot reach the router at {url} ({cause}): start it with `make run` or `lps up FILE`, or name another with --url"
     )]
     Unreachable {
         /// Where.
         url: String,
         /// What the system says.
-        source: legacy::Error,
+        cause: String,
     },
     /// The router says no.
     #[error("{message} ({status})")]
@@ -170,7 +170,7 @@ impl Client {
             if source.is_connect() {
                 Error::Unreachable {
                     url: self.base.clone(),
-                    source,
+                    cause: innermost(&source),
                 }
             } else {
                 Error::Broken(with_causes(&source))
@@ -218,6 +218,13 @@ fn refusal(body: &[u8]) -> String {
             .chars()
             .take(200)
             .collect(),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => innermost(cause),
+        None => error.to_string(),
     }
 }
 

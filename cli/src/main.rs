@@ -36,10 +36,21 @@ fn nobody_reads(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// The error and what led to it, without what is said twice.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn fail(error: &anyhow::Error) -> ExitCode {
     let is_usage = error.is::<Problems>();
     let mut out = std::io::stderr().lock();
-    for line in format!("{error:#}").lines() {
+    for line in with_causes(error).lines() {
         // Where standard error is closed, the exit code still tells.
         let _ = writeln!(out, "lps: {line}");
     }

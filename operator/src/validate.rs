@@ -9,7 +9,7 @@ use lps_api::resource::{
     self, Builtin, Bytes, Device, Dtype, HuggingFace, LlmProgramServing, LlmProgramServingSpec,
     Pvc, Rollout, ScalingMode,
 };
-use lps_api::scheduling::Settings;
+use lps_api::scheduling::{self, Settings};
 use lps_api::wellknown;
 
 use crate::revision::{Revision, revision};
@@ -381,8 +381,21 @@ impl Check {
     }
 
     fn settings(&mut self, spec: &LlmProgramServingSpec) -> Option<Settings> {
-        Ok::<_, FieldError>(Settings::default())
-            .map_err(|error| self.fail("spec.scheduling", error.to_string()))
+        Settings::from_spec(&spec.scheduling)
+            .map_err(|error| {
+                let (key, problem) = match &error {
+                    scheduling::Error::Range { key, value, range } => {
+                        (*key, format!("{value:?} is not {range}"))
+                    }
+                    scheduling::Error::Unavailable { key, value } => (
+                        *key,
+                        format!("{value:?} is not available in this version; remove it"),
+                    ),
+                    other => ("", other.to_string()),
+                };
+                let dot = if key.is_empty() { "" } else { "." };
+                self.fail(format!("spec.scheduling{dot}{}", camel_case(key)), problem);
+            })
             .ok()
     }
 
@@ -424,6 +437,14 @@ impl Check {
             cold_start_hold: scaling.cold_start_hold.micros(),
         }
     }
+}
+
+fn camel_case(key: &str) -> String {
+    let mut parts = key.split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + &part[..1].to_uppercase() + &part[1..]
+    })
 }
 
 /// The name of the pool's engine with this index.

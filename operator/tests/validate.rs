@@ -108,6 +108,16 @@ const RULES: &[(&str, &str, &str)] = &[
         "spec.scaling.targetCallsPerEngine",
         "between 1",
     ),
+    (
+        r#"{"scheduling": {"maxQueueWait": "soon"}}"#,
+        "spec.scheduling.maxQueueWait",
+        "soon",
+    ),
+    (
+        r#"{"scheduling": {"bounds": [1], "quanta": [1, 2, "none"]}}"#,
+        "spec.scheduling",
+        "quanta",
+    ),
     (r#"{"replicas": 5000}"#, "spec.replicas", "1024"),
     (
         r#"{"rollout": {"maxSurge": 0}}"#,

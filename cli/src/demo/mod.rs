@@ -50,14 +50,11 @@ pub async fn run(args: Args, url: Option<&str>, json: bool) -> anyhow::Result<()
     let result = with_own_stack(&args, &folder, json).await;
     if result.is_ok() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    } else if folder.exists() && !json {
+        // Where it failed, the engines' logs stay for whoever looks for the reason.
+        console::line(&format!("\nthe engines' logs are in {}", folder.display()))?;
     }
-    // Where it failed, the engines' logs stay for whoever looks for the reason.
-    result.with_context(|| {
-        format!(
-            "the demo failed; the engines' logs are in {}",
-            folder.display()
-        )
-    })
+    result
 }
 
 async fn with_own_stack(args: &Args, folder: &Path, json: bool) -> anyhow::Result<()> {
