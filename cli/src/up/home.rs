@@ -166,7 +166,12 @@ impl LocalHome {
                     self.processes.remove(&report.engine);
                     Heard::Gone
                 } else {
-                    let why = last_line.map_or(how.clone(), |line| format!("{line} ({how})"));
+                    let why = match last_line {
+                        None => how,
+                        // What does not start says why; what is killed does not.
+                        Some(line) if had_been_ready => format!("{how}; its last line: {line}"),
+                        Some(line) => format!("{line} ({how})"),
+                    };
                     Heard::Failed {
                         had_been_ready,
                         why,
