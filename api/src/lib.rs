@@ -3,17 +3,17 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
-/// Names of programs, threads, calls, tenants, models and engines.
-pub mod ids;
-/// OpenAI's requests and responses, the subset that is spoken; unknown fields are kept.
-pub mod openai;
-/// What router and engine say to each other under `/internal/v1`.
-pub mod protocol;
-/// Durations, token counts and orders, each a type of its own.
-pub mod quantity;
 /// The `LLMProgramServing` resource: what a user asks for.
 pub mod resource;
 /// Scheduling settings: the same keys in the resource, the router's configuration and the simulator.
 pub mod scheduling;
+/// OpenAI's requests and responses, the subset that is spoken; unknown fields are kept.
+pub mod openai;
+/// What router and engine say to each other under `/internal/v1`.
+pub mod protocol;
 /// Ports, headers, labels, paths and environment names.
 pub mod wellknown;
+/// Durations, token counts and orders, each a type of its own.
+pub mod quantity;
+/// Names of programs, threads, calls, tenants, models and engines.
+pub mod ids;

@@ -4,23 +4,23 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
-/// Streamed answers: the deltas of a chat completion, put together.
-pub mod answer;
 /// The command line: what may be written, and which module does it.
 pub mod args;
-/// `lps chat`: one message, or a conversation.
-pub mod chat;
-/// HTTP to a router.
-pub mod client;
-/// Standard output: lines, tables, JSON.
-pub mod console;
 /// `lps demo`: a program with a join and a tool, shown as it runs.
 pub mod demo;
-/// `lps model`: make and check checkpoints.
-pub mod model;
+/// `lps up`: the router in this process, engines as child processes.
+pub mod up;
+/// `lps chat`: one message, or a conversation.
+pub mod chat;
 /// `lps programs`, `lps engines`, `lps calls`: what the router knows, as tables.
 pub mod show;
 /// `lps sim`: the production scheduler in virtual time.
 pub mod sim;
-/// `lps up`: the router in this process, engines as child processes.
-pub mod up;
+/// `lps model`: make and check checkpoints.
+pub mod model;
+/// Streamed answers: the deltas of a chat completion, put together.
+pub mod answer;
+/// HTTP to a router.
+pub mod client;
+/// Standard output: lines, tables, JSON.
+pub mod console;

@@ -4,15 +4,15 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
+/// One round: list, plan, act.
+pub mod reconcile;
 /// Where engines live: the seam to pods and to local processes.
 pub mod home;
 /// Which engines to create, drain and delete.
 pub mod plan;
-/// One round: list, plan, act.
-pub mod reconcile;
-/// Which fields of a resource make an engine another one.
-pub mod revision;
 /// The past of a wish: fewer engines must have been enough for a while.
 pub mod steady;
 /// From a resource to what it means, or to every reason why it means nothing.
 pub mod validate;
+/// Which fields of a resource make an engine another one.
+pub mod revision;
