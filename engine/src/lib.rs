@@ -3,6 +3,12 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
+/// The process as a whole: start, serve, drain.
+pub mod server;
+/// Every setting, its range and its default.
+pub mod config;
+/// HTTP: what clients and the router ask of this engine.
+pub mod http;
 /// The thread that owns core, model and every tensor.
 pub mod executor;
 /// Between text and tokens: prompts in, streams out.

@@ -152,6 +152,11 @@ impl OpenCall {
         &self.call
     }
 
+    /// Whether its end was seen: nothing follows.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// What happens next; `None` when the engine died.
     pub async fn next(&mut self) -> Option<CallEvent> {
         let event = self.events.recv().await;

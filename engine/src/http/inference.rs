@@ -1,0 +1,277 @@
+//! `/v1/chat/completions` and `/v1/completions`. Owns: the way of a request from its bytes to its answer, whole or in
+//! chunks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use lps_api::openai::{ChatRequest, CompletionRequest, Object, Usage};
+use lps_engine_core::request::TokenId;
+use serde_json::Value;
+
+use super::answer::{Choice, Closing, Frame, Kind};
+use super::error::Error;
+use super::identity::Identity;
+use super::parse::{self, Rules};
+use super::prompt::{self, Prompts};
+use super::running::{Event, Running};
+use super::{Shared, object};
+use crate::text::choice::ToolRules;
+
+type Received = Result<Bytes, BytesRejection>;
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Received,
+) -> Result<Response, Error> {
+    shared.check_open()?;
+    let request = ChatRequest::read(object(body)?)?;
+    parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
+    let mut rules = parse::chat(&request, &shared.facts)?;
+    let tools = shown_tools(&request, &shared)?;
+    let prompts = prompt::of_chat(&request, tools, &shared).await?;
+    let identity = Identity::read(&headers, &shared.mint())?;
+    let template = shared.text.template.as_ref();
+    if tools.is_some() && template.is_some_and(|template| template.calls_in_hermes_form) {
+        // The marks of a call are special tokens of some models.
+        rules.text.skip_special = false;
+        rules.text.tools = Some(ToolRules {
+            key: identity.call.as_str().to_owned(),
+            only_one: request.parallel_tool_calls == Some(false),
+        });
+    }
+    answer(Kind::Chat, (prompts, identity, rules), shared).await
+}
+
+/// `POST /v1/completions`.
+pub(super) async fn completions(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Received,
+) -> Result<Response, Error> {
+    shared.check_open()?;
+    let request = CompletionRequest::read(object(body)?)?;
+    parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
+    let rules = parse::completion(&request, &shared.facts)?;
+    let special = request.generation.add_special_tokens.unwrap_or(true);
+    let prompts = prompt::of_completion(request.prompt.as_ref(), special, &shared).await?;
+    let identity = Identity::read(&headers, &shared.mint())?;
+    answer(Kind::Completion, (prompts, identity, rules), shared).await
+}
+
+/// The tools that the model is shown: none where the request forbids calls.
+fn shown_tools<'a>(
+    request: &'a ChatRequest,
+    shared: &Shared,
+) -> Result<Option<&'a [Object]>, Error> {
+    const CHOICE: &str = "tool_choice";
+    let tools = request.tools.as_deref().filter(|tools| !tools.is_empty());
+    match request.tool_choice.as_ref() {
+        None => {}
+        Some(Value::String(choice)) if choice == "auto" => {}
+        Some(Value::String(choice)) if choice == "none" => return Ok(None),
+        Some(_) => {
+            let message = "tool_choice is \"auto\" or \"none\"; a call cannot be forced";
+            return Err(Error::unsupported(CHOICE, message));
+        }
+    }
+    let template = shared.text.template.as_ref();
+    if tools.is_some() && template.is_some_and(|template| !template.takes_tools) {
+        let message = "the model's chat template takes no tools";
+        return Err(Error::unsupported("tools", message));
+    }
+    Ok(tools)
+}
+
+async fn answer(
+    kind: Kind,
+    (prompts, identity, rules): (Prompts, Identity, Rules),
+    shared: Arc<Shared>,
+) -> Result<Response, Error> {
+    let running = Running::start(&prompts, &identity, &rules, &shared).await?;
+    let prefix = match kind {
+        Kind::Chat => "chatcmpl",
+        Kind::Completion => "cmpl",
+    };
+    let frame = Frame {
+        kind,
+        id: format!("{prefix}-{}", identity.call),
+        created: shared.unix_s(),
+        model: shared.facts.name.clone(),
+        with_logprobs: rules.sampling.logprobs.is_some(),
+        with_token_ids: rules.return_token_ids,
+        tokenizer: Arc::clone(&shared.text.tokenizer),
+    };
+    let prompt = rules.return_token_ids.then(|| Arc::clone(&prompts[0]));
+    let choices = prompts.len() * rules.choices as usize;
+    if rules.stream {
+        let chunks = Chunks {
+            running,
+            frame,
+            prompt,
+            include_usage: rules.include_usage,
+            choices: vec![None; choices],
+            held: None,
+            ready: VecDeque::new(),
+            is_over: false,
+        };
+        return Ok(event_stream(chunks));
+    }
+    whole(running, &frame, prompt.as_deref(), choices).await
+}
+
+async fn whole(
+    mut running: Running,
+    frame: &Frame,
+    prompt: Option<&[TokenId]>,
+    choices: usize,
+) -> Result<Response, Error> {
+    let mut choices = vec![Choice::default(); choices];
+    let usage = loop {
+        match running.next().await {
+            Event::Piece {
+                index,
+                piece,
+                finish,
+            } => choices[index as usize].extend(piece, finish),
+            Event::Ended(usage) => break usage,
+            Event::Failed(error) => return Err(error),
+        }
+    };
+    let closing = Closing {
+        usage: Some(usage.into()),
+        lps: Some(usage),
+    };
+    let json = frame.whole(choices, prompt, closing);
+    let content_type = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, content_type)], json).into_response())
+}
+
+/// An answer in chunks. A client that does not read is not computed ahead of its connection, but its tokens wait in the
+/// call's own queue; one that leaves drops this, and with it the call.
+struct Chunks {
+    running: Running,
+    frame: Frame,
+    /// Told in the first chunk.
+    prompt: Option<Arc<[TokenId]>>,
+    include_usage: bool,
+    /// Of each choice that has begun, the characters of its tokens.
+    choices: Vec<Option<u32>>,
+    /// A choice's last chunk: if it is the answer's last as well, it carries the figures.
+    held: Option<(u32, Choice)>,
+    ready: VecDeque<Vec<u8>>,
+    is_over: bool,
+}
+
+impl Chunks {
+    async fn next(&mut self) -> Option<Bytes> {
+        while self.ready.is_empty() {
+            if self.is_over {
+                return None;
+            }
+            let event = self.running.next().await;
+            self.take(event);
+        }
+        let mut events = Vec::new();
+        for json in self.ready.drain(..) {
+            events.extend_from_slice(b"data: ");
+            events.extend_from_slice(&json);
+            events.extend_from_slice(b"\n\n");
+        }
+        Some(Bytes::from(events))
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Piece {
+                index,
+                piece,
+                finish,
+            } => {
+                self.release(Closing::default());
+                let begun = &mut self.choices[index as usize];
+                let is_first = begun.is_none();
+                let offset = begun.unwrap_or(0);
+                *begun = Some(if self.frame.with_logprobs {
+                    offset + self.frame.characters(&piece.tokens)
+                } else {
+                    0
+                });
+                let choice = Choice {
+                    piece,
+                    finish,
+                    is_first,
+                    offset,
+                };
+                if finish.is_some() {
+                    self.end(index, choice);
+                } else {
+                    self.show(index, choice, Closing::default());
+                }
+            }
+            Event::Ended(usage) => {
+                let lps = Some(usage);
+                if self.include_usage {
+                    self.release(Closing::default());
+                    let usage = Some(Usage::from(usage));
+                    self.ready
+                        .push_back(self.frame.usage_chunk(Closing { usage, lps }));
+                } else {
+                    self.release(Closing { usage: None, lps });
+                }
+                self.ready.push_back(b"[DONE]".to_vec());
+                self.is_over = true;
+            }
+            Event::Failed(error) => {
+                self.release(Closing::default());
+                self.ready.push_back(error.json());
+                self.is_over = true;
+            }
+        }
+    }
+
+    /// A choice's last text goes out before its reason, which has a chunk of its own.
+    fn end(&mut self, index: u32, mut choice: Choice) {
+        let finish = choice.finish.take();
+        let is_first = choice.is_first;
+        if is_first || !choice.piece.is_empty() {
+            self.show(index, choice, Closing::default());
+        }
+        let last = Choice {
+            finish,
+            ..Choice::default()
+        };
+        self.held = Some((index, last));
+    }
+
+    fn release(&mut self, closing: Closing) {
+        if let Some((index, choice)) = self.held.take() {
+            self.show(index, choice, closing);
+        }
+    }
+
+    fn show(&mut self, index: u32, choice: Choice, closing: Closing) {
+        let prompt = self.prompt.take();
+        let json = self.frame.chunk(index, choice, prompt.as_deref(), closing);
+        self.ready.push_back(json);
+    }
+}
+
+fn event_stream(chunks: Chunks) -> Response {
+    let events = stream::unfold(chunks, async |mut chunks| {
+        let bytes = chunks.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), chunks))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}

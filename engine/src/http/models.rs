@@ -1,0 +1,100 @@
+//! The small paths: models, tokens, health.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use lps_api::openai::{ChatRequest, Model, ModelList, Object};
+use lps_engine_core::request::TokenId;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::{Shared, object, parse, prompt};
+
+type Received = Result<Bytes, BytesRejection>;
+
+/// `GET /health`.
+#[expect(clippy::unused_async, reason = "a handler is async")]
+pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Error> {
+    shared.check_open()
+}
+
+/// `GET /v1/models`.
+#[expect(clippy::unused_async, reason = "a handler is async")]
+pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
+    Json(ModelList {
+        object: "list".to_owned(),
+        data: vec![served(&shared)],
+    })
+}
+
+/// `GET /v1/models/{id}`.
+#[expect(clippy::unused_async, reason = "a handler is async")]
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Json<Model>, Error> {
+    parse::check_model(Some(&id), &shared.facts)?;
+    Ok(Json(served(&shared)))
+}
+
+fn served(shared: &Shared) -> Model {
+    Model {
+        id: shared.facts.name.clone(),
+        object: "model".to_owned(),
+        created: shared.started_unix_s,
+        owned_by: "lps".to_owned(),
+        max_model_len: Some(shared.facts.max_model_len),
+    }
+}
+
+/// `POST /tokenize`: of a `prompt`, or of `messages` as a chat would have it.
+pub(super) async fn tokenize(
+    State(shared): State<Arc<Shared>>,
+    body: Received,
+) -> Result<Json<Value>, Error> {
+    let object = object(body)?;
+    let flag = |name: &str| object.get(name).and_then(Value::as_bool);
+    parse::check_model(object.get("model").and_then(Value::as_str), &shared.facts)?;
+    let tokens: Vec<TokenId> = match object.get("prompt") {
+        Some(Value::String(text)) => {
+            let special = flag("add_special_tokens").unwrap_or(true);
+            prompt::encode(text.clone(), special, "prompt", &shared).await?
+        }
+        None if object.contains_key("messages") => {
+            let request = ChatRequest::read(object)?;
+            let tools = request.tools.as_deref();
+            let prompts = prompt::of_chat(&request, tools, &shared).await?;
+            prompts[0].to_vec()
+        }
+        _ => {
+            return Err(Error::invalid(
+                "prompt",
+                "prompt is a text; or there are messages",
+            ));
+        }
+    };
+    let count = tokens.len();
+    Ok(Json(json!({
+        "tokens": tokens, "count": count, "max_model_len": shared.facts.max_model_len,
+    })))
+}
+
+/// `POST /detokenize`.
+#[expect(clippy::unused_async, reason = "a handler is async")]
+pub(super) async fn detokenize(
+    State(shared): State<Arc<Shared>>,
+    body: Received,
+) -> Result<Json<Value>, Error> {
+    let mut object: Object = object(body)?;
+    let tokens = object.remove("tokens").unwrap_or_default();
+    let tokens: Vec<TokenId> = serde_json::from_value(tokens).map_err(|error| {
+        Error::invalid("tokens", format!("tokens is a list of token ids: {error}"))
+    })?;
+    parse::check_tokens("tokens", &tokens, &shared.facts)?;
+    Ok(Json(
+        json!({ "prompt": shared.text.tokenizer.decode(&tokens, false) }),
+    ))
+}

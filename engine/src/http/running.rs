@@ -1,0 +1,212 @@
+//! A request's calls while they run. Owns: handing them to the core, and turning what happens to their tokens into what
+//! happens to the answer's choices. Letting it go cancels what is still open.
+
+use std::future::{Future, poll_fn};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use lps_api::ids::CallId;
+use lps_api::openai::FinishReason;
+use lps_api::protocol::CallUsage;
+use lps_api::quantity::Order;
+use lps_engine_core::core::Finish;
+use lps_engine_core::request::{Request, Stopping, TokenId};
+
+use super::Shared;
+use super::error::Error;
+use super::identity::Identity;
+use super::parse::Rules;
+use super::prompt::Prompts;
+use crate::executor::{CallEvent, OpenCall};
+use crate::text::choice::{ChoiceText, Piece};
+
+/// What happened to the answer.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A choice has something new.
+    Piece {
+        /// Which choice of the answer.
+        index: u32,
+        piece: Piece,
+        /// Given with the choice's last piece.
+        finish: Option<FinishReason>,
+    },
+    /// All choices ended. Nothing follows.
+    Ended(CallUsage),
+    /// It has no end: cancelled from outside, or the engine is gone. Nothing follows.
+    Failed(Error),
+}
+
+/// The calls of one request: one for each prompt.
+#[derive(Debug)]
+pub(super) struct Running {
+    calls: Vec<OpenCall>,
+    open: usize,
+    choices: Vec<ChoiceText>,
+    choices_per_call: u32,
+    usage: CallUsage,
+    is_cancelled: bool,
+}
+
+impl Running {
+    /// Hands the calls in. When one is refused, all are taken back.
+    pub(super) async fn start(
+        prompts: &Prompts,
+        identity: &Identity,
+        rules: &Rules,
+        shared: &Shared,
+    ) -> Result<Self, Error> {
+        let mut calls = Vec::with_capacity(prompts.len());
+        for (index, prompt) in prompts.iter().enumerate() {
+            let request = request(prompt, index, (identity, rules), shared)?;
+            calls.push(shared.engine.submit(request).await?);
+        }
+        let choices = prompts.len() as u32 * rules.choices;
+        let tokenizer = &shared.text.tokenizer;
+        Ok(Self {
+            open: calls.len(),
+            calls,
+            choices: (0..choices)
+                .map(|index| ChoiceText::new(Arc::clone(tokenizer), &rules.text, index))
+                .collect(),
+            choices_per_call: rules.choices,
+            usage: CallUsage::default(),
+            is_cancelled: false,
+        })
+    }
+
+    /// What happens next.
+    pub(super) async fn next(&mut self) -> Event {
+        loop {
+            let Some((call, event)) = next_of(&mut self.calls).await else {
+                return Event::Failed(Error::engine_failed());
+            };
+            if let Some(event) = self.take(call, event) {
+                return event;
+            }
+        }
+    }
+
+    fn take(&mut self, call: usize, event: CallEvent) -> Option<Event> {
+        let first = call as u32 * self.choices_per_call;
+        match event {
+            CallEvent::Token { choice, sampled } => {
+                let index = first + choice;
+                let text = &mut self.choices[index as usize];
+                let piece = text.push(sampled)?;
+                if text.is_stopped() {
+                    self.calls[call].stop_choice(choice);
+                }
+                Some(Event::Piece {
+                    index,
+                    piece,
+                    finish: None,
+                })
+            }
+            CallEvent::ChoiceEnded { choice, finish } => {
+                let index = first + choice;
+                let text = &mut self.choices[index as usize];
+                let piece = text.finish();
+                let finish = match finish {
+                    Finish::Cancelled => return None,
+                    Finish::Length if !text.is_stopped() => FinishReason::Length,
+                    _ if text.has_tool_calls() => FinishReason::ToolCalls,
+                    _ => FinishReason::Stop,
+                };
+                Some(Event::Piece {
+                    index,
+                    piece,
+                    finish: Some(finish),
+                })
+            }
+            CallEvent::Ended { usage, cancelled } => {
+                self.open -= 1;
+                self.is_cancelled |= cancelled;
+                add(&mut self.usage, usage);
+                match self.open {
+                    0 if self.is_cancelled => Some(Event::Failed(Error::cancelled(self.usage))),
+                    0 => Some(Event::Ended(self.usage)),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// The first of the calls to which something happened; `None` when the engine is gone.
+async fn next_of(calls: &mut [OpenCall]) -> Option<(usize, CallEvent)> {
+    poll_fn(|context| {
+        for (index, call) in calls.iter_mut().enumerate() {
+            if call.has_ended() {
+                continue;
+            }
+            if let Poll::Ready(event) = pin!(call.next()).poll(context) {
+                return Poll::Ready(event.map(|event| (index, event)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn add(sum: &mut CallUsage, usage: CallUsage) {
+    sum.prompt_tokens.0 += usage.prompt_tokens.0;
+    sum.cached_tokens.0 += usage.cached_tokens.0;
+    sum.output_tokens.0 += usage.output_tokens.0;
+    sum.executor_us += usage.executor_us;
+}
+
+fn request(
+    prompt: &Arc<[TokenId]>,
+    index: usize,
+    (identity, rules): (&Identity, &Rules),
+    shared: &Shared,
+) -> Result<Request, Error> {
+    let room = shared.facts.max_model_len - prompt.len() as u32;
+    let max_tokens = rules.max_tokens.map_or(room, |limit| limit.min(room));
+    if rules.min_tokens > max_tokens {
+        let message = format!(
+            "min_tokens is {}, but there is room for {max_tokens}",
+            rules.min_tokens
+        );
+        return Err(Error::invalid("min_tokens", message));
+    }
+    let mut sampling = rules.sampling.clone();
+    if !rules.has_seed {
+        let mut hasher = DefaultHasher::new();
+        (shared.seed, identity.call.as_str()).hash(&mut hasher);
+        sampling.seed = hasher.finish();
+    }
+    // Several prompts would otherwise draw the same random numbers.
+    sampling.seed = sampling.seed.wrapping_add(index as u64);
+    Ok(Request {
+        call: name(&identity.call, index)?,
+        attempt: identity.attempt,
+        program: identity.program.clone(),
+        order: identity.order.unwrap_or_else(|| Order {
+            queue: rules.priority,
+            rank: shared.arrival(),
+        }),
+        prompt: Arc::clone(prompt),
+        resumed: Vec::new(),
+        cache_salt: rules.cache_salt,
+        choices: rules.choices,
+        sampling,
+        stopping: Stopping {
+            max_tokens,
+            min_tokens: rules.min_tokens,
+            stop_tokens: rules.stop_tokens.clone(),
+        },
+    })
+}
+
+/// Every prompt after the first is a call with a name of its own.
+fn name(call: &CallId, index: usize) -> Result<CallId, Error> {
+    if index == 0 {
+        return Ok(call.clone());
+    }
+    CallId::parse(&format!("{call}/{index}"))
+        .map_err(|error| Error::invalid(lps_api::wellknown::header::CALL_ID, error.to_string()))
+}

@@ -1,0 +1,81 @@
+//! `lps-engine`: configuration, logs, server, and its end.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+use lps_engine::config::Config;
+use lps_engine::server::{Host, Server};
+use lps_runtime::clock::Clock;
+use lps_runtime::shutdown::Shutdown;
+use lps_runtime::telemetry;
+
+/// Of sysexits.h: the configuration has no use.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // Where even that cannot be written, the code says it.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lps-engine: {error:#}");
+            let known = error.downcast_ref::<lps_engine::server::Error>();
+            ExitCode::from(known.map_or(1, lps_engine::server::Error::exit_code))
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    #[cfg(feature = "torch")]
+    lps_engine::model::torch::process::init(config.device, config.threads)?;
+    if config.exit_with_parent {
+        end_with_parent()?;
+    }
+    config.check().map_err(lps_engine::server::Error::from)?;
+    let telemetry = telemetry::init(config.log_format, &config.log_level)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the calendar"
+    )]
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let (clock, started) = (Clock::start(), started.unwrap_or(Duration::ZERO));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Parsing and text take little beside the model; more threads would take its processors.
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let host = Host {
+            shutdown: Shutdown::on_signals()?,
+            clock,
+            started,
+            telemetry: Some(telemetry),
+        };
+        let shutdown = host.shutdown.clone();
+        let server = tokio::select! {
+            server = Server::start(config, host) => server?,
+            () = shutdown.drain() => return Ok(()),
+        };
+        anyhow::Ok(server.finish().await?)
+    });
+    // Nobody waits for a thread that still loads or computes.
+    runtime.shutdown_background();
+    result
+}
+
+/// The kernel ends this process with its parent, even where that is killed.
+fn end_with_parent() -> anyhow::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let parent = getppid();
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    anyhow::ensure!(getppid() == parent, "the parent process has ended already");
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! The process as a whole. Owns: the order in which it starts (configuration, files, sockets, weights, warm-up, API) and
+//! ends (nothing new, what runs finishes, streams close).
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use lps_api::ids::{CallId, EngineId, ProgramId};
+use lps_api::protocol::{self, Hello};
+use lps_api::quantity::{Attempt, Order, Tokens};
+use lps_engine_core::core::Batching;
+use lps_engine_core::request::{Request, SamplingParams, Stopping};
+use lps_runtime::admin::{Admin, Readiness};
+use lps_runtime::clock::Clock;
+use lps_runtime::shutdown::Shutdown;
+use lps_runtime::{task, telemetry};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, BLOCK_TOKENS, Config};
+use crate::executor::metrics::Metrics;
+use crate::executor::{self, CallEvent, Fatal, Handle};
+use crate::http::parse::ModelFacts;
+use crate::http::{self, Shared};
+use crate::model::directory::ModelDirectory;
+use crate::model::{self, LoadOptions};
+use crate::text::Text;
+
+/// How long answers may take to reach their clients after the engine failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why the process cannot start, or must end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting has no use.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The model's files have no use.
+    #[error(transparent)]
+    Files(model::Error),
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The addresses cannot be told.
+    #[error("address file {path}: {source}")]
+    AddressFile {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Start(Fatal),
+    /// The engine failed while it ran.
+    #[error("the engine failed: {0}")]
+    Failed(Fatal),
+    /// A server failed.
+    #[error("the {0} server failed: {1}")]
+    Server(&'static str, std::io::Error),
+}
+
+impl Error {
+    /// As sysexits.h: 64 for a configuration that has no use, 70 for a failure inside, 1 for the rest.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Files(_) => 64,
+            Self::Failed(_) => 70,
+            _ => 1,
+        }
+    }
+}
+
+/// What the surrounding program gives.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Says when to end.
+    pub shutdown: Shutdown,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Time since 1970 at the clock's zero.
+    pub started: Duration,
+    /// For `/log-level`.
+    pub telemetry: Option<telemetry::Handle>,
+}
+
+/// An engine that serves.
+#[derive(Debug)]
+pub struct Server {
+    /// Where the API is.
+    pub http: SocketAddr,
+    /// Where metrics and health are.
+    pub admin: SocketAddr,
+    shutdown: Shutdown,
+    engine: Handle,
+    drain: CancellationToken,
+    closed: CancellationToken,
+    readiness: watch::Sender<Readiness>,
+    ended: oneshot::Receiver<Result<(), Fatal>>,
+    api: JoinHandle<std::io::Result<()>>,
+    admin_server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Starts serving; resolves when the engine is ready.
+    ///
+    /// # Errors
+    /// One line that names what is wrong; nothing is left running.
+    pub async fn start(config: Config, host: Host) -> Result<Self, Error> {
+        config.check()?;
+        let directory = ModelDirectory::open(&config.model).map_err(Error::Files)?;
+        let text = Text::open(&directory).map_err(Error::Files)?;
+        let max_model_len = config.model_len(directory.context_tokens)?;
+        let facts = ModelFacts {
+            name: config.name()?.as_str().to_owned(),
+            max_model_len,
+            vocab_size: directory.vocab_size,
+            end_tokens: directory.end_tokens.clone(),
+            generation: directory.generation,
+        };
+        let (listener, http) = listen(SocketAddr::new(config.host, config.port)).await?;
+        let (admin_listener, admin) =
+            listen(SocketAddr::new(config.host, config.admin_port())).await?;
+        if let Some(path) = &config.address_file {
+            tell_addresses(path, http, admin).map_err(|source| Error::AddressFile {
+                path: path.display().to_string(),
+                source,
+            })?;
+        }
+        let registry = Registry::new();
+        let (readiness, ready) = watch::channel(Readiness::Starting("loading weights".to_owned()));
+        let closed = CancellationToken::new();
+        let admin_server = Admin {
+            registry: registry.clone(),
+            ready,
+            telemetry: host.telemetry.clone(),
+        };
+        let admin_server = admin_server.serve(admin_listener, closed.clone().cancelled_owned());
+        let admin_server = task::spawn("admin", admin_server);
+
+        let options = load_options(&config, &text, &directory, max_model_len);
+        let metrics = Metrics::new(&registry).expect("names of metrics are distinct");
+        let thread = thread_options(&config, &host, metrics)?;
+        let load = move || model::load(&directory, &options);
+        let running = executor::start(thread, load).await.map_err(Error::Start)?;
+        // A static batch starts only when it is full.
+        let sequences = match config.batching {
+            Batching::Static => config.max_num_seqs,
+            Batching::Continuous | Batching::Timeout(_) => 1,
+        };
+        warm_up(&running.handle, sequences).await?;
+
+        let shared = Arc::new(Shared {
+            engine: running.handle.clone(),
+            text,
+            facts,
+            seed: config.seed,
+            clock: host.clock,
+            started_unix_s: host.started.as_secs(),
+            drain: CancellationToken::new(),
+            closed: closed.clone(),
+            arrivals: AtomicI64::new(1),
+        });
+        let drain = shared.drain.clone();
+        let api = task::spawn("api", http::serve(listener, shared));
+        readiness.send_replace(Readiness::Ready);
+        tracing::info!(%http, %admin, engine = %running.handle.hello().engine, model = %running.handle.hello().model, kv_blocks = running.handle.hello().kv_blocks_total, "ready");
+        Ok(Self {
+            http,
+            admin,
+            shutdown: host.shutdown,
+            engine: running.handle,
+            drain,
+            closed,
+            readiness,
+            ended: running.ended,
+            api,
+            admin_server,
+        })
+    }
+
+    /// Serves until told to end and idle, or told twice, or the engine fails.
+    ///
+    /// # Errors
+    /// When the engine or a server failed.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        let drained = async {
+            tokio::select! {
+                () = self.shutdown.drain() => self.drain.cancel(),
+                () = self.drain.cancelled() => {}
+            }
+            self.readiness.send_replace(Readiness::Draining);
+            tracing::info!("draining: nothing new is taken, what runs finishes");
+            // Where the thread is gone, `ended` says so.
+            let _ = self.engine.drain();
+            let mut load = self.engine.load();
+            let _ = load.wait_for(|load| load.running + load.waiting == 0).await;
+        };
+        tokio::select! {
+            () = self.shutdown.cut() => return Ok(()),
+            failed = &mut self.ended => {
+                let failure = failed.unwrap_or(Err(Fatal::Panic)).err().unwrap_or(Fatal::Panic);
+                self.closed.cancel();
+                let _ = tokio::time::timeout(LAST_WORDS, &mut self.api).await;
+                return Err(Error::Failed(failure));
+            }
+            served = &mut self.api => return Err(server_error("api", served)),
+            served = &mut self.admin_server => return Err(server_error("admin", served)),
+            () = drained => {}
+        }
+        self.closed.cancel();
+        tokio::select! {
+            () = self.shutdown.cut() => {}
+            _ = &mut self.api => {}
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+fn server_error(
+    name: &'static str,
+    served: Result<std::io::Result<()>, tokio::task::JoinError>,
+) -> Error {
+    let error = match served {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => std::io::Error::other("it ended"),
+        Err(error) => std::io::Error::other(error),
+    };
+    Error::Server(name, error)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Whoever sees the file sees all of it.
+fn tell_addresses(path: &Path, http: SocketAddr, admin: SocketAddr) -> std::io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = std::fs::File::create(&draft)?;
+    writeln!(file, "{http}\n{admin}")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
+}
+
+fn load_options(
+    config: &Config,
+    text: &Text,
+    directory: &ModelDirectory,
+    max_model_len: u32,
+) -> LoadOptions {
+    let printable_tokens = if directory.is_sim() {
+        text.tokenizer.printable_tokens()
+    } else {
+        Vec::new()
+    };
+    LoadOptions {
+        dtype: config.dtype,
+        device: config.device,
+        block_tokens: BLOCK_TOKENS,
+        kv: config.kv(),
+        max_model_len,
+        max_num_seqs: config.max_num_seqs,
+        max_batched_tokens: config.max_batched_tokens,
+        sim: config.sim(),
+        printable_tokens,
+    }
+}
+
+fn thread_options(
+    config: &Config,
+    host: &Host,
+    metrics: Metrics,
+) -> Result<executor::Options, Error> {
+    let incarnation = host.started.as_nanos() as u64 ^ u64::from(std::process::id()) << 48;
+    let made = || EngineId::parse(&format!("engine-{incarnation:x}"));
+    let engine = match &config.engine_id {
+        Some(engine) => engine.clone(),
+        None => made().expect("a word and digits are an id"),
+    };
+    Ok(executor::Options {
+        core: lps_engine_core::core::Config {
+            max_num_seqs: config.max_num_seqs,
+            max_batched_tokens: config.max_batched_tokens,
+            max_model_len: 0,
+            block_tokens: BLOCK_TOKENS,
+            kv_blocks: 0,
+            max_calls: config.max_calls,
+            batching: config.batching,
+            prefix_cache: !config.no_prefix_cache,
+            preemption: config.preemption,
+        },
+        hello: Hello {
+            protocol: protocol::VERSION,
+            engine,
+            model: config.name()?,
+            incarnation,
+            max_num_seqs: 0,
+            max_model_len: Tokens(0),
+            max_batched_tokens: Tokens(0),
+            block_tokens: Tokens(0),
+            kv_blocks_total: 0,
+        },
+        step_log: config.step_log.clone(),
+        clock: host.clock,
+        metrics,
+    })
+}
+
+/// One token of each sequence, so that the first client does not pay for what happens once.
+async fn warm_up(engine: &Handle, sequences: u32) -> Result<(), Error> {
+    let name = "warm-up";
+    let request = Request {
+        call: CallId::parse(name).expect("a word is an id"),
+        attempt: Attempt(0),
+        program: ProgramId::parse(name).expect("a word is an id"),
+        order: Order::default(),
+        prompt: Arc::from([0]),
+        resumed: Vec::new(),
+        cache_salt: u64::MAX,
+        choices: sequences,
+        sampling: SamplingParams::default(),
+        stopping: Stopping {
+            max_tokens: 1,
+            min_tokens: 0,
+            stop_tokens: Vec::new(),
+        },
+    };
+    let failed = |_| Error::Start(Fatal::Panic);
+    let mut call = engine.submit(request).await.map_err(failed)?;
+    loop {
+        match call.next().await {
+            None => return Err(Error::Start(Fatal::Panic)),
+            Some(CallEvent::Ended { .. }) => return Ok(()),
+            Some(_) => {}
+        }
+    }
+}
