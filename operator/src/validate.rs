@@ -19,14 +19,17 @@ const NAME_BYTES_MAX: usize = 40;
 /// Most engines of one pool.
 const ENGINES_MAX: u32 = 1024;
 /// Flags of an engine that whoever starts it decides, each with the field that a user has for it.
-const OWNED_FLAGS: [(&str, &str); 12] = [
+const OWNED_FLAGS: [(&str, &str); 16] = [
     ("--model", "spec.model.source"),
     ("--model-name", "spec.model.name"),
     ("--max-model-len", "spec.model.maxModelLen"),
     ("--dtype", "spec.model.dtype"),
     ("--device", "spec.engine.device"),
+    ("--threads", "spec.engine.resources.limits.cpu"),
     ("--max-num-seqs", "spec.engine.maxNumSeqs"),
     ("--max-batched-tokens", "spec.engine.maxBatchedTokens"),
+    ("--kv-cache-size", "spec.engine.kvCache.size"),
+    ("--kv-cache-fraction", "spec.engine.kvCache.fraction"),
     ("--host", "nothing: the address is not yours to choose"),
     ("--port", "nothing: the address is not yours to choose"),
     (
@@ -40,6 +43,10 @@ const OWNED_FLAGS: [(&str, &str); 12] = [
     (
         "--engine-id",
         "nothing: engines are named after the resource",
+    ),
+    (
+        "--exit-with-parent",
+        "nothing: engines in local mode have it",
     ),
 ];
 
@@ -255,6 +262,14 @@ impl Check {
             16,
             1 << 20,
         );
+        if let (Some(sequences), Some(tokens)) = (engine.max_num_seqs, engine.max_batched_tokens)
+            && tokens < sequences
+        {
+            let problem = format!(
+                "{tokens} is below maxNumSeqs {sequences}; every sequence takes a token a step"
+            );
+            self.fail("spec.engine.maxBatchedTokens", problem);
+        }
         self.gpus(engine);
         self.extra_args(&engine.extra_args);
         if engine.start_timeout.micros() == Micros::ZERO {

@@ -168,7 +168,7 @@ fn a_revision_names_what_the_engines_are_and_nothing_else() {
     let mut others = vec![base];
     for other in [
         json!({"engine": {"maxNumSeqs": 4}}),
-        json!({"engine": {"extraArgs": ["--threads=1"]}}),
+        json!({"engine": {"extraArgs": ["--preemption=recompute"]}}),
         json!({"engine": {"device": "cuda"}}),
         json!({"model": {"name": "demo", "source": {"builtin": "sim"}}}),
         json!({"model": {"name": "demo", "source": {"builtin": "demo"}, "dtype": "float32"}}),

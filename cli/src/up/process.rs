@@ -24,6 +24,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(25);
 /// Longest line of output that is kept, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
 
+/// How a line begins that says why a program ended; what stands after it is advice.
+const REASONS: [&str; 2] = ["lps-engine: ", "error: "];
+
 /// What happened to an engine.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -42,7 +45,7 @@ pub(super) enum Event {
     Ended {
         /// How: `exit status: 65`, `signal: 9 (SIGKILL)`.
         how: String,
-        /// The last line that it wrote.
+        /// The line that says why, else the last that it wrote.
         last_line: Option<String>,
     },
 }
@@ -198,7 +201,8 @@ fn how(status: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-/// Copies output into the engine's file, and what is a warning or an error into our log; returns the last line.
+/// Copies output into the engine's file, and what is a warning or an error into our log; returns the line that says
+/// why it ended, else the last.
 fn keep_lines(
     engine: &EngineId,
     output: Option<impl AsyncRead + Unpin + Send + 'static>,
@@ -206,7 +210,7 @@ fn keep_lines(
 ) -> JoinHandle<Option<String>> {
     let engine = engine.clone();
     task::spawn("engine output", async move {
-        let mut last = None;
+        let (mut last, mut reason) = (None, None);
         let mut lines = BufReader::new(output?).split(b'\n');
         while let Ok(Some(mut bytes)) = lines.next_segment().await {
             bytes.truncate(LINE_BYTES_MAX);
@@ -218,9 +222,12 @@ fn keep_lines(
                 tracing::warn!(%engine, %error, "the log file cannot be written");
             }
             forward(&engine, &line);
+            if REASONS.iter().any(|prefix| line.starts_with(prefix)) {
+                reason = Some(line.clone());
+            }
             last = Some(line);
         }
-        last
+        reason.or(last)
     })
 }
 
