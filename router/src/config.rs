@@ -87,7 +87,9 @@ pub struct DurationError(String);
 pub fn duration(text: &str) -> Result<Duration, DurationError> {
     const WEEK_MS: u64 = 7 * 24 * 3_600_000;
     let refused = || DurationError(text.to_owned());
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {
         "ms" => 1,
@@ -96,7 +98,10 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
         "h" => 3_600_000,
         _ => return Err(refused()),
     };
-    let milliseconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
+    let milliseconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit_ms));
     milliseconds
         .filter(|ms| *ms <= WEEK_MS)
         .map(Duration::from_millis)
@@ -122,10 +127,23 @@ mod tests {
 
     #[test]
     fn durations_have_units_and_a_bound() {
-        for (text, expected) in [("250ms", 250), ("10s", 10_000), ("7", 7_000), ("5m", 300_000)] {
+        for (text, expected) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("7", 7_000),
+            ("5m", 300_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(expected)));
         }
-        for bad in ["", "s", "-1s", "1.5s", "1d", "999999999h", "99999999999999999999s"] {
+        for bad in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "1d",
+            "999999999h",
+            "99999999999999999999s",
+        ] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
     }

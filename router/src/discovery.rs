@@ -45,7 +45,11 @@ pub struct Scaling {
 impl Scaling {
     /// Always `count` engines.
     pub const fn fixed(count: u32) -> Self {
-        Self { threshold: 1, min: count, max: count }
+        Self {
+            threshold: 1,
+            min: count,
+            max: count,
+        }
     }
 }
 
@@ -116,10 +120,19 @@ mod tests {
     #[test]
     fn an_address_is_a_host_and_a_port() {
         assert_eq!(
-            "http://127.0.0.1:8000/".parse::<EngineUrl>().map(|url| url.to_string()),
+            "http://127.0.0.1:8000/"
+                .parse::<EngineUrl>()
+                .map(|url| url.to_string()),
             Ok("http://127.0.0.1:8000".to_owned())
         );
-        for bad in ["", "127.0.0.1:8000", "https://a:1", "http://a", "http://a:1/v1", "http://a b:1"] {
+        for bad in [
+            "",
+            "127.0.0.1:8000",
+            "https://a:1",
+            "http://a",
+            "http://a:1/v1",
+            "http://a b:1",
+        ] {
             assert!(bad.parse::<EngineUrl>().is_err(), "{bad:?}");
         }
     }

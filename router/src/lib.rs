@@ -7,10 +7,28 @@
 pub mod server;
 /// Flags and environment variables.
 pub mod config;
+/// What clients speak.
+pub mod http;
+/// Asking for engines.
+pub mod scale;
+/// How many engines a model should have.
+pub mod autoscaler;
+/// The one task that owns the state.
+pub mod dispatcher;
+/// Which program a call belongs to.
+pub mod identity;
+/// Who may come in.
+pub mod admission;
+/// The router's side of what router and engine say to each other.
+pub mod engine_client;
 /// Pools and engines that there are.
 pub mod discovery;
+/// The router's metrics.
+pub mod metrics;
 /// What the dispatcher decides with: table and pools, one event after the other.
 pub mod state;
+/// Queues, bookings and rules: which call runs where and when.
+pub mod scheduler;
 /// Programs and calls: what they used, and where they stand.
 pub mod process_table;
 /// What the dispatcher's state is told, and what it asks for.

@@ -3,15 +3,33 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lps_api::ids::ModelName;
+use lps_runtime::admin::{Admin, Readiness};
+use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
-use lps_runtime::telemetry;
-use tokio::sync::watch;
+use lps_runtime::{task, telemetry};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::admission::{self, BodyBudget};
 use crate::config::Config;
 use crate::discovery::Sources;
+use crate::dispatcher::{self, Handle, Setup};
+use crate::engine_client::Connections;
+use crate::http::{self, Context, listener};
+use crate::metrics::Metrics;
+use crate::scale::Scale;
+use crate::state::view::ProgramFilter;
+
+/// A body has this many header times to come.
+const BODY_TIMES: u32 = 4;
+/// How often a drain looks whether anything is left to wait for.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// What the router takes from the process that it runs in.
 #[derive(Debug, Clone)]
@@ -57,6 +75,160 @@ pub async fn start(
     sources: Sources,
     process: Process,
 ) -> Result<RunningRouter, Error> {
-    let _ = (config, sources, process);
-    std::future::pending().await
+    let (listener, addr) = listen(SocketAddr::new(config.host, config.port)).await?;
+    let (admin_listener, admin_addr) =
+        listen(SocketAddr::new(config.host, config.admin_port)).await?;
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry);
+    let (clock, connections) = (Clock::start(), Connections::default());
+    let pools = sources.pools.clone();
+    let setup = Setup {
+        limits: admission::Limits {
+            ready: config.ready_limit,
+            ready_per_tenant: config.ready_limit_per_tenant,
+        },
+        // A connection carries one call at a time.
+        open_max: config.connection_limit as usize,
+        stall_limit: config.stall_limit,
+        cold_start_hold: config.cold_start_hold,
+        connections: connections.clone(),
+        clock,
+        metrics: metrics.clone(),
+    };
+    let dispatcher = dispatcher::start(setup, sources);
+    let (wanted, scale) = watch::channel(BTreeMap::new());
+    let scaling = Scale {
+        dispatcher: dispatcher.clone(),
+        pools: pools.clone(),
+        wanted,
+        period: config.scale_period,
+        clock,
+        metrics: metrics.clone(),
+    };
+    let context = Context {
+        dispatcher: dispatcher.clone(),
+        connections,
+        pools,
+        bodies: BodyBudget::new(config.bodies_limit_bytes),
+        limits: http::Limits {
+            body_bytes: config.body_limit_bytes,
+            body_time: config.header_limit * BODY_TIMES,
+        },
+        names: Arc::default(),
+        clock,
+        metrics,
+        shutdown: process.shutdown.clone(),
+    };
+    let (ready_tell, ready) = watch::channel(Readiness::Ready);
+    let admin = Admin {
+        registry,
+        ready,
+        telemetry: process.telemetry.clone(),
+    };
+    let serving = Serving {
+        listener,
+        context,
+        dispatcher,
+        scaling: task::spawn("scale", scaling.run()),
+        admin: (admin, admin_listener, ready_tell),
+        config,
+        shutdown: process.shutdown,
+    };
+    let task = task::spawn("router", serving.run());
+    Ok(RunningRouter {
+        addr,
+        admin_addr,
+        scale,
+        task,
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound
+        .await
+        .map_err(|source| Error::Listen { address, source })
+}
+
+struct Serving {
+    listener: TcpListener,
+    context: Context,
+    dispatcher: Handle,
+    scaling: JoinHandle<()>,
+    admin: (Admin, TcpListener, watch::Sender<Readiness>),
+    config: Config,
+    shutdown: Shutdown,
+}
+
+impl Serving {
+    async fn run(self) {
+        let Self {
+            listener,
+            context,
+            dispatcher,
+            scaling,
+            admin,
+            config,
+            shutdown,
+        } = self;
+        let (admin, admin_listener, ready) = admin;
+        let (admin_end, admin_ended) = oneshot::channel::<()>();
+        let admin_stop = async {
+            // Dropped or said: the same.
+            let _ = admin_ended.await;
+        };
+        let admin = task::spawn("admin", admin.serve(admin_listener, admin_stop));
+        let bounds = listener::Bounds {
+            connections: config.connection_limit,
+            header_time: config.header_limit,
+        };
+        let drained = drained(&shutdown, &dispatcher, ready, config.drain_grace);
+        let serve = listener::serve(listener, http::routes(context), bounds, drained);
+        tokio::select! {
+            () = serve => {}
+            () = shutdown.cut() => tracing::info!("cut"),
+        }
+        scaling.abort();
+        drop(admin_end);
+        match admin.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the admin endpoint failed"),
+            Err(error) => tracing::warn!(%error, "the admin endpoint's task failed"),
+        }
+    }
+}
+
+/// Resolves when, after the first signal, no new connection is to be taken: no program is live any more, or the grace
+/// for their next calls is over.
+async fn drained(
+    shutdown: &Shutdown,
+    dispatcher: &Handle,
+    ready: watch::Sender<Readiness>,
+    grace: Duration,
+) {
+    shutdown.drain().await;
+    tracing::info!(
+        grace_s = grace.as_secs(),
+        "draining: live programs may finish, new ones are refused"
+    );
+    ready.send_replace(Readiness::Draining);
+    let quiet = async {
+        // An error means that the dispatcher ended: nothing is left to wait for.
+        while dispatcher.drain().await.is_ok() {
+            let left = dispatcher.read(|view| {
+                let programs = view.state.programs(&ProgramFilter::default());
+                view.open_calls() > 0 || programs.iter().any(|program| !program.state.is_end())
+            });
+            if !left.await.unwrap_or(false) {
+                return;
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
+    // Whichever comes first: both mean that it is time.
+    let _ = tokio::time::timeout(grace, quiet).await;
 }

@@ -1,0 +1,275 @@
+//! What the dispatcher's task owns. Owns: the state, and beside it what the rim must remember to act; every change of
+//! either goes through here.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use lps_api::ids::{CallId, ModelName, TenantId};
+use lps_api::protocol::CallUsage;
+use lps_api::quantity::{Attempt, Micros};
+
+use crate::admission::{Admission, Limits};
+use crate::discovery::{EngineEndpoint, Pool};
+use crate::dispatcher::fleet::Fleet;
+use crate::dispatcher::later::{Due, Later};
+use crate::dispatcher::open_call::{OpenCall, Place};
+use crate::dispatcher::pace::{Pace, RetryBudget};
+use crate::engine_client::leg::Rim;
+use crate::message::{CallKey, Event, Outcome, ProgramKey};
+use crate::metrics::Metrics;
+use crate::state::State;
+
+/// Programs that expire are counted at most this late, at the next call's end.
+const SWEEP_PERIOD: Micros = Micros::from_secs(10);
+/// The loop looks around at least this often.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// All that the dispatcher owns.
+pub(super) struct Desk {
+    pub(super) state: State,
+    pub(super) fleet: Fleet,
+    pub(super) calls: BTreeMap<CallKey, OpenCall>,
+    /// Clients' names of open calls. Looked up only, never walked.
+    pub(super) names: HashMap<(TenantId, CallId), CallKey>,
+    pub(super) admission: Admission,
+    pub(super) later: Later,
+    pub(super) retries: RetryBudget,
+    pub(super) paces: BTreeMap<ModelName, Pace>,
+    pub(super) metrics: Metrics,
+    pub(super) is_draining: bool,
+    /// Programs whose end is not counted yet, each with its last call's model.
+    live: BTreeMap<ProgramKey, ModelName>,
+    /// When all of them were last looked at, for those that expired.
+    swept: Micros,
+    pools: Vec<Pool>,
+    rim: Rim,
+}
+
+/// What can be read between two turns.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The table and the queues.
+    pub state: &'a State,
+    /// The engines.
+    pub fleet: &'a Fleet,
+    /// Clients' names of open calls.
+    names: &'a HashMap<(TenantId, CallId), CallKey>,
+    /// The time.
+    pub now: Micros,
+}
+
+impl View<'_> {
+    /// The key of an open call.
+    pub fn open_call(&self, tenant: &TenantId, call: &CallId) -> Option<CallKey> {
+        self.names.get(&(tenant.clone(), call.clone())).copied()
+    }
+
+    /// Calls that are open.
+    pub fn open_calls(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// How a call ends for good.
+pub(super) struct End {
+    pub(super) attempt: Attempt,
+    pub(super) outcome: Outcome,
+    pub(super) usage: Option<CallUsage>,
+}
+
+impl Desk {
+    pub(super) fn new(rim: Rim, limits: Limits, metrics: Metrics) -> Self {
+        Self {
+            state: State::new(),
+            fleet: Fleet::new(rim.clone()),
+            calls: BTreeMap::new(),
+            names: HashMap::new(),
+            admission: Admission::new(limits),
+            later: Later::default(),
+            retries: RetryBudget::new(),
+            paces: BTreeMap::new(),
+            metrics,
+            is_draining: false,
+            live: BTreeMap::new(),
+            swept: Micros::ZERO,
+            pools: Vec::new(),
+            rim,
+        }
+    }
+
+    pub(super) fn now(&self) -> Micros {
+        Micros::from(self.rim.clock.now())
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            state: &self.state,
+            fleet: &self.fleet,
+            names: &self.names,
+            now: self.now(),
+        }
+    }
+
+    /// Tells the state one event, and performs what it wants done, and so on until nothing is left.
+    pub(super) fn tell(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.now();
+            for action in self.state.on(event, now) {
+                events.extend(self.perform(action, now));
+            }
+        }
+    }
+
+    /// Ends a call for good: the state folds its figures, and the rim forgets it. Gives back what is left of it.
+    pub(super) fn end(&mut self, key: CallKey, end: End) -> Option<OpenCall> {
+        let open = self.forget(key)?;
+        let End {
+            attempt,
+            outcome,
+            usage,
+        } = end;
+        self.metrics.call_ended(&open.model, outcome, usage);
+        if let (Outcome::Completed, Some(usage)) = (outcome, usage) {
+            let now = self.now();
+            self.pace(&open.model).completed(usage.output_tokens, now);
+        }
+        self.tell(Event::Ended {
+            call: key,
+            attempt,
+            outcome,
+            usage,
+        });
+        self.count(&open);
+        Some(open)
+    }
+
+    /// Counts what the table says of a call that ended, and of its program where that ended too.
+    pub(super) fn count(&mut self, open: &OpenCall) {
+        if let Some(call) = self.state.call(&open.program.tenant, &open.id) {
+            self.metrics.call_moved(&call);
+        }
+        let now = self.now();
+        self.live.insert(open.program.clone(), open.model.clone());
+        self.count_if_ended(&open.program);
+        if now.saturating_sub(self.swept) >= SWEEP_PERIOD {
+            self.swept = now;
+            let programs: Vec<ProgramKey> = self.live.keys().cloned().collect();
+            for program in programs {
+                self.count_if_ended(&program);
+            }
+        }
+    }
+
+    /// Counts a program once, when it has ended.
+    pub(super) fn count_if_ended(&mut self, program: &ProgramKey) {
+        if self.state.is_live(program) {
+            return;
+        }
+        let view = self.state.program(program);
+        if view.as_ref().is_some_and(|view| !view.summary.state.is_end()) {
+            return;
+        }
+        if let (Some(model), Some(view)) = (self.live.remove(program), view) {
+            self.metrics.program_ended(&model, &view.summary);
+        }
+    }
+
+    /// Takes a call out of the rim's books.
+    pub(super) fn forget(&mut self, key: CallKey) -> Option<OpenCall> {
+        let open = self.calls.remove(&key)?;
+        self.names
+            .remove(&(open.program.tenant.clone(), open.id.clone()));
+        Some(open)
+    }
+
+    pub(super) fn pace(&mut self, model: &ModelName) -> &mut Pace {
+        let now = self.now();
+        self.paces
+            .entry(model.clone())
+            .or_insert_with(|| Pace::new(now))
+    }
+
+    /// Takes a new list of pools.
+    pub(super) fn set_pools(&mut self, pools: Vec<Pool>) {
+        let old = std::mem::replace(&mut self.pools, pools.clone());
+        for gone in old
+            .iter()
+            .filter(|old| !pools.iter().any(|new| new.model == old.model))
+        {
+            self.paces.remove(&gone.model);
+            self.tell(Event::PoolRemoved {
+                model: gone.model.clone(),
+            });
+        }
+        for new in pools {
+            let known = old.iter().find(|old| old.model == new.model);
+            if known.is_none_or(|old| old.settings != new.settings) {
+                self.tell(Event::PoolAdded {
+                    model: new.model,
+                    settings: new.settings,
+                });
+            }
+        }
+    }
+
+    /// Takes a new list of engines.
+    pub(super) fn set_engines(&mut self, listed: &[EngineEndpoint]) {
+        let changes = self.fleet.set(listed);
+        for engine in changes.gone {
+            self.lose(&engine);
+        }
+        for engine in changes.draining {
+            self.tell(Event::EngineDraining { engine });
+        }
+    }
+
+    /// How long the loop may sleep.
+    pub(super) fn sleep_limit(&self) -> Duration {
+        let next = self.later.next();
+        next.map_or(SLEEP_MAX, |at| {
+            at.saturating_sub(self.now()).as_duration().min(SLEEP_MAX)
+        })
+    }
+
+    /// Does what has fallen due.
+    pub(super) fn run_due(&mut self) {
+        while let Some(due) = self.later.take(self.now()) {
+            match due {
+                Due::Tick => self.tell(Event::Tick),
+                Due::Retry(key, attempt) => self.retry(key, attempt),
+                Due::Unconfirmed(key, attempt) => self.give_up_on(key, attempt),
+            }
+        }
+    }
+
+    fn retry(&mut self, key: CallKey, attempt: Attempt) {
+        let Some(open) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if matches!(&open.place, Place::BackingOff { attempt: of, .. } if *of == attempt) {
+            open.place = Place::Waiting;
+            self.tell(Event::AttemptFailed { call: key, attempt });
+        }
+    }
+
+    fn give_up_on(&mut self, key: CallKey, attempt: Attempt) {
+        let place = self.calls.get(&key).map(|open| &open.place);
+        if matches!(place, Some(Place::Leaving { attempt: of, .. }) if *of == attempt) {
+            let usage = None;
+            self.end(
+                key,
+                End {
+                    attempt,
+                    outcome: Outcome::Cancelled,
+                    usage,
+                },
+            );
+        }
+    }
+
+    /// Sends the commands of this turn.
+    pub(super) fn flush(&mut self) {
+        self.fleet.flush();
+    }
+}

@@ -1,0 +1,287 @@
+//! What engines and attempts report. Owns: telling late and foreign reports from those that count, and whether a failed
+//! attempt is tried again.
+
+use std::time::Duration;
+
+use lps_api::ids::EngineId;
+use lps_api::protocol::{CallProgress, CallState, CallUsage, Hello};
+use lps_api::quantity::{Attempt, Micros};
+use tokio::sync::oneshot;
+
+use crate::dispatcher::desk::{Desk, End};
+use crate::dispatcher::later::Due;
+use crate::dispatcher::open_call::Place;
+use crate::engine_client::{Failure, LegEnd, Report, wire};
+use crate::message::{CallKey, Event, Outcome};
+
+/// Attempts of one call that may end with a failed connection.
+const CONNECTION_FAILURES_MAX: u32 = 2;
+/// Attempts of one call that engines may refuse with 429 or 503.
+const BUSY_ANSWERS_MAX: u32 = 8;
+/// Pause after such an answer that names none: doubled each time.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause, whatever an engine asks for.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// After a failed connection: time for the engine's event stream to show whether the engine is gone. If it is, the call
+/// goes to another engine at that moment.
+const DOUBT: Micros = Micros::from_millis(100);
+
+impl Desk {
+    /// Takes one report.
+    pub(super) fn report(&mut self, report: Report) {
+        match report {
+            Report::Up { engine, hello } => self.greet(engine, hello),
+            Report::Load { engine, load } => {
+                if let Some(engine) = self.fleet.get_mut(&engine) {
+                    engine.load = load;
+                }
+            }
+            Report::Progress { engine, calls } => {
+                for progress in calls {
+                    self.progress(&engine, &progress);
+                }
+            }
+            Report::Draining { engine } => {
+                if let Some(known) = self.fleet.get_mut(&engine)
+                    && !std::mem::replace(&mut known.is_draining, true)
+                {
+                    self.tell(Event::EngineDraining { engine });
+                }
+            }
+            Report::Gone { engine } => {
+                let known = self.fleet.get_mut(&engine);
+                if known.and_then(|known| known.hello.take()).is_some() {
+                    self.lose(&engine);
+                }
+            }
+            Report::CommandsSent { engine } => {
+                if let Some(lane) = self.fleet.lane(&engine) {
+                    lane.sent();
+                }
+            }
+            Report::Leg { call, attempt, end } => {
+                let current = self.calls.get(&call).and_then(|open| open.place.attempt());
+                if current == Some(attempt) {
+                    self.leg_ended(call, attempt, end);
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, engine: EngineId, hello: Hello) {
+        let Some(known) = self.fleet.get_mut(&engine) else {
+            return;
+        };
+        let up = Event::EngineUp {
+            engine: engine.clone(),
+            model: hello.model.clone(),
+            slots: hello.max_num_seqs,
+            kv_tokens: u64::from(hello.kv_blocks_total) * u64::from(hello.block_tokens.0),
+        };
+        known.hello = Some(hello);
+        let is_draining = known.endpoint.draining;
+        known.is_draining = is_draining;
+        self.tell(up);
+        if is_draining {
+            self.tell(Event::EngineDraining { engine });
+        }
+    }
+
+    /// An engine is gone, and every attempt there with it.
+    pub(super) fn lose(&mut self, engine: &EngineId) {
+        self.tell(Event::EngineGone {
+            engine: engine.clone(),
+        });
+        let there = self
+            .calls
+            .iter()
+            .filter(|(_, open)| open.place.engine() == Some(engine));
+        let keys: Vec<CallKey> = there.map(|(key, _)| *key).collect();
+        for key in keys {
+            let Some(open) = self.calls.get_mut(&key) else {
+                continue;
+            };
+            match &open.place {
+                Place::Waiting => {}
+                // The attempt itself knows how far it came, and reports it.
+                Place::Posted(posted) => posted.cut.cancel(),
+                Place::BackingOff { attempt, .. } => {
+                    let attempt = *attempt;
+                    open.place = Place::Waiting;
+                    self.tell(Event::AttemptFailed { call: key, attempt });
+                }
+                Place::Leaving { attempt, .. } => {
+                    let attempt = *attempt;
+                    self.end(
+                        key,
+                        End {
+                            attempt,
+                            outcome: Outcome::Cancelled,
+                            usage: None,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn progress(&mut self, engine: &EngineId, progress: &CallProgress) {
+        let Some(key) = wire::key(&progress.call) else {
+            return;
+        };
+        let Some(open) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let (attempt, usage) = (progress.attempt, progress.usage);
+        if open.place.attempt() != Some(attempt) || open.place.engine() != Some(engine) {
+            return;
+        }
+        match &mut open.place {
+            Place::Leaving { .. } if progress.state.is_end() => {
+                let (outcome, usage) = (Outcome::Cancelled, Some(usage));
+                self.end(
+                    key,
+                    End {
+                        attempt,
+                        outcome,
+                        usage,
+                    },
+                );
+                return;
+            }
+            Place::Posted(posted) => posted.is_known = true,
+            _ => {}
+        }
+        // An end is told by the answer itself, which carries the same figures.
+        if !matches!(
+            progress.state,
+            CallState::Finished | CallState::Cancelled | CallState::Failed
+        ) {
+            let state = progress.state;
+            self.tell(Event::Progress {
+                call: key,
+                attempt,
+                state,
+                usage,
+            });
+            self.tell_order(key);
+        }
+    }
+
+    fn leg_ended(&mut self, key: CallKey, attempt: Attempt, end: LegEnd) {
+        let Some(open) = self.calls.get(&key) else {
+            return;
+        };
+        let is_leaving = matches!(open.place, Place::Leaving { .. });
+        let client_left = open.client.pieces.is_closed();
+        match end {
+            LegEnd::Answered {
+                success,
+                usage,
+                folded,
+            } => {
+                let outcome = match (is_leaving, success) {
+                    (true, _) => Outcome::Cancelled,
+                    (false, true) => Outcome::Completed,
+                    (false, false) => Outcome::Failed,
+                };
+                self.answered(
+                    key,
+                    End {
+                        attempt,
+                        outcome,
+                        usage,
+                    },
+                    folded,
+                );
+            }
+            LegEnd::Busy { .. } if is_leaving => {
+                let outcome = Outcome::Cancelled;
+                self.end(
+                    key,
+                    End {
+                        attempt,
+                        outcome,
+                        usage: None,
+                    },
+                );
+            }
+            // The engine still has to say what ran.
+            LegEnd::Broken { .. } | LegEnd::Stalled if is_leaving => {}
+            LegEnd::Broken { .. } if client_left => self.cancel_asked(key),
+            LegEnd::Busy { retry_after } => self.busy(key, attempt, retry_after),
+            LegEnd::Broken { started, cause } => self.broken(key, attempt, (started, cause)),
+            LegEnd::Stalled => {
+                tracing::info!(call = %open.id, "the client does not read; its call is cancelled");
+                self.cancel_asked(key);
+            }
+        }
+    }
+
+    fn answered(&mut self, key: CallKey, end: End, folded: oneshot::Sender<()>) {
+        self.end(key, end);
+        // The attempt may have been cut meanwhile.
+        let _ = folded.send(());
+    }
+
+    fn busy(&mut self, key: CallKey, attempt: Attempt, retry_after: Option<Duration>) {
+        let now = self.now();
+        let Some(open) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(engine) = open.place.engine().cloned() else {
+            return;
+        };
+        self.metrics.attempt_failed(&open.model, "busy");
+        open.failed.busy += 1;
+        if open.failed.busy >= BUSY_ANSWERS_MAX {
+            let model = open.model.clone();
+            let retry_after = retry_after.unwrap_or_else(|| self.retry_after(&model, now));
+            self.fail(key, attempt, Failure::EnginesBusy { retry_after });
+            return;
+        }
+        let doubled = BUSY_PAUSE * (1 << (open.failed.busy - 1));
+        let pause = retry_after.unwrap_or(doubled).min(BUSY_PAUSE_MAX);
+        open.place = Place::BackingOff { engine, attempt };
+        self.later
+            .add(now + Micros::from(pause), Due::Retry(key, attempt));
+    }
+
+    fn broken(&mut self, key: CallKey, attempt: Attempt, (started, cause): (bool, String)) {
+        let now = self.now();
+        let Some(open) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(engine) = open.place.engine().cloned() else {
+            return;
+        };
+        tracing::warn!(call = %open.id, %engine, started, cause, "an attempt failed");
+        self.metrics.attempt_failed(&open.model, "connection");
+        open.failed.connection += 1;
+        if !started && open.failed.connection < CONNECTION_FAILURES_MAX && self.retries.spend() {
+            let is_up = self
+                .fleet
+                .get(&engine)
+                .is_some_and(|engine| engine.hello.is_some());
+            open.place = Place::BackingOff { engine, attempt };
+            let due = if is_up { now + DOUBT } else { now };
+            self.later.add(due, Due::Retry(key, attempt));
+        } else {
+            self.fail(key, attempt, Failure::EngineLost);
+        }
+    }
+
+    fn fail(&mut self, key: CallKey, attempt: Attempt, failure: Failure) {
+        let usage: Option<CallUsage> = None;
+        if let Some(mut open) = self.end(
+            key,
+            End {
+                attempt,
+                outcome: Outcome::Failed,
+                usage,
+            },
+        ) {
+            open.client.fail(failure);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What clients ask for. Owns: letting a call in or refusing it, and which call or program a cancel means.
+
+use std::sync::Arc;
+
+use lps_api::ids::{CallId, ModelName, TenantId};
+use lps_api::quantity::{Micros, Tokens};
+use tokio::sync::oneshot;
+
+use crate::admission::BodyPermit;
+use crate::dispatcher::desk::{Desk, View};
+use crate::dispatcher::open_call::{ClientEnd, OpenCall, Place, Tries};
+use crate::engine_client::Failure;
+use crate::engine_client::leg::Outgoing;
+use crate::identity::{Identity, Lineage};
+use crate::message::{CallKey, Event, NewCall, Parents, ProgramKey};
+
+/// A call as its client sent it, checked.
+#[derive(Debug)]
+pub struct Submission {
+    /// Who pays.
+    pub tenant: TenantId,
+    /// Where it belongs.
+    pub identity: Identity,
+    /// Which pool serves it.
+    pub model: ModelName,
+    /// How long its prompt is.
+    pub prompt: PromptSize,
+    /// What its client says about the output: a hint, or its limit.
+    pub expected_output: Option<Tokens>,
+    /// What is posted.
+    pub outgoing: Arc<Outgoing>,
+    /// Room for its body.
+    pub body: BodyPermit,
+}
+
+/// How long a prompt is, as far as the router can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptSize {
+    /// Exactly: the client gave token ids.
+    Tokens(Tokens),
+    /// Bytes of text.
+    Bytes(usize),
+}
+
+/// One message to the dispatcher.
+pub(super) enum Request {
+    /// A call comes in.
+    Submit(Box<(CallKey, Submission, ClientEnd)>),
+    /// A call's client left.
+    Cancel(CallKey),
+    /// A client cancels a call by its name.
+    CancelByName {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        call: CallId,
+        /// Whether it was open.
+        answer: oneshot::Sender<bool>,
+    },
+    /// Something about a program or an engine.
+    Tell(Event),
+    /// Someone reads.
+    Read(Box<dyn FnOnce(View<'_>) + Send>),
+    /// The router drains.
+    Drain,
+}
+
+impl Desk {
+    /// Takes one request.
+    pub(super) fn request(&mut self, request: Request) {
+        match request {
+            Request::Submit(submitted) => {
+                let (key, submission, client) = *submitted;
+                self.submit(key, submission, client);
+            }
+            Request::Cancel(key) => self.cancel_asked(key),
+            Request::CancelByName {
+                tenant,
+                call,
+                answer,
+            } => {
+                let key = self.names.get(&(tenant, call)).copied();
+                // Who asked may have left.
+                let _ = answer.send(key.is_some());
+                if let Some(key) = key {
+                    self.cancel_asked(key);
+                }
+            }
+            Request::Tell(event) => self.asked(event),
+            Request::Read(look) => look(self.view()),
+            Request::Drain => self.is_draining = true,
+        }
+    }
+
+    /// What a client asked for about a program or an engine.
+    fn asked(&mut self, event: Event) {
+        let program = match &event {
+            Event::ProgramEnd { program } | Event::ProgramCancel { program } => {
+                Some(program.clone())
+            }
+            _ => None,
+        };
+        self.tell(event);
+        if let Some(program) = program {
+            self.count_if_ended(&program);
+        }
+    }
+
+    /// A call is to end because its client wants so, or is gone.
+    pub(super) fn cancel_asked(&mut self, key: CallKey) {
+        if self.calls.contains_key(&key) {
+            self.tell(Event::CancelRequested { call: key });
+        }
+    }
+
+    fn submit(&mut self, key: CallKey, submission: Submission, mut client: ClientEnd) {
+        let now = self.now();
+        let name = (submission.tenant.clone(), submission.identity.call.clone());
+        let program = ProgramKey {
+            tenant: submission.tenant.clone(),
+            program: submission.identity.program.clone(),
+        };
+        if self.is_draining && !self.state.is_live(&program) {
+            self.metrics.refused("draining");
+            return client.fail(Failure::Draining);
+        }
+        if self.names.contains_key(&name) {
+            self.metrics.refused("duplicate_call");
+            return client.fail(Failure::DuplicateCall);
+        }
+        let ready = match self.admission.admit(&submission.tenant) {
+            Ok(permit) => permit,
+            Err(full) => {
+                let retry_after = self.retry_after(&submission.model, now);
+                self.metrics.refused("full");
+                return client.fail(Failure::Full {
+                    message: full.to_string(),
+                    retry_after,
+                });
+            }
+        };
+        self.retries.earn();
+        self.metrics.identified(submission.identity.source);
+        let call = self.new_call(key, &submission, &program);
+        self.names.insert(name, key);
+        let open = OpenCall {
+            id: submission.identity.call,
+            program,
+            model: submission.model,
+            arrived: now,
+            place: Place::Waiting,
+            outgoing: submission.outgoing,
+            client,
+            ready: Some(ready),
+            failed: Tries::default(),
+            _body: submission.body,
+        };
+        self.calls.insert(key, open);
+        self.tell(Event::CallArrived(call));
+    }
+
+    fn new_call(&mut self, key: CallKey, from: &Submission, program: &ProgramKey) -> NewCall {
+        let parents = match &from.identity.lineage {
+            Lineage::Calls(parents) => parents.clone(),
+            Lineage::Threads(threads) => {
+                let last = threads
+                    .iter()
+                    .filter_map(|thread| self.state.last_call(program, thread));
+                Parents::Named(last.collect())
+            }
+        };
+        let expected = from.expected_output;
+        let expected_output_tokens =
+            expected.unwrap_or_else(|| self.pace(&from.model).output_tokens());
+        NewCall {
+            key,
+            id: from.identity.call.clone(),
+            program: program.clone(),
+            class: from.identity.class.clone(),
+            thread: from.identity.thread.clone(),
+            parents,
+            model: from.model.clone(),
+            source: from.identity.source,
+            prompt_tokens: self.prompt_tokens(from.prompt, &from.model),
+            expected_output_tokens,
+        }
+    }
+
+    fn prompt_tokens(&self, size: PromptSize, model: &ModelName) -> Tokens {
+        match size {
+            PromptSize::Tokens(tokens) => tokens,
+            PromptSize::Bytes(bytes) => {
+                let ratio = u64::from(self.fleet.bytes_per_kilotoken(model));
+                let tokens = (bytes as u64).saturating_mul(1_000).div_ceil(ratio);
+                Tokens(u32::try_from(tokens).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
+    /// When a client should come back whose model's queue is as it is now.
+    pub(super) fn retry_after(&mut self, model: &ModelName, now: Micros) -> std::time::Duration {
+        let waiting = self.state.queue_len(model);
+        self.pace(model).retry_after(waiting, now)
+    }
+}

@@ -1,0 +1,321 @@
+//! One attempt of one call at one engine. Owns: posting the call, passing its answer on byte for byte, and holding the
+//! answer's end back until its figures are folded. It must not know whether the call is tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use lps_api::ids::{CallId, EngineId, ProgramId};
+use lps_api::protocol::{self, CallUsage};
+use lps_api::quantity::{Attempt, Micros, Order, Tokens};
+use lps_api::wellknown::header;
+use lps_runtime::clock::Clock;
+use lps_runtime::task;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine_client::connection::{Answer, Connections, read_whole};
+use crate::engine_client::sse::{self, Scan};
+use crate::engine_client::{Head, LegEnd, Piece, Report};
+use crate::message::CallKey;
+
+/// After `[DONE]`, the connection is worth keeping only if the stream ends within this time.
+const TRAILER_LIMIT: Duration = Duration::from_millis(500);
+
+/// A client's request as it goes to any engine.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// `/v1/chat/completions` or `/v1/completions`.
+    pub path: &'static str,
+    /// The client's own bytes.
+    pub body: Bytes,
+    /// Headers that go along: request id, trace context.
+    pub headers: HeaderMap,
+}
+
+/// What one attempt needs to know.
+#[derive(Debug)]
+pub struct Post {
+    /// Whose attempt.
+    pub call: CallKey,
+    /// Which one.
+    pub attempt: Attempt,
+    /// The call's name at the engine.
+    pub wire: CallId,
+    /// Its program.
+    pub program: ProgramId,
+    /// Its place at the engine.
+    pub order: Order,
+    /// Which engine.
+    pub engine: EngineId,
+    /// Where.
+    pub uri: Uri,
+    /// Time that it waited before.
+    pub queued: Micros,
+    /// What is posted.
+    pub request: Arc<Outgoing>,
+}
+
+/// What all attempts share.
+#[derive(Debug, Clone)]
+pub struct Rim {
+    /// To engines.
+    pub connections: Connections,
+    /// To the dispatcher.
+    pub reports: mpsc::Sender<Report>,
+    /// The process's time.
+    pub clock: Clock,
+    /// How long a client may not read.
+    pub stall_limit: Duration,
+}
+
+/// Starts the attempt; cancel the token to cut it.
+pub fn start(post: Post, pieces: mpsc::Sender<Piece>, rim: Rim) -> CancellationToken {
+    let cut = CancellationToken::new();
+    let leg = Leg {
+        pieces,
+        rim,
+        cut: cut.clone(),
+        started: false,
+        post,
+    };
+    task::spawn("leg", leg.run());
+    cut
+}
+
+struct Leg {
+    post: Post,
+    pieces: mpsc::Sender<Piece>,
+    rim: Rim,
+    cut: CancellationToken,
+    /// Whether the client has part of the answer.
+    started: bool,
+}
+
+/// Why an attempt has no whole answer.
+enum Stop {
+    Broken(String),
+    Busy(Option<Duration>),
+    Stalled,
+}
+
+/// The part of an answer that waits for the fold.
+struct Ending {
+    success: bool,
+    usage: Option<CallUsage>,
+    pieces: Vec<Piece>,
+    rest: Option<Incoming>,
+}
+
+impl Leg {
+    async fn run(mut self) {
+        let cut = self.cut.clone();
+        let ended = tokio::select! {
+            biased;
+            () = cut.cancelled() => Err(Stop::Broken("cut".to_owned())),
+            ended = self.exchange() => ended,
+        };
+        match ended {
+            Ok(ending) => self.finish(ending).await,
+            Err(stop) => {
+                let end = match stop {
+                    Stop::Busy(retry_after) => LegEnd::Busy { retry_after },
+                    Stop::Stalled => LegEnd::Stalled,
+                    Stop::Broken(cause) => LegEnd::Broken {
+                        started: self.started,
+                        cause,
+                    },
+                };
+                self.report(end).await;
+            }
+        }
+    }
+
+    async fn exchange(&mut self) -> Result<Ending, Stop> {
+        let posted = self.rim.clock.now();
+        let sent = self.rim.connections.send(self.request()).await;
+        let response = sent.map_err(|error| Stop::Broken(chain(&error)))?;
+        let status = response.status();
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            let seconds = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok());
+            let seconds = seconds.and_then(|text| text.parse().ok());
+            return Err(Stop::Busy(seconds.map(Duration::from_secs)));
+        }
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let is_stream =
+            content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if status.is_success() && is_stream {
+            self.pass_stream(response, posted).await
+        } else {
+            let answer = read_whole(&self.post.uri, response).await;
+            let answer = answer.map_err(|error| Stop::Broken(chain(&error)))?;
+            Ok(self.whole(answer, posted))
+        }
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let post = &self.post;
+        let mut request = Request::new(Full::new(post.request.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = post.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&post.request.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::PROTOCOL, HeaderValue::from(protocol::VERSION));
+        for (name, text) in [
+            (header::CALL_ID, post.wire.as_str()),
+            (header::PROGRAM_ID, post.program.as_str()),
+            (header::ORDER, &post.order.to_string()),
+            (header::ATTEMPT, &post.attempt.0.to_string()),
+        ] {
+            let value = HeaderValue::from_str(text).expect("ids and numbers are printable");
+            headers.insert(name, value);
+        }
+        request
+    }
+
+    fn head(&self, answer: &Answer, posted: Duration, cached: Option<Tokens>) -> Piece {
+        Piece::Head(Head {
+            status: answer.status,
+            content_type: answer.content_type.clone(),
+            engine: self.post.engine.clone(),
+            queued: self.post.queued,
+            in_engine: Micros::from(self.rim.clock.now().saturating_sub(posted)),
+            cached_tokens: cached,
+        })
+    }
+
+    fn whole(&self, answer: Answer, posted: Duration) -> Ending {
+        let usage = sse::figures(&answer.body);
+        let head = self.head(&answer, posted, usage.map(|usage| usage.cached_tokens));
+        Ending {
+            success: answer.status.is_success(),
+            usage,
+            pieces: vec![head, Piece::Data(answer.body), Piece::End],
+            rest: None,
+        }
+    }
+
+    async fn pass_stream(
+        &mut self,
+        response: Response<Incoming>,
+        posted: Duration,
+    ) -> Result<Ending, Stop> {
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        let blank = Answer {
+            status: response.status(),
+            content_type,
+            body: Bytes::new(),
+        };
+        let mut body = response.into_body();
+        let mut scan = Scan::default();
+        while !scan.is_done() {
+            let frame = match body.frame().await {
+                None => break,
+                Some(Err(error)) => return Err(Stop::Broken(chain(&error))),
+                Some(Ok(frame)) => frame,
+            };
+            let Ok(bytes) = frame.into_data() else {
+                continue;
+            };
+            let forward = scan
+                .push(&bytes)
+                .map_err(|error| Stop::Broken(error.to_string()))?;
+            if forward.is_empty() {
+                continue;
+            }
+            if !self.started {
+                let head = self.head(&blank, posted, None);
+                self.give(head).await?;
+                self.started = true;
+            }
+            self.give(Piece::Data(forward)).await?;
+        }
+        if !scan.is_done() && !scan.has_error() {
+            return Err(Stop::Broken("the stream ended before [DONE]".to_owned()));
+        }
+        let mut pieces = Vec::with_capacity(3);
+        if !self.started {
+            pieces.push(self.head(&blank, posted, None));
+        }
+        let (success, usage) = (!scan.has_error(), scan.usage());
+        pieces.extend([Piece::Data(scan.into_held()), Piece::End]);
+        Ok(Ending {
+            success,
+            usage,
+            pieces,
+            rest: Some(body),
+        })
+    }
+
+    /// Waits for a client that reads slowly, but not for ever. A client that left is noticed elsewhere; here its
+    /// attempt only ends.
+    async fn give(&self, piece: Piece) -> Result<(), Stop> {
+        match tokio::time::timeout(self.rim.stall_limit, self.pieces.send(piece)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Stop::Broken("the client left".to_owned())),
+            Err(_) => Err(Stop::Stalled),
+        }
+    }
+
+    /// Reports the figures, waits until they are folded, and only then lets the end of the answer go.
+    async fn finish(self, ending: Ending) {
+        let (folded, fold) = oneshot::channel();
+        let Ending {
+            success,
+            usage,
+            pieces,
+            rest,
+        } = ending;
+        self.report(LegEnd::Answered {
+            success,
+            usage,
+            folded,
+        })
+        .await;
+        if fold.await.is_err() {
+            return;
+        }
+        for piece in pieces {
+            if self.give(piece).await.is_err() {
+                return;
+            }
+        }
+        // The client has all; reading the stream to its end lets the connection be used again.
+        if let Some(mut rest) = rest {
+            let drained = async { while let Some(Ok(_)) = rest.frame().await {} };
+            let _ = tokio::time::timeout(TRAILER_LIMIT, drained).await;
+        }
+    }
+
+    async fn report(&self, end: LegEnd) {
+        let Post { call, attempt, .. } = self.post;
+        // Nobody listens only when the router ends.
+        let _ = self
+            .rim
+            .reports
+            .send(Report::Leg { call, attempt, end })
+            .await;
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,132 @@
+//! What every handler finds beside its request. Owns: handles, limits, and how a tenant and a new name are had.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use lps_api::ids::{CallId, ModelName, ProgramId, TenantId};
+use lps_api::wellknown::header;
+use lps_runtime::clock::Clock;
+use lps_runtime::shutdown::Shutdown;
+use tokio::sync::watch;
+
+use crate::admission::BodyBudget;
+use crate::discovery::Pool;
+use crate::dispatcher::Handle;
+use crate::engine_client::Connections;
+use crate::http::error::Error;
+use crate::identity::Fresh;
+use crate::metrics::Metrics;
+
+/// Bounds of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body.
+    pub body_bytes: u32,
+    /// Longest time for a body to come.
+    pub body_time: Duration,
+}
+
+/// Shared by all handlers.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// To the dispatcher.
+    pub dispatcher: Handle,
+    /// To engines, for what is no call.
+    pub connections: Connections,
+    /// What is served.
+    pub pools: watch::Receiver<Vec<Pool>>,
+    /// Room for bodies.
+    pub bodies: BodyBudget,
+    /// Bounds.
+    pub limits: Limits,
+    /// New names.
+    pub names: Arc<Names>,
+    /// The process's time.
+    pub clock: Clock,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// Whether the process ends.
+    pub shutdown: Shutdown,
+}
+
+/// Makes names that no other start of the process makes.
+#[derive(Debug)]
+pub struct Names {
+    start: String,
+    next: AtomicU64,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        // The standard library seeds its hashers from the system's random numbers.
+        let seed = RandomState::new().hash_one("names of one start of the router");
+        Self {
+            start: format!("{:08x}", seed >> 32),
+            next: AtomicU64::default(),
+        }
+    }
+}
+
+impl Names {
+    /// A new name: `KIND-START-NUMBER`.
+    pub fn make(&self, kind: &str) -> String {
+        format!(
+            "{kind}-{}-{:x}",
+            self.start,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    /// Names for a call that has none.
+    pub fn fresh(&self) -> Fresh {
+        let name = self.make("call");
+        let program = format!("program-{}", &name["call-".len()..]);
+        Fresh {
+            program: ProgramId::parse(&program).expect("made of letters, digits and dashes"),
+            call: CallId::parse(&name).expect("made of letters, digits and dashes"),
+        }
+    }
+}
+
+/// A header's text; absent is not an error, unprintable is.
+pub(super) fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a str>, Error> {
+    let text = headers.get(name).map(|value| value.to_str());
+    text.transpose()
+        .map_err(|_| Error::invalid(name, format!("header {name} is not plain text")))
+}
+
+/// Who asks.
+pub(super) fn tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
+    match header_text(headers, header::TENANT_ID)? {
+        None => Ok(TenantId::anonymous()),
+        Some(text) => TenantId::parse(text).map_err(|error| {
+            Error::invalid(
+                header::TENANT_ID,
+                format!("{} is not an id: {error}", header::TENANT_ID),
+            )
+        }),
+    }
+}
+
+impl Context {
+    /// The pool that serves a model, asked for by its name or another one.
+    pub(super) fn pool(&self, name: &str) -> Result<ModelName, Error> {
+        let pools = self.pools.borrow();
+        let by_name = pools.iter().find(|pool| pool.model.as_str() == name);
+        let pool = by_name.or_else(|| {
+            pools
+                .iter()
+                .find(|pool| pool.aliases.iter().any(|a| a.as_str() == name))
+        });
+        pool.map(|pool| pool.model.clone()).ok_or_else(|| {
+            let known: Vec<&ModelName> = pools.iter().map(|pool| &pool.model).collect();
+            Error::unknown_model(name, &known)
+        })
+    }
+}

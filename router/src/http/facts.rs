@@ -1,0 +1,225 @@
+//! What of an inference request the router needs. Owns: finding it in the body's bytes, which stay as they are, and
+//! refusing what no engine could take. Everything else is the engine's to check.
+
+use bytes::{Bytes, BytesMut};
+use lps_api::ids::ModelName;
+use lps_api::quantity::Tokens;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::dispatcher::PromptSize;
+use crate::http::error::Error;
+use crate::identity::{BodyId, BodySays, ProgramObject};
+
+/// Most choices of one call.
+const CHOICES_MAX: u32 = 128;
+/// Most tokens that any engine could be asked for.
+const TOKENS_MAX: u32 = 1 << 24;
+
+/// Which of the two forms a request has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `messages`.
+    Chat,
+    /// `prompt`.
+    Plain,
+}
+
+/// The fields that are looked at, as written.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+    #[serde(default, rename = "stream")]
+    _stream: Option<bool>,
+    #[serde(default)]
+    n: Option<u32>,
+    #[serde(default)]
+    max_tokens: Option<u64>,
+    #[serde(default)]
+    max_completion_tokens: Option<u64>,
+    #[serde(default)]
+    expected_output_tokens: Option<u64>,
+    #[serde(default)]
+    temperature: Option<f64>,
+    #[serde(default)]
+    top_p: Option<f64>,
+    #[serde(default)]
+    program: Option<ProgramObject>,
+    #[serde(default)]
+    session_id: Option<BodyId>,
+    #[serde(default)]
+    autellix_session_id: Option<BodyId>,
+    #[serde(default)]
+    autellix_thread_id: Option<BodyId>,
+    #[serde(default)]
+    autellix_call_id: Option<BodyId>,
+    #[serde(default)]
+    autellix_parent_threads: Option<Vec<BodyId>>,
+}
+
+/// What the router needs of a request.
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// The model's name as the client wrote it, and where its JSON text stands in the body.
+    pub(super) model: String,
+    model_at: std::ops::Range<usize>,
+    /// How long the prompt is.
+    pub(super) prompt: PromptSize,
+    /// What the client says about the output.
+    pub(super) expected_output: Option<Tokens>,
+    /// What it says about its program.
+    pub(super) says: BodySays,
+}
+
+impl Facts {
+    /// Reads a body.
+    pub(super) fn read(body: &[u8], form: Form) -> Result<Self, Error> {
+        let written: Written<'_> =
+            serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
+        let model_text = written.model.ok_or_else(|| missing("model"))?.get();
+        let model: String = serde_json::from_str(model_text)
+            .map_err(|_| Error::invalid("model", "model is a text: the name of a served model"))?;
+        // The raw text is a part of `body`, so the difference of their addresses is its place.
+        let start = model_text.as_ptr().addr() - body.as_ptr().addr();
+        check(&written)?;
+        let prompt = match form {
+            Form::Chat => messages(&written)?,
+            Form::Plain => prompt(written.prompt.ok_or_else(|| missing("prompt"))?)?,
+        };
+        let limit = written.max_completion_tokens.or(written.max_tokens);
+        let all_choices = limit.map(|tokens| tokens * u64::from(written.n.unwrap_or(1)));
+        let expected = written.expected_output_tokens.or(all_choices);
+        Ok(Self {
+            model,
+            model_at: start..start + model_text.len(),
+            prompt,
+            expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
+            says: BodySays {
+                program: written.program,
+                autellix_session: written.autellix_session_id,
+                autellix_thread: written.autellix_thread_id,
+                autellix_call: written.autellix_call_id,
+                autellix_parents: written.autellix_parent_threads,
+                session: written.session_id,
+            },
+        })
+    }
+
+    /// The body for an engine that knows the model as `name`: the client's own bytes, but for an alias.
+    pub(super) fn body_for(&self, body: Bytes, name: &ModelName) -> Bytes {
+        if self.model == name.as_str() {
+            return body;
+        }
+        let mut renamed = BytesMut::with_capacity(body.len() + name.as_str().len());
+        renamed.extend_from_slice(&body[..self.model_at.start]);
+        renamed.extend_from_slice(format!("\"{name}\"").as_bytes());
+        renamed.extend_from_slice(&body[self.model_at.end..]);
+        renamed.freeze()
+    }
+}
+
+fn missing(field: &'static str) -> Error {
+    Error::invalid(field, format!("{field} is missing"))
+}
+
+/// Why a body cannot be read, with the field's path where it is one field's fault.
+fn refusal(body: &[u8], error: &serde_json::Error) -> Error {
+    if !error.is_data() {
+        return Error::malformed(format!("the body is not valid JSON: {error}"));
+    }
+    // The path costs time, so it is looked for only when it is needed.
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, Written<'_>>(&mut deserializer) {
+        Err(error) if error.path().iter().next().is_some() => {
+            let path = error.path().to_string();
+            Error::invalid(path.clone(), format!("{path}: {}", error.inner()))
+        }
+        _ => Error::malformed(format!(
+            "the body is not the JSON object of a request: {error}"
+        )),
+    }
+}
+
+fn check(written: &Written<'_>) -> Result<(), Error> {
+    let outside = |field: &'static str, range: String| {
+        Err(Error::invalid(field, format!("{field} is {range}")))
+    };
+    if written.n.is_some_and(|n| !(1..=CHOICES_MAX).contains(&n)) {
+        return outside("n", format!("1 to {CHOICES_MAX}"));
+    }
+    for (field, tokens) in [
+        ("max_tokens", written.max_tokens),
+        ("max_completion_tokens", written.max_completion_tokens),
+        ("expected_output_tokens", written.expected_output_tokens),
+    ] {
+        if tokens.is_some_and(|tokens| !(1..=u64::from(TOKENS_MAX)).contains(&tokens)) {
+            return outside(field, format!("1 to {TOKENS_MAX}"));
+        }
+    }
+    if written.temperature.is_some_and(|t| t < 0.0) {
+        return outside("temperature", "0 or more".to_owned());
+    }
+    if written.top_p.is_some_and(|p| p <= 0.0 || p > 1.0) {
+        return outside("top_p", "above 0 and at most 1".to_owned());
+    }
+    Ok(())
+}
+
+fn messages(written: &Written<'_>) -> Result<PromptSize, Error> {
+    let messages = written.messages.ok_or_else(|| missing("messages"))?.get();
+    let inner = messages
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner.map(str::trim_ascii) {
+        None => Err(Error::invalid("messages", "messages is a list of messages")),
+        Some("") => Err(Error::invalid("messages", "messages has no message")),
+        Some(_) => {
+            let tools = written.tools.map_or(0, |tools| tools.get().len());
+            Ok(PromptSize::Bytes(messages.len() + tools))
+        }
+    }
+}
+
+/// A prompt is a text, texts, token ids, or lists of token ids; ids are counted exactly.
+fn prompt(prompt: &RawValue) -> Result<PromptSize, Error> {
+    let refused = || {
+        let message =
+            "prompt is a text, a list of texts, a list of token ids, or a list of such lists";
+        Error::invalid("prompt", message)
+    };
+    let text = prompt.get();
+    if text.starts_with('"') {
+        return Ok(PromptSize::Bytes(text.len() - 2));
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| refused())?;
+    let first = items.first().ok_or_else(refused)?.get();
+    let count = |number: usize| Tokens(u32::try_from(number).unwrap_or(u32::MAX));
+    match first.as_bytes()[0] {
+        b'"' => Ok(PromptSize::Bytes(
+            items.iter().map(|item| item.get().len() - 2).sum(),
+        )),
+        b'0'..=b'9' => Ok(PromptSize::Tokens(count(items.len()))),
+        b'[' => {
+            let lists = items
+                .iter()
+                .map(|item| serde_json::from_str::<Vec<IgnoredAny>>(item.get()));
+            let lengths = lists.map(|list| list.map(|list| list.len()).map_err(|_| refused()));
+            Ok(PromptSize::Tokens(count(
+                lengths.sum::<Result<usize, Error>>()?,
+            )))
+        }
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+//! Chat and plain completions. Owns: the way of one call from its request to the dispatcher.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use lps_api::ids::CallId;
+use lps_api::quantity::Micros;
+use lps_api::wellknown::header as known;
+
+use crate::dispatcher::Submission;
+use crate::engine_client::leg::Outgoing;
+use crate::http::answer::{self, Asked};
+use crate::http::body;
+use crate::http::context::{Context, header_text, tenant};
+use crate::http::error::Error;
+use crate::http::facts::{Facts, Form};
+use crate::identity::{HeaderSays, identify};
+
+/// Headers that go along to the engine when they are there.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answered(context, headers, (body, Form::Chat)).await
+}
+
+/// `POST /v1/completions`.
+pub(super) async fn plain(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answered(context, headers, (body, Form::Plain)).await
+}
+
+async fn answered(context: Context, headers: HeaderMap, asked: (Body, Form)) -> Response {
+    let (request_id, result) = match request_id(&context, &headers) {
+        Ok(id) => {
+            let result = call(&context, (&headers, &id), asked).await;
+            (id, result)
+        }
+        Err(error) => (context.names.make("request"), Err(error)),
+    };
+    let mut response = result.unwrap_or_else(|error| {
+        context.metrics.refused("invalid");
+        error.into_response()
+    });
+    answer::set(response.headers_mut(), known::REQUEST_ID, &request_id);
+    response
+}
+
+/// The client's id for its request, or a new one.
+fn request_id(context: &Context, headers: &HeaderMap) -> Result<String, Error> {
+    match header_text(headers, known::REQUEST_ID)? {
+        None => Ok(context.names.make("request")),
+        // A request's id obeys the same rule as a call's.
+        Some(text) => CallId::parse(text).map(String::from).map_err(|error| {
+            let message = format!("{} is not an id: {error}", known::REQUEST_ID);
+            Error::invalid(known::REQUEST_ID, message)
+        }),
+    }
+}
+
+async fn call(
+    context: &Context,
+    (headers, request_id): (&HeaderMap, &str),
+    (body, form): (Body, Form),
+) -> Result<Response, Error> {
+    let since = Micros::from(context.clock.now());
+    let tenant = tenant(headers)?;
+    let says = HeaderSays {
+        program: header_text(headers, known::PROGRAM_ID)?,
+        thread: header_text(headers, known::THREAD_ID)?,
+        call: header_text(headers, known::CALL_ID)?,
+        parents: header_text(headers, known::PARENT_CALL_IDS)?,
+    };
+    let (bytes, room) = body::read(context, body).await?;
+    let facts = Facts::read(&bytes, form)?;
+    let model = context.pool(&facts.model)?;
+    let identity = identify(&says, &facts.says, context.names.fresh())?;
+    let asked = Asked {
+        program: identity.program.clone(),
+        call: identity.call.clone(),
+        model: model.clone(),
+        since,
+    };
+    let outgoing = outgoing(form, facts.body_for(bytes, &model), (headers, request_id));
+    let submission = Submission {
+        tenant,
+        identity,
+        model,
+        prompt: facts.prompt,
+        expected_output: facts.expected_output,
+        outgoing: Arc::new(outgoing),
+        body: room,
+    };
+    let stream = context.dispatcher.submit(submission).await?;
+    Ok(answer::pass(stream, asked, (context.clock, context.metrics.clone())).await)
+}
+
+fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {
+    let path = match form {
+        Form::Chat => "/v1/chat/completions",
+        Form::Plain => "/v1/completions",
+    };
+    let mut along = HeaderMap::with_capacity(3);
+    let request_id = HeaderValue::from_str(request_id).expect("a checked id is printable");
+    along.insert(known::REQUEST_ID, request_id);
+    for name in TRACE {
+        if let Some(value) = headers.get(name) {
+            along.insert(name, value.clone());
+        }
+    }
+    Outgoing {
+        path,
+        body,
+        headers: along,
+    }
+}

@@ -1,0 +1,214 @@
+//! Programs: open, read, end, cancel. Owns: their JSON. A program of another tenant is not there.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use lps_api::ids::{ClassName, ProgramId};
+use lps_api::quantity::Micros;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::http::body;
+use crate::http::context::{Context, tenant};
+use crate::http::error::Error;
+use crate::message::{Event, ProgramKey};
+use crate::state::view::{ProgramFilter, ProgramState, ProgramSummary};
+
+/// Longest life without a call that a client may ask for: a day.
+const TTL_S_MAX: f64 = 86_400.0;
+/// Programs that one list shows at most.
+const LISTED_MAX: usize = 1_000;
+
+/// `POST /v1/programs`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Opening {
+    id: Option<ProgramId>,
+    class: Option<ClassName>,
+    ttl_s: Option<f64>,
+}
+
+/// `POST /v1/programs`: opens a program; opening a live one again only changes how long it lives.
+pub(super) async fn open(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Error> {
+    let tenant = tenant(&headers)?;
+    let opening: Opening = body::read_json(&context, body).await?;
+    if context.shutdown.is_draining() {
+        return Err(Error::draining());
+    }
+    let ttl = match opening.ttl_s {
+        None => None,
+        Some(seconds) if seconds > 0.0 && seconds <= TTL_S_MAX => Micros::from_secs_f64(seconds),
+        Some(_) => {
+            return Err(Error::invalid(
+                "ttl_s",
+                format!("ttl_s is above 0 and at most {TTL_S_MAX}"),
+            ));
+        }
+    };
+    let program = opening.id.unwrap_or_else(|| context.names.fresh().program);
+    let key = ProgramKey { tenant, program };
+    let class = opening.class.unwrap_or_else(ClassName::unnamed);
+    context
+        .dispatcher
+        .tell(Event::ProgramOpened {
+            program: key.clone(),
+            class,
+            ttl,
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(row(&context, key).await?)))
+}
+
+/// `GET /v1/programs?state=&tenant=&sort=`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    state: Option<String>,
+    tenant: Option<String>,
+    sort: Option<String>,
+}
+
+/// What a list of programs is sorted by; the largest first, but for the arrival.
+#[derive(Debug, Clone, Copy)]
+enum Sort {
+    Arrival,
+    Service,
+    CriticalPath,
+    Wait,
+}
+
+/// `GET /v1/programs`: the caller's programs, live ones and those that ended lately.
+pub(super) async fn list(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Value>, Error> {
+    let tenant = tenant(&headers)?;
+    let empty = json!({"object": "list", "data": []});
+    if listing
+        .tenant
+        .as_deref()
+        .is_some_and(|named| named != tenant.as_str())
+    {
+        return Ok(Json(empty));
+    }
+    let state = listing.state.as_deref().map(parse_state).transpose()?;
+    let sort = parse_sort(listing.sort.as_deref())?;
+    let filter = ProgramFilter {
+        tenant: Some(tenant),
+        state,
+    };
+    let mut programs = context
+        .dispatcher
+        .read(move |view| view.state.programs(&filter))
+        .await?;
+    programs.sort_by_key(|program| order(program, sort));
+    let has_more = programs.len() > LISTED_MAX;
+    programs.truncate(LISTED_MAX);
+    Ok(Json(
+        json!({"object": "list", "data": programs, "has_more": has_more}),
+    ))
+}
+
+fn parse_state(text: &str) -> Result<ProgramState, Error> {
+    Ok(match text {
+        "live" => ProgramState::Live,
+        "in_tool" => ProgramState::InTool,
+        "ending" => ProgramState::Ending,
+        "ended" => ProgramState::Ended,
+        "expired" => ProgramState::Expired,
+        _ => {
+            let message = "state is live, in_tool, ending, ended or expired";
+            return Err(Error::invalid("state", message));
+        }
+    })
+}
+
+fn parse_sort(text: Option<&str>) -> Result<Sort, Error> {
+    Ok(match text {
+        None | Some("arrival") => Sort::Arrival,
+        Some("service") => Sort::Service,
+        Some("critical_path") => Sort::CriticalPath,
+        Some("wait") => Sort::Wait,
+        Some(_) => {
+            let message = "sort is arrival, service, critical_path or wait";
+            return Err(Error::invalid("sort", message));
+        }
+    })
+}
+
+fn order(program: &ProgramSummary, sort: Sort) -> (std::cmp::Reverse<u64>, Micros) {
+    let largest_first = match sort {
+        Sort::Arrival => 0,
+        Sort::Service => program.service_total_us.0,
+        Sort::CriticalPath => program.critical_path_us.0,
+        Sort::Wait => program.wait_total_us.0,
+    };
+    (std::cmp::Reverse(largest_first), program.arrived_us)
+}
+
+/// `GET /v1/programs/{id}`: row, threads, calls, and why each call waits.
+pub(super) async fn one(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Path(program): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let key = key(&headers, &program)?;
+    Ok(Json(row(&context, key).await?))
+}
+
+/// `POST /v1/programs/{id}/end`: open calls finish, and the program ends.
+pub(super) async fn end(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Path(program): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let key = key(&headers, &program)?;
+    row(&context, key.clone()).await?;
+    context
+        .dispatcher
+        .tell(Event::ProgramEnd {
+            program: key.clone(),
+        })
+        .await?;
+    Ok(Json(row(&context, key).await?))
+}
+
+/// `POST /v1/programs/{id}/cancel`: its open calls are cancelled, and it has ended.
+pub(super) async fn cancel(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Path(program): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let key = key(&headers, &program)?;
+    row(&context, key.clone()).await?;
+    context
+        .dispatcher
+        .tell(Event::ProgramCancel {
+            program: key.clone(),
+        })
+        .await?;
+    Ok(Json(row(&context, key).await?))
+}
+
+fn key(headers: &HeaderMap, program: &str) -> Result<ProgramKey, Error> {
+    let tenant = tenant(headers)?;
+    let program = ProgramId::parse(program)
+        .map_err(|error| Error::invalid("program", format!("the program's id is none: {error}")))?;
+    Ok(ProgramKey { tenant, program })
+}
+
+async fn row(context: &Context, key: ProgramKey) -> Result<Value, Error> {
+    let name = key.program.clone();
+    let program = context
+        .dispatcher
+        .read(move |view| view.state.program(&key))
+        .await?;
+    let program = program.ok_or_else(|| Error::not_found("program", name.as_str()))?;
+    let mut json = serde_json::to_value(program).expect("a program's view has text keys only");
+    json["object"] = json!("program");
+    Ok(json)
+}

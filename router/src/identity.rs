@@ -1,0 +1,440 @@
+//! Which program a call belongs to. Owns: the precedence among the places where a client can say so. It must not
+//! know what is done with the answer.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lps_api::ids::{self, CallId, ClassName, ProgramId, ThreadId};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::message::{IdentitySource, Parents};
+
+/// Most parents that one call may name.
+pub const PARENTS_MAX: usize = 256;
+
+/// What the request's headers say; `None` where a header is absent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeaderSays<'a> {
+    /// `x-program-id`.
+    pub program: Option<&'a str>,
+    /// `x-thread-id`.
+    pub thread: Option<&'a str>,
+    /// `x-call-id`.
+    pub call: Option<&'a str>,
+    /// `x-parent-call-ids`: a comma list; empty means a root.
+    pub parents: Option<&'a str>,
+}
+
+/// An id in a body, not yet checked: text, or a whole number as some clients count them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyId(pub String);
+
+impl<'de> Deserialize<'de> for BodyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = BodyId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id: text, or a whole number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<BodyId, E> {
+                Ok(BodyId(text.to_owned()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<BodyId, E> {
+                Ok(BodyId(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// The body's `program` object.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ProgramObject {
+    /// Which program.
+    pub id: Option<BodyId>,
+    /// Which thread.
+    pub thread: Option<BodyId>,
+    /// The call's own name.
+    pub call: Option<BodyId>,
+    /// What it depends on; an empty list is a root.
+    pub parents: Option<Vec<BodyId>>,
+    /// What programs of its kind are called.
+    pub class: Option<BodyId>,
+}
+
+/// What the request's body says.
+#[derive(Debug, Clone, Default)]
+pub struct BodySays {
+    /// `program`.
+    pub program: Option<ProgramObject>,
+    /// `autellix_session_id`.
+    pub autellix_session: Option<BodyId>,
+    /// `autellix_thread_id`.
+    pub autellix_thread: Option<BodyId>,
+    /// `autellix_call_id`.
+    pub autellix_call: Option<BodyId>,
+    /// `autellix_parent_threads`.
+    pub autellix_parents: Option<Vec<BodyId>>,
+    /// `session_id`.
+    pub session: Option<BodyId>,
+}
+
+/// What a call depends on, before threads are resolved to their last calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lineage {
+    /// As the state takes it.
+    Calls(Parents),
+    /// The last call of each of these threads.
+    Threads(Vec<ThreadId>),
+}
+
+/// Where a call belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// How the program was found.
+    pub source: IdentitySource,
+    /// Its program.
+    pub program: ProgramId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// Its name.
+    pub call: CallId,
+    /// What it depends on.
+    pub lineage: Lineage,
+    /// Its program's kind.
+    pub class: ClassName,
+}
+
+/// Names for what the client did not name; made by the caller, because this module is pure.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// For a program of one call.
+    pub program: ProgramId,
+    /// For the call.
+    pub call: CallId,
+}
+
+/// An id from outside that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// One id is not valid.
+    #[error("{place} is not an id: {source}")]
+    Id {
+        /// Header or field.
+        place: &'static str,
+        /// Why.
+        source: ids::Error,
+    },
+    /// A list is longer than [`PARENTS_MAX`].
+    #[error("{place} names {count} parents, more than {PARENTS_MAX}")]
+    Parents {
+        /// Header or field.
+        place: &'static str,
+        /// How many.
+        count: usize,
+    },
+}
+
+impl Error {
+    /// The header or field that is wrong.
+    pub const fn place(&self) -> &'static str {
+        match self {
+            Self::Id { place, .. } | Self::Parents { place, .. } => place,
+        }
+    }
+}
+
+/// Finds where a call belongs. The program comes from the first place that names one: headers, the `program` object,
+/// `autellix_*`, `session_id`; else it is a program of this one call. Thread, call and parents come, each by itself,
+/// from the first place that names them, so a header and a field may complete each other.
+///
+/// # Errors
+/// When any id that was given is not valid, even where another place outranks it: a client that sends a bad id is
+/// told so rather than guessed at.
+pub fn identify(header: &HeaderSays<'_>, body: &BodySays, fresh: Fresh) -> Result<Identity, Error> {
+    let object = body.program.clone().unwrap_or_default();
+    let programs = [
+        (
+            IdentitySource::Headers,
+            text("x-program-id", header.program)?,
+        ),
+        (IdentitySource::Body, id("program.id", object.id.as_ref())?),
+        (
+            IdentitySource::Autellix,
+            id("autellix_session_id", body.autellix_session.as_ref())?,
+        ),
+        (
+            IdentitySource::Session,
+            id("session_id", body.session.as_ref())?,
+        ),
+    ];
+    let named = programs
+        .into_iter()
+        .find_map(|(source, program)| Some((source, program?)));
+    let (source, program) = named.unwrap_or((IdentitySource::Single, fresh.program));
+    let threads = [
+        text("x-thread-id", header.thread)?,
+        id("program.thread", object.thread.as_ref())?,
+        id("autellix_thread_id", body.autellix_thread.as_ref())?,
+    ];
+    let calls = [
+        text("x-call-id", header.call)?,
+        id("program.call", object.call.as_ref())?,
+        id("autellix_call_id", body.autellix_call.as_ref())?,
+    ];
+    let class = id("program.class", object.class.as_ref())?;
+    Ok(Identity {
+        source,
+        program,
+        thread: threads
+            .into_iter()
+            .flatten()
+            .next()
+            .unwrap_or_else(ThreadId::main),
+        call: calls.into_iter().flatten().next().unwrap_or(fresh.call),
+        lineage: lineage(header, &object, body)?,
+        class: class.unwrap_or_else(ClassName::unnamed),
+    })
+}
+
+fn lineage(
+    header: &HeaderSays<'_>,
+    object: &ProgramObject,
+    body: &BodySays,
+) -> Result<Lineage, Error> {
+    let in_header = header.parents.map(|list| {
+        let names = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        parents("x-parent-call-ids", names)
+    });
+    let in_object = object
+        .parents
+        .as_ref()
+        .map(|list| parents("program.parents", list.iter().map(|id| id.0.as_str())));
+    let in_autellix = body.autellix_parents.as_ref().map(|list| {
+        parents(
+            "autellix_parent_threads",
+            list.iter().map(|id| id.0.as_str()),
+        )
+    });
+    let (in_header, in_object) = (in_header.transpose()?, in_object.transpose()?);
+    let in_autellix = in_autellix.transpose()?;
+    Ok(match (in_header.or(in_object), in_autellix) {
+        (Some(calls), _) => Lineage::Calls(Parents::Named(calls)),
+        (None, Some(threads)) => Lineage::Threads(threads),
+        (None, None) => Lineage::Calls(Parents::Unsaid),
+    })
+}
+
+fn parents<'a, Id: FromStr<Err = ids::Error>>(
+    place: &'static str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Id>, Error> {
+    let mut parents = Vec::new();
+    for (index, name) in names.enumerate() {
+        if index >= PARENTS_MAX {
+            return Err(Error::Parents {
+                place,
+                count: index + 1,
+            });
+        }
+        parents.push(parse(place, name)?);
+    }
+    Ok(parents)
+}
+
+fn text<Id: FromStr<Err = ids::Error>>(
+    place: &'static str,
+    given: Option<&str>,
+) -> Result<Option<Id>, Error> {
+    given.map(|name| parse(place, name)).transpose()
+}
+
+fn id<Id: FromStr<Err = ids::Error>>(
+    place: &'static str,
+    given: Option<&BodyId>,
+) -> Result<Option<Id>, Error> {
+    given.map(|name| parse(place, &name.0)).transpose()
+}
+
+fn parse<Id: FromStr<Err = ids::Error>>(place: &'static str, name: &str) -> Result<Id, Error> {
+    name.parse::<Id>()
+        .map_err(|source| Error::Id { place, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Fresh {
+        Fresh {
+            program: ProgramId::parse("fresh-program").unwrap(),
+            call: CallId::parse("fresh-call").unwrap(),
+        }
+    }
+
+    fn say(text: &'static str) -> Option<BodyId> {
+        Some(BodyId(text.to_owned()))
+    }
+
+    fn object() -> ProgramObject {
+        ProgramObject {
+            id: say("b-program"),
+            thread: say("b-thread"),
+            call: say("b-call"),
+            parents: Some(vec![BodyId("b-parent".to_owned())]),
+            class: say("react"),
+        }
+    }
+
+    fn everything() -> (HeaderSays<'static>, BodySays) {
+        let header = HeaderSays {
+            program: Some("h-program"),
+            thread: Some("h-thread"),
+            call: Some("h-call"),
+            parents: Some("h-parent, h-other"),
+        };
+        let body = BodySays {
+            program: Some(object()),
+            autellix_session: say("a-program"),
+            autellix_thread: say("3"),
+            autellix_call: say("a-call"),
+            autellix_parents: Some(vec![BodyId("1".to_owned()), BodyId("2".to_owned())]),
+            session: say("s-program"),
+        };
+        (header, body)
+    }
+
+    fn calls(names: &[&str]) -> Lineage {
+        let names = names
+            .iter()
+            .map(|name| CallId::parse(name).unwrap())
+            .collect();
+        Lineage::Calls(Parents::Named(names))
+    }
+
+    fn check(
+        (header, body): (HeaderSays<'_>, BodySays),
+        (source, names): (IdentitySource, [&str; 3]),
+        lineage: Lineage,
+    ) {
+        let identity = identify(&header, &body, fresh()).unwrap();
+        assert_eq!(identity.source, source);
+        let found = [
+            identity.program.as_str(),
+            identity.thread.as_str(),
+            identity.call.as_str(),
+        ];
+        assert_eq!(found, names);
+        assert_eq!(identity.lineage, lineage);
+    }
+
+    #[test]
+    fn the_first_place_that_names_a_program_wins() {
+        let (header, body) = everything();
+        let h = ["h-program", "h-thread", "h-call"];
+        check(
+            (header, body.clone()),
+            (IdentitySource::Headers, h),
+            calls(&["h-parent", "h-other"]),
+        );
+
+        let b = ["b-program", "b-thread", "b-call"];
+        let no_header = HeaderSays::default();
+        check(
+            (no_header, body.clone()),
+            (IdentitySource::Body, b),
+            calls(&["b-parent"]),
+        );
+
+        let mut no_object = body;
+        no_object.program = None;
+        let threads = ["1", "2"]
+            .map(|name| ThreadId::parse(name).unwrap())
+            .to_vec();
+        let a = ["a-program", "3", "a-call"];
+        let autellix = (IdentitySource::Autellix, a);
+        check((no_header, no_object), autellix, Lineage::Threads(threads));
+
+        let session = BodySays {
+            session: say("s-program"),
+            ..BodySays::default()
+        };
+        let s = ["s-program", "main", "fresh-call"];
+        check(
+            (no_header, session),
+            (IdentitySource::Session, s),
+            Lineage::Calls(Parents::Unsaid),
+        );
+
+        let single = (
+            IdentitySource::Single,
+            ["fresh-program", "main", "fresh-call"],
+        );
+        check(
+            (no_header, BodySays::default()),
+            single,
+            Lineage::Calls(Parents::Unsaid),
+        );
+    }
+
+    #[test]
+    fn places_complete_each_other_field_by_field() {
+        let (_, body) = everything();
+        let header = HeaderSays {
+            program: Some("h-program"),
+            ..HeaderSays::default()
+        };
+        let names = ["h-program", "b-thread", "b-call"];
+        check(
+            (header, body),
+            (IdentitySource::Headers, names),
+            calls(&["b-parent"]),
+        );
+    }
+
+    #[test]
+    fn a_present_and_empty_list_of_parents_is_a_root() {
+        let header = HeaderSays {
+            parents: Some(""),
+            ..HeaderSays::default()
+        };
+        let single = (
+            IdentitySource::Single,
+            ["fresh-program", "main", "fresh-call"],
+        );
+        check((header, BodySays::default()), single, calls(&[]));
+    }
+
+    #[test]
+    fn a_bad_id_is_refused_by_the_name_of_its_place_even_where_it_is_outranked() {
+        let (mut header, mut body) = everything();
+        body.session = say("a\nb");
+        let error = identify(&header, &body, fresh()).expect_err("a line end is no id");
+        assert_eq!(error.place(), "session_id");
+
+        body.session = None;
+        header.thread = Some("a b");
+        let error = identify(&header, &body, fresh()).expect_err("a blank is no id");
+        assert_eq!(error.place(), "x-thread-id");
+
+        let many = vec!["p"; PARENTS_MAX + 1].join(",");
+        let header = HeaderSays {
+            parents: Some(&many),
+            ..HeaderSays::default()
+        };
+        let error = identify(&header, &BodySays::default(), fresh()).expect_err("too many");
+        assert_eq!(
+            error,
+            Error::Parents {
+                place: "x-parent-call-ids",
+                count: PARENTS_MAX + 1
+            }
+        );
+    }
+}

@@ -1,0 +1,422 @@
+//! The router's metrics. Owns: their names, labels and buckets. Labels are bounded: model, outcome, reason, source;
+//! never a program, a call or a tenant.
+
+use lps_api::ids::ModelName;
+use lps_api::protocol::CallUsage;
+use lps_api::quantity::Micros;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::message::{IdentitySource, Outcome};
+use crate::state::view::{CallView, ProgramSummary};
+
+/// One metric: name, labels, meaning. `docs/metrics.md` is made of this table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// As scraped.
+    pub name: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+const fn describe(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Description {
+    Description { name, labels, help }
+}
+
+const CALLS: Description = describe(
+    "lps_router_calls_total",
+    &["model", "outcome"],
+    "Calls that ended.",
+);
+const REFUSED: Description = describe(
+    "lps_router_refused_total",
+    &["reason"],
+    "Calls that were not let in.",
+);
+const QUEUE_WAIT: Description = describe(
+    "lps_router_queue_wait_seconds",
+    &["model"],
+    "Time from a call's arrival until an attempt was sent to an engine.",
+);
+const WAIT: Description = describe(
+    "lps_router_wait_seconds",
+    &["model", "reason"],
+    "Time that calls waited, by the reason that held them.",
+);
+const OVERHEAD: Description = describe(
+    "lps_router_overhead_seconds",
+    &["model"],
+    "Time that the router itself took for a call, beside waiting.",
+);
+const SERVICE: Description = describe(
+    "lps_router_call_service_seconds",
+    &["model"],
+    "Executor time of ended calls.",
+);
+const TOKENS: Description = describe(
+    "lps_router_tokens_total",
+    &["model", "kind"],
+    "Tokens of ended calls: prompt, cached (of the prompt), output, cancelled (output that was thrown away).",
+);
+const SOURCES: Description = describe(
+    "lps_router_identity_total",
+    &["source"],
+    "Calls by where their program was said.",
+);
+const ATTEMPTS: Description = describe(
+    "lps_router_failed_attempts_total",
+    &["model", "cause"],
+    "Attempts that gave no answer: the connection failed, or the engine was busy.",
+);
+const PROGRAM_COMPLETION: Description = describe(
+    "lps_router_program_completion_seconds",
+    &["model"],
+    "Time from a program's arrival to its last call's end, for programs that ended.",
+);
+const PROGRAM_SERVICE: Description = describe(
+    "lps_router_program_service_seconds",
+    &["model"],
+    "Service of ended programs.",
+);
+const PROGRAM_PATH: Description = describe(
+    "lps_router_program_critical_path_seconds",
+    &["model"],
+    "Critical path of ended programs.",
+);
+const MOVES: Description = describe(
+    "lps_router_queue_moves_total",
+    &["model", "kind"],
+    "Calls demoted, promoted and preempted.",
+);
+const WAITING: Description = describe(
+    "lps_router_waiting_calls",
+    &["model"],
+    "Calls that are ready and at no engine.",
+);
+const RUNNING: Description = describe("lps_router_running_calls", &["model"], "Calls at engines.");
+const ENGINES: Description = describe("lps_router_engines", &["model"], "Engines that answer.");
+const DESIRED: Description = describe(
+    "lps_router_desired_engines",
+    &["model"],
+    "Engines that the model should have.",
+);
+
+/// Every metric.
+pub const ALL: [Description; 17] = [
+    CALLS,
+    REFUSED,
+    QUEUE_WAIT,
+    WAIT,
+    OVERHEAD,
+    SERVICE,
+    TOKENS,
+    SOURCES,
+    ATTEMPTS,
+    PROGRAM_COMPLETION,
+    PROGRAM_SERVICE,
+    PROGRAM_PATH,
+    MOVES,
+    WAITING,
+    RUNNING,
+    ENGINES,
+    DESIRED,
+];
+
+/// From 10 µs: what the router adds.
+const FINE: [f64; 10] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1];
+/// From 1 ms to 2 h: waits, calls and programs.
+const COARSE: [f64; 16] = [
+    0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0,
+    7200.0,
+];
+
+/// Handles to all series; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    calls: IntCounterVec,
+    refused: IntCounterVec,
+    queue_wait: HistogramVec,
+    wait: HistogramVec,
+    overhead: HistogramVec,
+    service: HistogramVec,
+    tokens: IntCounterVec,
+    sources: IntCounterVec,
+    attempts: IntCounterVec,
+    program_completion: HistogramVec,
+    program_service: HistogramVec,
+    program_path: HistogramVec,
+    moves: IntCounterVec,
+    waiting: IntGaugeVec,
+    running: IntGaugeVec,
+    engines: IntGaugeVec,
+    desired: IntGaugeVec,
+}
+
+/// A pool's gauges.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PoolFigures {
+    /// Ready calls.
+    pub waiting: usize,
+    /// Calls at engines.
+    pub running: usize,
+    /// Engines that answer.
+    pub engines: usize,
+    /// Engines that there should be.
+    pub desired: u32,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Panics
+    /// When the registry has one of the names already: a registry belongs to one router.
+    pub fn register(registry: &Registry) -> Self {
+        Self {
+            calls: counter(registry, CALLS),
+            refused: counter(registry, REFUSED),
+            queue_wait: histogram(registry, QUEUE_WAIT, &COARSE),
+            wait: histogram(registry, WAIT, &COARSE),
+            overhead: histogram(registry, OVERHEAD, &FINE),
+            service: histogram(registry, SERVICE, &COARSE),
+            tokens: counter(registry, TOKENS),
+            sources: counter(registry, SOURCES),
+            attempts: counter(registry, ATTEMPTS),
+            program_completion: histogram(registry, PROGRAM_COMPLETION, &COARSE),
+            program_service: histogram(registry, PROGRAM_SERVICE, &COARSE),
+            program_path: histogram(registry, PROGRAM_PATH, &COARSE),
+            moves: counter(registry, MOVES),
+            waiting: gauge(registry, WAITING),
+            running: gauge(registry, RUNNING),
+            engines: gauge(registry, ENGINES),
+            desired: gauge(registry, DESIRED),
+        }
+    }
+
+    /// A call ended, with the figures of its last attempt.
+    pub fn call_ended(&self, model: &ModelName, outcome: Outcome, usage: Option<CallUsage>) {
+        let model = model.as_str();
+        let name = match outcome {
+            Outcome::Completed => "completed",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Failed => "failed",
+        };
+        self.calls.with_label_values(&[model, name]).inc();
+        let Some(usage) = usage else { return };
+        self.service
+            .with_label_values(&[model])
+            .observe(usage.executor_us.as_secs_f64());
+        let output = if outcome == Outcome::Completed {
+            "output"
+        } else {
+            "cancelled"
+        };
+        for (kind, tokens) in [
+            ("prompt", usage.prompt_tokens),
+            ("cached", usage.cached_tokens),
+            (output, usage.output_tokens),
+        ] {
+            self.tokens
+                .with_label_values(&[model, kind])
+                .inc_by(u64::from(tokens.0));
+        }
+    }
+
+    /// A call was not let in.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// A call was let in.
+    pub fn identified(&self, source: IdentitySource) {
+        let source = match source {
+            IdentitySource::Headers => "headers",
+            IdentitySource::Body => "body",
+            IdentitySource::Autellix => "autellix",
+            IdentitySource::Session => "session",
+            IdentitySource::Single => "single",
+        };
+        self.sources.with_label_values(&[source]).inc();
+    }
+
+    /// A call was sent to an engine after this time in the queue.
+    pub fn dispatched(&self, model: &ModelName, waited: Micros) {
+        self.queue_wait
+            .with_label_values(&[model.as_str()])
+            .observe(waited.as_secs_f64());
+    }
+
+    /// What the table says of a call that ended: its waits by reason, its moves between queues.
+    pub fn call_moved(&self, call: &CallView) {
+        let model = call.model.as_str();
+        for wait in &call.waits {
+            let series = self.wait.with_label_values(&[model, wait.reason.as_str()]);
+            series.observe(wait.wait_us.as_secs_f64());
+        }
+        for (kind, count) in [
+            ("demotion", call.demotions),
+            ("promotion", call.promotions),
+            ("preemption", call.preemptions),
+        ] {
+            self.moves.with_label_values(&[model, kind]).inc_by(u64::from(count));
+        }
+    }
+
+    /// The router itself took this long for a call.
+    pub fn overhead(&self, model: &ModelName, time: Micros) {
+        self.overhead
+            .with_label_values(&[model.as_str()])
+            .observe(time.as_secs_f64());
+    }
+
+    /// An attempt gave no answer.
+    pub fn attempt_failed(&self, model: &ModelName, cause: &'static str) {
+        self.attempts
+            .with_label_values(&[model.as_str(), cause])
+            .inc();
+    }
+
+    /// A program ended.
+    pub fn program_ended(&self, model: &ModelName, program: &ProgramSummary) {
+        let label = [model.as_str()];
+        let end = program.last_completion_us.unwrap_or(program.arrived_us);
+        for (series, time) in [
+            (&self.program_completion, end.saturating_sub(program.arrived_us)),
+            (&self.program_service, program.service_total_us),
+            (&self.program_path, program.critical_path_us),
+        ] {
+            series.with_label_values(&label).observe(time.as_secs_f64());
+        }
+    }
+
+    /// A pool's present figures.
+    pub fn pool(&self, model: &ModelName, figures: PoolFigures) {
+        let label = [model.as_str()];
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.waiting
+            .with_label_values(&label)
+            .set(count(figures.waiting));
+        self.running
+            .with_label_values(&label)
+            .set(count(figures.running));
+        self.engines
+            .with_label_values(&label)
+            .set(count(figures.engines));
+        self.desired
+            .with_label_values(&label)
+            .set(i64::from(figures.desired));
+    }
+}
+
+fn counter(registry: &Registry, metric: Description) -> IntCounterVec {
+    let vector = IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels);
+    registered(registry, vector)
+}
+
+fn gauge(registry: &Registry, metric: Description) -> IntGaugeVec {
+    let vector = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
+    registered(registry, vector)
+}
+
+fn histogram(registry: &Registry, metric: Description, buckets: &[f64]) -> HistogramVec {
+    let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(options, metric.labels))
+}
+
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("names and labels in the table are valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("a registry belongs to one router");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use lps_api::ids::{CallId, ClassName, ProgramId, TenantId, ThreadId};
+    use lps_api::quantity::{Attempt, Tokens};
+
+    use super::*;
+    use crate::state::view::{CallCounts, Phase, ProgramState, Reason, WaitView};
+
+    #[test]
+    fn every_metric_of_the_table_is_registered_once_and_no_other() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry);
+        let model = ModelName::parse("m").unwrap();
+        metrics.call_ended(&model, Outcome::Completed, Some(CallUsage::default()));
+        metrics.refused("full");
+        metrics.identified(IdentitySource::Single);
+        metrics.dispatched(&model, Micros::ZERO);
+        metrics.overhead(&model, Micros::ZERO);
+        metrics.attempt_failed(&model, "busy");
+        metrics.program_ended(&model, &program());
+        metrics.call_moved(&call());
+        metrics.pool(&model, PoolFigures::default());
+        let mut shown: Vec<_> = registry
+            .gather()
+            .iter()
+            .map(|f| f.name().to_owned())
+            .collect();
+        let mut table: Vec<_> = ALL.iter().map(|metric| metric.name.to_owned()).collect();
+        shown.sort();
+        table.sort();
+        assert_eq!(shown, table);
+    }
+
+    fn program() -> ProgramSummary {
+        ProgramSummary {
+            id: ProgramId::parse("p").unwrap(),
+            tenant: TenantId::anonymous(),
+            class: ClassName::unnamed(),
+            source: IdentitySource::Single,
+            state: ProgramState::Ended,
+            generation: 1,
+            arrived_us: Micros::ZERO,
+            last_completion_us: Some(Micros(5)),
+            service_total_us: Micros(3),
+            critical_path_us: Micros(3),
+            wait_total_us: Micros(2),
+            call_counts: CallCounts::default(),
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            output_tokens: 0,
+        }
+    }
+
+    fn call() -> CallView {
+        CallView {
+            id: CallId::parse("c").unwrap(),
+            program: ProgramId::parse("p").unwrap(),
+            thread: ThreadId::main(),
+            parents: None,
+            model: ModelName::parse("m").unwrap(),
+            state: Phase::Completed,
+            attempt: Attempt(0),
+            engine: None,
+            ready_us: Micros::ZERO,
+            ended_us: Some(Micros(5)),
+            service_us: Micros(3),
+            wait_us: Micros(2),
+            waits: vec![WaitView { reason: Reason::NoCapacity, wait_us: Micros(2) }],
+            p_us: Micros::ZERO,
+            queue: 1,
+            quantum_left_us: None,
+            demotions: 1,
+            promotions: 0,
+            preemptions: 0,
+            moved: false,
+            prompt_tokens: Tokens(1),
+            cached_tokens: Tokens(0),
+            output_tokens: Tokens(1),
+            explain: None,
+        }
+    }
+}
