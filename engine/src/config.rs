@@ -27,6 +27,7 @@ pub struct Error {
     reason: String,
 }
 
+// The ports' variables are not `LPS_PORT` and the like: a cluster gives that name to every pod beside a service `lps`.
 /// Serves one model over HTTP.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "lps-engine", version)]
@@ -50,10 +51,10 @@ pub struct Config {
     #[arg(long, env = "LPS_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Port of the API; 0 takes a free one.
-    #[arg(long, env = "LPS_PORT", default_value_t = port::ENGINE)]
+    #[arg(long, env = "LPS_HTTP_PORT", default_value_t = port::ENGINE)]
     pub port: u16,
     /// Port of `/metrics`, `/healthz`, `/readyz` and `/log-level` [default: the next one, or a free one].
-    #[arg(long, env = "LPS_ADMIN_PORT")]
+    #[arg(long, env = "LPS_HTTP_ADMIN_PORT")]
     pub admin_port: Option<u16>,
     /// Where the addresses are written, API first, a line each, once both are listened on.
     #[arg(long, env = "LPS_ADDRESS_FILE")]

@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lps-engine: {error:#}");
+            // Each message holds that of its cause.
+            eprintln!("lps-engine: {error}");
             let known = error.downcast_ref::<lps_engine::server::Error>();
             ExitCode::from(known.map_or(1, lps_engine::server::Error::exit_code))
         }
@@ -40,7 +41,8 @@ fn run(config: Config) -> anyhow::Result<()> {
         end_with_parent()?;
     }
     config.check().map_err(lps_engine::server::Error::from)?;
-    let telemetry = telemetry::init(config.log_format, &config.log_level)?;
+    let telemetry = telemetry::init(config.log_format, &config.log_level)
+        .map_err(lps_engine::server::Error::from)?;
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the calendar"

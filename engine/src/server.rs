@@ -41,6 +41,9 @@ pub enum Error {
     /// A setting has no use.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// Logs cannot be set up as asked.
+    #[error("--log-level: {0}")]
+    Logs(#[from] telemetry::Error),
     /// The model's files have no use.
     #[error(transparent)]
     Files(model::Error),
@@ -75,7 +78,7 @@ impl Error {
     /// As sysexits.h: 64 for a configuration that has no use, 70 for a failure inside, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Files(_) => 64,
+            Self::Config(_) | Self::Logs(_) | Self::Files(_) => 64,
             Self::Failed(_) => 70,
             _ => 1,
         }

@@ -171,6 +171,12 @@ impl OpenCall {
         event
     }
 
+    /// Cancels it; its end comes as an event.
+    pub fn cancel(&self) {
+        // Where the command is lost, the drop of this repeats it.
+        let _ = self.handle.send(Command::Cancel(self.call.clone()));
+    }
+
     /// A stop string ended a choice: no more tokens for it. Its end comes as an event.
     pub fn stop_choice(&self, choice: u32) {
         // Where the command is lost the choice runs to its limit, and its text is ignored.

@@ -83,7 +83,8 @@ impl Reporter {
                 calls: std::mem::take(&mut self.pending),
             });
         }
-        if !(kv.stored.is_empty() && kv.evicted.is_empty()) && !self.streams.is_empty() {
+        let is_quiet = kv.stored.is_empty() && kv.evicted.is_empty();
+        if !is_quiet && !self.streams.is_empty() {
             let (stored, evicted) = (hexadecimal(&kv.stored), hexadecimal(&kv.evicted));
             events.push(EngineEvent::Kv { stored, evicted });
         }

@@ -1,7 +1,8 @@
 //! The loop: commands, schedule, step, complete. Owns: core, model and every tensor; runs in a thread of its own and
 //! waits for nobody but its inbox.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use lps_api::ids::{CallId, ProgramId};
 use lps_api::protocol::{CallCommand, CallProgress, CallState, CallUsage, Load};
 use lps_api::quantity::{Attempt, Micros};
 use lps_engine_core::batch::{BatchSequence, SequenceId};
-use lps_engine_core::core::{Core, Effect, Refusal};
+use lps_engine_core::core::{Core, Effect, Finish, Refusal};
 use lps_engine_core::model::Model;
 use lps_engine_core::request::Request;
 use lps_runtime::clock::Clock;
@@ -41,12 +42,14 @@ struct Client {
     attempt: Attempt,
     program: ProgramId,
     choices: u32,
+    /// Why its last choice ended.
+    finish: Option<Finish>,
 }
 
 /// The loop's state.
 pub(super) struct StepLoop {
     parts: Parts,
-    clients: HashMap<CallId, Client>,
+    clients: BTreeMap<CallId, Client>,
     reporter: Reporter,
     /// Who took part in the last step, and who in the one before; kept for their memory.
     members: Vec<Part>,
@@ -67,7 +70,7 @@ impl StepLoop {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             parts,
-            clients: HashMap::new(),
+            clients: BTreeMap::new(),
             reporter: Reporter::default(),
             members: Vec::new(),
             previous: Vec::new(),
@@ -163,6 +166,7 @@ impl StepLoop {
             attempt: request.attempt,
             program: request.program.clone(),
             choices: request.choices,
+            finish: None,
         };
         let now = self.now();
         self.parts.core.add(request, now)?;
@@ -175,13 +179,34 @@ impl StepLoop {
 
     fn obey(&mut self, command: &CallCommand) -> bool {
         match command {
-            CallCommand::Order { call, order } => self.parts.core.reorder(call, *order),
+            CallCommand::Order { call, order } => {
+                for part in self.further_prompts(call) {
+                    self.parts.core.reorder(&part, *order);
+                }
+                self.parts.core.reorder(call, *order)
+            }
             CallCommand::Cancel { call } => {
                 let found = self.clients.contains_key(call);
                 self.cancel(call);
                 found
             }
         }
+    }
+
+    /// A request with several prompts is several calls: the first has the request's name, the others `NAME/1`,
+    /// `NAME/2`, and so on. The router knows only the first, and its order is that of all.
+    fn further_prompts(&self, call: &CallId) -> Vec<CallId> {
+        let prefix = format!("{call}/");
+        let after = (Bound::Excluded(call.as_str()), Bound::Unbounded);
+        let names = self.clients.range::<str, _>(after).map(|(name, _)| name);
+        // Other names may stand between a name and its parts: `a.b` is before `a/1`.
+        let names = names.take_while(|name| {
+            name.as_str() <= prefix.as_str() || name.as_str().starts_with(&prefix)
+        });
+        names
+            .filter(|name| name.as_str().starts_with(&prefix))
+            .cloned()
+            .collect()
     }
 
     fn cancel(&mut self, call: &CallId) {
@@ -295,6 +320,9 @@ impl StepLoop {
                     choice,
                     finish,
                 } => {
+                    if let Some(client) = self.clients.get_mut(&call) {
+                        client.finish = Some(finish);
+                    }
                     self.send(&call, CallEvent::ChoiceEnded { choice, finish });
                 }
                 Effect::CallEnded {
@@ -344,7 +372,7 @@ impl StepLoop {
             cached_tokens = usage.cached_tokens.0,
             output_tokens = usage.output_tokens.0,
             executor_us = usage.executor_us.0,
-            cancelled,
+            finish = word(client.finish),
             "call ended"
         );
     }
@@ -362,6 +390,14 @@ impl StepLoop {
         self.parts
             .load
             .send_if_modified(|last| std::mem::replace(last, load) != load);
+    }
+}
+
+fn word(finish: Option<Finish>) -> &'static str {
+    match finish {
+        Some(Finish::Stop) => "stop",
+        Some(Finish::Length) => "length",
+        Some(Finish::Cancelled) | None => "cancelled",
     }
 }
 

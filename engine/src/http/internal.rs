@@ -94,7 +94,6 @@ pub(super) async fn release(
 }
 
 /// `POST drain`.
-#[expect(clippy::unused_async, reason = "a handler is async")]
 pub(super) async fn drain(State(shared): State<Arc<Shared>>) -> Json<serde_json::Value> {
     shared.drain.cancel();
     Json(serde_json::json!({}))

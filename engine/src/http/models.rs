@@ -16,13 +16,11 @@ use super::{Shared, object, parse, prompt};
 type Received = Result<Bytes, BytesRejection>;
 
 /// `GET /health`.
-#[expect(clippy::unused_async, reason = "a handler is async")]
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Error> {
     shared.check_open()
 }
 
 /// `GET /v1/models`.
-#[expect(clippy::unused_async, reason = "a handler is async")]
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
     Json(ModelList {
         object: "list".to_owned(),
@@ -31,7 +29,6 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
 }
 
 /// `GET /v1/models/{id}`.
-#[expect(clippy::unused_async, reason = "a handler is async")]
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -83,7 +80,6 @@ pub(super) async fn tokenize(
 }
 
 /// `POST /detokenize`.
-#[expect(clippy::unused_async, reason = "a handler is async")]
 pub(super) async fn detokenize(
     State(shared): State<Arc<Shared>>,
     body: Received,

@@ -123,7 +123,10 @@ impl Running {
             }
             CallEvent::Ended { usage, cancelled } => {
                 self.open -= 1;
-                self.is_cancelled |= cancelled;
+                if cancelled && !self.is_cancelled {
+                    self.is_cancelled = true;
+                    self.calls.iter().for_each(OpenCall::cancel);
+                }
                 add(&mut self.usage, usage);
                 match self.open {
                     0 if self.is_cancelled => Some(Event::Failed(Error::cancelled(self.usage))),

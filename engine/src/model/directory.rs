@@ -390,8 +390,8 @@ mod tests {
 
     #[test]
     fn a_wrong_directory_is_named() {
-        let folder = std::env::temp_dir().join(format!("lps-directory-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let guard = tempfile::tempdir().unwrap();
+        let folder = guard.path().to_path_buf();
         let open = |config: &str| {
             std::fs::write(folder.join("config.json"), config).unwrap();
             ModelDirectory::open(&Source::Directory(folder.clone()))
@@ -413,7 +413,7 @@ mod tests {
         }
         let good = open(r#"{"n_positions": 8, "vocab_size": 4, "eos_token_id": [1, 2]}"#).unwrap();
         assert_eq!(good.end_tokens, [1, 2]);
-        std::fs::remove_dir_all(&folder).unwrap();
+        drop(guard);
         let error = open_missing(&folder).to_string();
         assert!(error.contains("cannot be read"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! How many KV pages the memory gives. Owns: what counts as free on this machine (the control group's limit included)
 //! and the rule from bytes to pages. Knows no tensor.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::model::KvSize;
@@ -8,15 +9,31 @@ use crate::model::KvSize;
 /// Too little memory, with the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "too little memory for the KV cache: {given_mib} MiB of {free_mib} MiB free hold {blocks} pages of {block_kib} KiB, \
-     but one sequence of --max-model-len needs {blocks_min}; lower --max-model-len or raise --kv-cache-size"
+    "too little memory for the KV cache: {given} of {free} free hold {blocks} pages of {block}, but one sequence of \
+     --max-model-len needs {blocks_min}; lower --max-model-len or raise --kv-cache-size"
 )]
 pub struct Error {
-    given_mib: u64,
-    free_mib: u64,
-    block_kib: u64,
+    given: Bytes,
+    free: Bytes,
+    block: Bytes,
     blocks: u64,
     blocks_min: u64,
+}
+
+/// For people: in the unit that leaves at least one digit before the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| self.0 >> shift > 0) {
+            Some((shift, unit)) => {
+                write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64)
+            }
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
 }
 
 /// What [`kv_blocks`] decides on.
@@ -50,9 +67,9 @@ pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
     let blocks = (given / block_bytes).min(most).min(u64::from(u32::MAX));
     if blocks < demand.blocks_min || given.min(blocks * block_bytes) > demand.free_bytes {
         return Err(Error {
-            given_mib: given >> 20,
-            free_mib: demand.free_bytes >> 20,
-            block_kib: block_bytes >> 10,
+            given: Bytes(given),
+            free: Bytes(demand.free_bytes),
+            block: Bytes(block_bytes),
             blocks,
             blocks_min: demand.blocks_min,
         });
@@ -177,7 +194,7 @@ mod tests {
             ..DEMAND
         };
         let error = kv_blocks(&small).expect_err("5 pages").to_string();
-        for number in ["5 MiB of 10 MiB", "hold 5 pages of 1024 KiB", "needs 10"] {
+        for number in ["5.0 MiB of 10.0 MiB", "hold 5 pages of 1.0 MiB", "needs 10"] {
             assert!(error.contains(number), "{error}");
         }
         let more_than_free = Demand {
