@@ -206,9 +206,7 @@ impl Server {
             self.readiness.send_replace(Readiness::Draining);
             tracing::info!("draining: nothing new is taken, what runs finishes");
             // Where the thread is gone, `ended` says so.
-            let _ = self.engine.drain();
-            let mut load = self.engine.load();
-            let _ = load.wait_for(|load| load.running + load.waiting == 0).await;
+            let _ = self.engine.drain().await;
         };
         tokio::select! {
             () = self.shutdown.cut() => return Ok(()),

@@ -120,12 +120,14 @@ impl Handle {
         let _ = self.send(Command::Tokenised(bytes as u64, tokens as u64));
     }
 
-    /// No call will be added: those that wait for a batch to fill are cancelled.
+    /// No call will be added: those that wait for a batch to fill are cancelled. Resolves when no call is open.
     ///
     /// # Errors
     /// When the thread is gone.
-    pub fn drain(&self) -> Result<(), Gone> {
-        self.send(Command::Drain)
+    pub async fn drain(&self) -> Result<(), Gone> {
+        let (idle, is_idle) = oneshot::channel();
+        self.send(Command::Drain(idle))?;
+        is_idle.await.map_err(|_| Gone)
     }
 
     fn send(&self, command: Command) -> Result<(), Gone> {

@@ -28,8 +28,9 @@ pub(super) enum Command {
     Subscribe(mpsc::Sender<EngineEvent>),
     /// Prompt text was tokenised: bytes and tokens.
     Tokenised(u64, u64),
-    /// Calls that no batch will ever take (a static batch that does not fill) are cancelled.
-    Drain,
+    /// Calls that no batch will ever take (a static batch that does not fill) are cancelled; the answer comes when no
+    /// call is open.
+    Drain(oneshot::Sender<()>),
 }
 
 /// What a call's task is told, in order.

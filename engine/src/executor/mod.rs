@@ -5,16 +5,16 @@
 
 /// What others hold: submit, command, watch.
 pub mod handle;
-/// The words between handle and loop.
-mod message;
-/// Counters and gauges of the loop.
-pub mod metrics;
-/// What event streams are told, and when.
-mod reporter;
-/// One JSON line a step, for those who want to see each decision.
-mod step_log;
 /// The loop: commands, schedule, step, complete.
 mod step_loop;
+/// One JSON line a step, for those who want to see each decision.
+mod step_log;
+/// What event streams are told, and when.
+mod reporter;
+/// Counters and gauges of the loop.
+pub mod metrics;
+/// The words between handle and loop.
+mod message;
 
 use std::path::PathBuf;
 use std::sync::mpsc;

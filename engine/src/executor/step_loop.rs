@@ -14,7 +14,7 @@ use lps_engine_core::core::{Core, Effect, Finish, Refusal};
 use lps_engine_core::model::Model;
 use lps_engine_core::request::Request;
 use lps_runtime::clock::Clock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::executor::Fatal;
 use crate::executor::message::{CallEvent, Command};
@@ -55,6 +55,8 @@ pub(super) struct StepLoop {
     members: Vec<Part>,
     previous: Vec<Part>,
     drawing: Vec<SequenceId>,
+    /// Told when no call is open.
+    waits_for_idle: Vec<oneshot::Sender<()>>,
     /// Prompt bytes and tokens seen, for the load report.
     prompt_bytes: u64,
     prompt_tokens: u64,
@@ -75,6 +77,7 @@ impl StepLoop {
             members: Vec::new(),
             previous: Vec::new(),
             drawing: Vec::new(),
+            waits_for_idle: Vec::new(),
             prompt_bytes: 0,
             prompt_tokens: 0,
         }
@@ -92,6 +95,12 @@ impl StepLoop {
             }
             idle = !self.step()?;
             self.publish();
+            if self.clients.is_empty() {
+                for idle in self.waits_for_idle.drain(..) {
+                    // Who does not wait any more does not mind.
+                    let _ = idle.send(());
+                }
+            }
         }
     }
 
@@ -151,7 +160,10 @@ impl StepLoop {
                 self.prompt_bytes += bytes;
                 self.prompt_tokens += tokens;
             }
-            Command::Drain => self.cancel_stranded(),
+            Command::Drain(idle) => {
+                self.cancel_stranded();
+                self.waits_for_idle.push(idle);
+            }
         }
     }
 

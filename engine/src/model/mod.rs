@@ -3,15 +3,15 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
-/// What a checkpoint's directory says about itself, apart from weights.
-pub mod directory;
-/// How many KV pages the memory gives.
-pub mod memory;
 /// The simulated model: deterministic tokens at a chosen pace.
 pub mod sim;
 /// The models on libtorch.
 #[cfg(feature = "torch")]
 pub mod torch;
+/// What a checkpoint's directory says about itself, apart from weights.
+pub mod directory;
+/// How many KV pages the memory gives.
+pub mod memory;
 
 use lps_engine_core::model::Model;
 use lps_engine_core::request::TokenId;

@@ -5,20 +5,20 @@
 
 /// What becomes of one choice's tokens.
 pub mod choice;
-/// Tokens to text, piece by piece.
-mod detokeniser;
-/// Dates as Python writes them.
-mod python_date;
-/// JSON as Python writes it.
-mod python_json;
+/// Tool calls in a choice's text.
+pub mod tool_calls;
 /// Texts that end a choice.
 mod stop;
+/// Tokens to text, piece by piece.
+mod detokeniser;
 /// From messages to a prompt.
 pub mod template;
 /// Text to tokens and back.
 pub mod tokenizer;
-/// Tool calls in a choice's text.
-pub mod tool_calls;
+/// JSON as Python writes it.
+mod python_json;
+/// Dates as Python writes them.
+mod python_date;
 
 use std::sync::Arc;
 

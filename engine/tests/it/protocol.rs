@@ -219,3 +219,53 @@ async fn a_cut_ends_at_once() {
         .unwrap();
     drop(open);
 }
+
+#[tokio::test]
+async fn a_cancel_reaches_all_prompts_of_a_request() {
+    let engine = Engine::start(SLOW).await;
+    let mut lines = engine.lines().await;
+    let body = json!({"prompt": ["a", "b", "c"], "max_tokens": 20_000, "stream": true});
+    let response = engine
+        .open("/v1/completions", &[("x-call-id", "m")], &body)
+        .await;
+    reported(&mut lines, "m/2", &[CallState::Running]).await;
+    let command = json!({"commands": [{"type": "cancel", "call": "m"}]});
+    engine.post("/internal/v1/calls", &command).await;
+    reported(&mut lines, "m/2", &[CallState::Cancelled]).await;
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    let text = std::str::from_utf8(&text).unwrap();
+    assert_eq!(text.matches("data: {\"error\":").count(), 1);
+    drop(lines);
+    engine.end().await;
+}
+
+#[tokio::test]
+async fn an_order_reaches_all_prompts_of_a_request() {
+    let engine = Engine::start(&format!("{SLOW} --max-num-seqs 2 --max-batched-tokens 64")).await;
+    let mut lines = engine.lines().await;
+    let first = start(&engine, "first", "1,1", 20_000).await;
+    let other = start(&engine, "other", "1,2", 20_000).await;
+    reported(&mut lines, "other", &[CallState::Running]).await;
+    let body = json!({"prompt": ["a", "b"], "max_tokens": 20_000, "stream": true});
+    let headers = [("x-call-id", "m"), ("x-lps-order", "2,3")];
+    let several = engine.open("/v1/completions", &headers, &body).await;
+    reported(&mut lines, "m/1", &[CallState::Waiting]).await;
+    let command =
+        json!({"commands": [{"type": "order", "call": "m", "order": {"queue": 0, "rank": 3}}]});
+    engine.post("/internal/v1/calls", &command).await;
+    reported(&mut lines, "m/1", &[CallState::Running]).await;
+    drop((first, other, several, lines));
+    engine.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_never_fills_does_not_hold_up_the_end() {
+    let engine = Engine::start("--batching static --max-num-seqs 2 --max-batched-tokens 64").await;
+    let mut lines = engine.lines().await;
+    let open = start(&engine, "alone", "0,1", 4).await;
+    reported(&mut lines, "alone", &[CallState::Waiting]).await;
+    drop(lines);
+    engine.end().await;
+    let text = open.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.starts_with(b"data: {\"error\":"));
+}
