@@ -1,79 +1,420 @@
 //! What the dispatcher decides with. Owns: the process table and the pools, and the order in which what happens at one
 //! instant is taken. Pure: it knows no clock, no engine's address and no client.
 
+mod look;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
-use lps_api::ids::{CallId, ModelName, TenantId, ThreadId};
-use lps_api::quantity::Micros;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::message::{Action, Event, ProgramKey};
-use view::{CallView, EngineLoad, PoolLoad, ProgramFilter, ProgramSummary, ProgramView, WaitView};
+use lps_api::ids::{EngineId, ModelName};
+use lps_api::protocol::{CallState, CallUsage};
+use lps_api::quantity::{Attempt, Micros};
+use lps_api::scheduling::Settings;
+
+use crate::message::{Action, CallKey, Event, NewCall, Outcome, ProgramKey, Refusal};
+use crate::process_table::{IDLE_LIMIT_OPENED, Opening, Phase, ProcessTable, Reason, Stage};
+use crate::scheduler::Pool;
+
+/// How long calls are held while their model has no engine, unless told otherwise.
+const COLD_START_HOLD: Micros = Micros::from_secs(300);
 
 /// Process table and pools.
-#[derive(Debug, Default)]
-pub struct State {}
+#[derive(Debug)]
+pub struct State {
+    table: ProcessTable,
+    pools: BTreeMap<ModelName, Pool>,
+    cold_start_hold: Micros,
+    /// The time of the last event.
+    now: Micros,
+    /// The wake that was asked for last, until it comes.
+    wake: Option<Micros>,
+    /// Pools in which a call may be able to go.
+    changed: BTreeSet<ModelName>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A call's last word.
+struct LastWord {
+    call: CallKey,
+    attempt: Attempt,
+    outcome: Outcome,
+    usage: Option<CallUsage>,
+}
+
+/// What an engine says of a call.
+struct Report {
+    call: CallKey,
+    attempt: Attempt,
+    state: CallState,
+    usage: CallUsage,
+}
 
 impl State {
     /// Without pools, engines and programs.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            table: ProcessTable::default(),
+            pools: BTreeMap::new(),
+            cold_start_hold: COLD_START_HOLD,
+            now: Micros::ZERO,
+            wake: None,
+            changed: BTreeSet::new(),
+        }
     }
 
     /// How long calls are held while their model has no engine.
-    pub fn set_cold_start_hold(&mut self, _hold: Micros) {}
+    pub fn set_cold_start_hold(&mut self, hold: Micros) {
+        self.cold_start_hold = hold;
+    }
 
     /// Takes one event and says what is to be done.
     pub fn on(&mut self, event: Event, now: Micros) -> Vec<Action> {
         self.on_all(vec![event], now)
     }
 
-    /// Takes all that happened at one instant: first what ended, then what was used, then what is new.
-    pub fn on_all(&mut self, _events: Vec<Event>, _now: Micros) -> Vec<Action> {
-        Vec::new()
+    /// Takes all that happened at one instant: first what ended, then what was used (and who is demoted for it), then
+    /// what is new, in the order given; then decides.
+    pub fn on_all(&mut self, events: Vec<Event>, now: Micros) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.now = now;
+        let is_end = |e: &Event| matches!(e, Event::Ended { .. } | Event::AttemptFailed { .. });
+        let (ends, rest): (Vec<_>, Vec<_>) = events.into_iter().partition(is_end);
+        let (reports, news): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|event| matches!(event, Event::Progress { .. }));
+        for event in ends.into_iter().chain(reports) {
+            self.take(event, &mut out);
+        }
+        for (model, pool) in &mut self.pools {
+            if pool.demote(&mut self.table, now, &mut out) {
+                self.changed.insert(model.clone());
+            }
+        }
+        for event in news {
+            self.take(event, &mut out);
+        }
+        self.pass_time(&mut out);
+        self.decide(&mut out);
+        self.ask_to_be_woken(&mut out);
+        out
     }
 
-    /// Whether the program is open for calls.
-    pub fn is_live(&self, _program: &ProgramKey) -> bool {
-        false
+    fn take(&mut self, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::PoolAdded { model, settings } => self.pool_added(model, settings, out),
+            Event::PoolRemoved { model } => self.pool_removed(&model, out),
+            Event::EngineUp {
+                engine,
+                model,
+                slots,
+                kv_tokens,
+            } => {
+                self.engine_up(engine, model, (slots, kv_tokens));
+            }
+            Event::EngineDraining { engine } => self.with_engine(&engine, Pool::engine_draining),
+            Event::EngineGone { engine } => {
+                self.with_engine(&engine, Pool::engine_gone);
+            }
+            Event::ProgramOpened {
+                program,
+                class,
+                ttl,
+            } => {
+                let idle_limit = ttl.unwrap_or(IDLE_LIMIT_OPENED);
+                self.table.open(
+                    Opening {
+                        program,
+                        class,
+                        idle_limit,
+                    },
+                    self.now,
+                );
+            }
+            Event::ProgramEnd { program } => drop(self.table.close(&program, self.now)),
+            Event::ProgramCancel { program } => self.program_cancel(&program, out),
+            Event::CallArrived(call) => self.call_arrived(call, out),
+            Event::Progress {
+                call,
+                attempt,
+                state,
+                usage,
+            } => {
+                self.progress(Report {
+                    call,
+                    attempt,
+                    state,
+                    usage,
+                });
+            }
+            Event::Ended {
+                call,
+                attempt,
+                outcome,
+                usage,
+            } => {
+                self.ended(LastWord {
+                    call,
+                    attempt,
+                    outcome,
+                    usage,
+                });
+            }
+            Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt),
+            Event::CancelRequested { call } => self.cancel(call, out),
+            Event::Tick => {}
+        }
     }
 
-    /// The last call that arrived on a thread of a live program.
-    pub fn last_call(&self, _program: &ProgramKey, _thread: &ThreadId) -> Option<CallId> {
-        None
+    fn pool_added(&mut self, model: ModelName, settings: Settings, out: &mut Vec<Action>) {
+        self.changed.insert(model.clone());
+        match self.pools.get_mut(&model) {
+            Some(pool) => pool.configure(settings, &mut self.table, out),
+            None => drop(
+                self.pools
+                    .insert(model.clone(), Pool::new(model, settings, self.now)),
+            ),
+        }
     }
 
-    /// A program, live or ended lately.
-    pub fn program(&self, _program: &ProgramKey) -> Option<ProgramView> {
-        None
+    fn pool_removed(&mut self, model: &ModelName, out: &mut Vec<Action>) {
+        let Some(pool) = self.pools.get_mut(model) else {
+            return;
+        };
+        for call in pool.remove(&mut self.table) {
+            self.refuse(call, Refusal::NoPool, out);
+        }
+        self.pools.retain(|_, pool| !pool.is_over());
     }
 
-    /// Programs, live and ended lately, in order of arrival.
-    pub fn programs(&self, _filter: &ProgramFilter) -> Vec<ProgramSummary> {
-        Vec::new()
+    fn engine_up(&mut self, engine: EngineId, model: ModelName, limits: (u32, u64)) {
+        let now = self.now;
+        let pool = self.pools.entry(model.clone());
+        let pool = pool.or_insert_with(|| Pool::unserved(model.clone(), Settings::default(), now));
+        pool.engine_up(engine, limits);
+        pool.engines_changed(&mut self.table, now);
+        self.changed.insert(model);
     }
 
-    /// A call by its client's name.
-    pub fn call(&self, _tenant: &TenantId, _call: &CallId) -> Option<CallView> {
-        None
+    fn with_engine(&mut self, engine: &EngineId, change: impl Fn(&mut Pool, &EngineId)) {
+        for (model, pool) in &mut self.pools {
+            if pool.has_engine(engine) {
+                change(pool, engine);
+                pool.engines_changed(&mut self.table, self.now);
+                self.changed.insert(model.clone());
+            }
+        }
+        self.pools.retain(|_, pool| !pool.is_over());
     }
 
-    /// Calls of a model that are held here.
-    pub fn queue_len(&self, _model: &ModelName) -> usize {
-        0
+    fn call_arrived(&mut self, new: NewCall, out: &mut Vec<Action>) {
+        let key = new.key;
+        let Some(pool) = self
+            .pools
+            .get_mut(&new.model)
+            .filter(|pool| pool.is_served())
+        else {
+            out.push(Action::Refuse {
+                call: key,
+                reason: Refusal::NoPool,
+            });
+            return;
+        };
+        self.changed.insert(new.model.clone());
+        self.table.arrive(new, pool.settings(), self.now);
+        if self
+            .table
+            .call(key)
+            .is_some_and(|call| pool.is_too_long(call))
+        {
+            self.refuse(key, Refusal::TooLong, out);
+        } else {
+            pool.enter(key, &mut self.table, self.now);
+        }
     }
 
-    /// What a pool has to do.
-    pub fn pool_load(&self, _model: &ModelName) -> PoolLoad {
-        PoolLoad::default()
+    fn progress(&mut self, report: Report) {
+        let Report {
+            call: key,
+            attempt,
+            state,
+            usage,
+        } = report;
+        let Some(call) = self.table.call(key) else {
+            return;
+        };
+        if call.attempt != attempt || call.engine().is_none() || state.is_end() {
+            return;
+        }
+        let was_running = call.phase == Phase::Running;
+        let Some(pool) = self.pools.get_mut(&call.model) else {
+            return;
+        };
+        let charge = self
+            .table
+            .charge((key, attempt), usage, pool.settings().unit);
+        pool.use_quantum(key, charge.service, &mut self.table);
+        match state {
+            CallState::Running => {
+                let is_first = self.table.call(key).is_some_and(|call| pool.start(call));
+                self.table.run(key, charge.executor, self.now);
+                if is_first && let Some(call) = self.table.call(key) {
+                    self.changed.insert(call.model.clone());
+                }
+            }
+            CallState::Preempted if was_running => {
+                self.table.wait(key, Reason::Preempted, self.now);
+                if let Some(call) = self.table.call_mut(key) {
+                    call.place.preemptions += 1;
+                }
+                pool.preempted(key, &self.table, self.now);
+            }
+            CallState::Preempted => self.table.wait(key, Reason::Preempted, self.now),
+            _ => self.table.wait(key, Reason::EngineQueue, self.now),
+        }
     }
 
-    /// Time that the ended waits of a pool's calls took, by reason.
-    pub fn waits(&self, _model: &ModelName) -> Vec<WaitView> {
-        Vec::new()
+    fn ended(&mut self, word: LastWord) {
+        let LastWord {
+            call: key,
+            attempt,
+            outcome,
+            usage,
+        } = word;
+        let Some(call) = self.table.call(key) else {
+            return;
+        };
+        let model = call.model.clone();
+        let was_running = call.phase == Phase::Running;
+        let pool = self.pools.get_mut(&model);
+        if let (Some(usage), Some(pool)) = (usage, &pool) {
+            let charge = self
+                .table
+                .charge((key, attempt), usage, pool.settings().unit);
+            if !was_running && charge.executor > Micros::ZERO {
+                self.table.run(key, charge.executor, self.now);
+            }
+        }
+        self.close_call(key, outcome);
+        self.changed.insert(model);
     }
 
-    /// All engines, by the order in which they joined inside each pool.
-    pub fn engine_loads(&self) -> Vec<EngineLoad> {
-        Vec::new()
+    /// Takes a call out of its pool and out of the open ones.
+    fn close_call(&mut self, key: CallKey, outcome: Outcome) {
+        let Some(call) = self.table.call(key) else {
+            return;
+        };
+        if let Some(pool) = self.pools.get_mut(&call.model) {
+            pool.count_waits(call, self.now);
+            pool.leave(key, &self.table);
+        }
+        self.table.end(key, outcome, self.now);
+    }
+
+    fn attempt_failed(&mut self, key: CallKey, attempt: Attempt) {
+        let Some(call) = self.table.call(key) else {
+            return;
+        };
+        if call.attempt != attempt || call.engine().is_none() {
+            return;
+        }
+        let model = call.model.clone();
+        let Some(pool) = self.pools.get_mut(&model) else {
+            return;
+        };
+        pool.take_back(key, &mut self.table, self.now);
+        self.changed.insert(model);
+    }
+
+    fn cancel(&mut self, key: CallKey, out: &mut Vec<Action>) {
+        let Some(call) = self.table.call_mut(key) else {
+            return;
+        };
+        match &call.stage {
+            Stage::Held => self.refuse(key, Refusal::Cancelled, out),
+            Stage::Sent { engine, .. } if !call.is_cancelled => {
+                let engine = engine.clone();
+                call.is_cancelled = true;
+                out.push(Action::Cancel { call: key, engine });
+            }
+            Stage::Sent { .. } | Stage::Ended { .. } => {}
+        }
+    }
+
+    fn program_cancel(&mut self, program: &ProgramKey, out: &mut Vec<Action>) {
+        for call in self.table.close(program, self.now) {
+            self.cancel(call, out);
+        }
+    }
+
+    /// Ends a call that is held here.
+    fn refuse(&mut self, key: CallKey, reason: Refusal, out: &mut Vec<Action>) {
+        let outcome = match reason {
+            Refusal::Cancelled => Outcome::Cancelled,
+            Refusal::NoPool | Refusal::NoEngine | Refusal::TooLong => Outcome::Failed,
+        };
+        self.close_call(key, outcome);
+        out.push(Action::Refuse { call: key, reason });
+    }
+
+    /// Ends what waited too long, and programs that nobody called.
+    fn pass_time(&mut self, out: &mut Vec<Action>) {
+        let (hold, now) = (self.cold_start_hold, self.now);
+        let given_up: Vec<CallKey> = self
+            .pools
+            .values()
+            .flat_map(|pool| pool.given_up(hold, now))
+            .collect();
+        for call in given_up {
+            self.refuse(call, Refusal::NoEngine, out);
+        }
+        self.table.expire(now);
+        for (program, engine) in self.table.take_released() {
+            out.push(Action::Release { program, engine });
+        }
+    }
+
+    fn decide(&mut self, out: &mut Vec<Action>) {
+        for (model, pool) in &mut self.pools {
+            let is_due = pool
+                .next_wake(self.cold_start_hold)
+                .is_some_and(|at| at <= self.now);
+            if is_due || self.changed.contains(model) {
+                pool.decide(&mut self.table, self.now, out);
+            }
+        }
+        self.changed.clear();
+    }
+
+    fn ask_to_be_woken(&mut self, out: &mut Vec<Action>) {
+        if self.wake.is_some_and(|at| at <= self.now) {
+            self.wake = None;
+        }
+        let hold = self.cold_start_hold;
+        let pools = self.pools.values().filter_map(|pool| pool.next_wake(hold));
+        let Some(next) = pools.chain(self.table.next_expiry()).min() else {
+            return;
+        };
+        if self.wake.is_none_or(|asked| next < asked) {
+            self.wake = Some(next);
+            out.push(Action::WakeAt(next));
+        }
+    }
+
+    /// Whether table, queues and seats agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn check_integrity(&self) {
+        self.table.check_integrity();
+        for pool in self.pools.values() {
+            pool.check_integrity(&self.table);
+        }
     }
 }

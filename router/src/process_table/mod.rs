@@ -1,6 +1,413 @@
 //! The truth about programs and calls. Owns: rows, what they are charged, and when they end. It must not know engines'
 //! slots and queues.
 
+mod call;
+mod kept;
+mod priority;
 mod reason;
+mod row;
+#[cfg(test)]
+mod tests;
 
-pub use reason::{Phase, ProgramState, Reason};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lps_api::ids::{CallId, ClassName, EngineId, TenantId};
+use lps_api::protocol::CallUsage;
+use lps_api::quantity::{Attempt, Micros};
+use lps_api::scheduling::{Settings, Unit};
+
+use crate::message::{CallKey, IdentitySource, NewCall, Outcome, ProgramKey};
+pub use call::{Call, Place, Scan, Stage};
+use kept::Kept;
+pub use reason::{CallCounts, Phase, ProgramState, Reason};
+use row::Birth;
+pub use row::{Row, RowId};
+
+/// How long a program lives without a call that nobody opened by name.
+pub const IDLE_LIMIT: Micros = Micros::from_secs(5 * 60);
+/// How long a program lives without a call that was opened by name, where its client does not say.
+pub const IDLE_LIMIT_OPENED: Micros = Micros::from_secs(30 * 60);
+/// Live programs, at most: beyond it the one that would expire next does so early.
+const LIVE_ROWS_MAX: usize = 65_536;
+/// Ended calls that a row remembers; older ones are unknown as parents.
+const ENDED_CALLS_MAX: usize = 1_024;
+/// Threads that a row remembers.
+const THREADS_MAX: usize = 1_024;
+
+/// Rows and calls.
+#[derive(Debug, Default)]
+pub struct ProcessTable {
+    rows: BTreeMap<RowId, Row>,
+    /// Open calls.
+    calls: BTreeMap<CallKey, Call>,
+    /// The last life of each name. Looked up only.
+    names: HashMap<ProgramKey, RowId>,
+    /// Calls by their clients' names, open and remembered. Looked up only.
+    call_names: HashMap<(TenantId, CallId), (RowId, CallKey)>,
+    /// Rows without open calls, by the time at which they expire.
+    expiring: BTreeSet<(Micros, RowId)>,
+    kept: Kept,
+    released: Vec<(ProgramKey, EngineId)>,
+    last_row: u64,
+}
+
+/// A client's wish to open a program.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Which program.
+    pub program: ProgramKey,
+    /// Its class.
+    pub class: ClassName,
+    /// How long it lives without a call.
+    pub idle_limit: Micros,
+}
+
+impl ProcessTable {
+    /// The live row of a name.
+    pub fn live(&self, program: &ProgramKey) -> Option<&Row> {
+        self.rows
+            .get(self.names.get(program)?)
+            .filter(|row| row.end.is_none())
+    }
+
+    /// The last row of a name that is remembered.
+    pub fn last(&self, program: &ProgramKey) -> Option<&Row> {
+        self.rows.get(self.names.get(program)?)
+    }
+
+    /// A row.
+    pub fn row(&self, row: RowId) -> Option<&Row> {
+        self.rows.get(&row)
+    }
+
+    pub(crate) fn row_mut(&mut self, row: RowId) -> Option<&mut Row> {
+        self.rows.get_mut(&row)
+    }
+
+    /// All rows, in order of arrival.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// An open call.
+    pub fn call(&self, call: CallKey) -> Option<&Call> {
+        self.calls.get(&call)
+    }
+
+    pub(crate) fn call_mut(&mut self, call: CallKey) -> Option<&mut Call> {
+        self.calls.get_mut(&call)
+    }
+
+    /// A call by its client's name, open or remembered.
+    pub fn named_call(&self, tenant: &TenantId, call: &CallId) -> Option<&Call> {
+        let (row, key) = self.call_names.get(&(tenant.clone(), call.clone()))?;
+        self.calls
+            .get(key)
+            .or_else(|| self.rows.get(row)?.ended.get(key))
+    }
+
+    /// Opens a program, or renews it.
+    pub fn open(&mut self, opening: Opening, now: Micros) {
+        let Opening {
+            program,
+            class,
+            idle_limit,
+        } = opening;
+        let id = match self.live(&program) {
+            Some(row) => row.id,
+            None => self.begin(&program, class, IdentitySource::Body, now),
+        };
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.idle_limit = idle_limit;
+        }
+        self.rest(id, now);
+    }
+
+    /// Takes a call in and fixes its priority.
+    pub fn arrive(&mut self, new: NewCall, settings: &Settings, now: Micros) -> RowId {
+        let row_id = match self.live(&new.program) {
+            Some(row) => row.id,
+            None => self.begin(&new.program, new.class.clone(), new.source, now),
+        };
+        let tenant = new.program.tenant.clone();
+        let mut call = Call::new(new, row_id, now);
+        let (p, is_known) = self.priority(&call, settings);
+        call.p = p;
+        let row = self.rows.get_mut(&row_id).expect("it was found or begun");
+        call.path_before = row.critical_path();
+        row.unknown_parents += u64::from(!is_known);
+        row.count(None, Phase::Pending);
+        row.open.insert(call.key);
+        row.ids.insert(call.id.clone(), call.key);
+        row.threads.insert(call.thread.clone(), call.id.clone());
+        if row.threads.len() > THREADS_MAX {
+            row.threads.shift_remove_index(0);
+        }
+        if let Some(at) = row.expires_at.take() {
+            self.expiring.remove(&(at, row_id));
+        }
+        self.call_names
+            .insert((tenant, call.id.clone()), (row_id, call.key));
+        let earlier = self.calls.insert(call.key, call);
+        assert!(earlier.is_none(), "a call's key is used once");
+        row_id
+    }
+
+    /// Takes figures of a call. Those of another attempt, and of calls that are not open, change nothing. Gives back
+    /// what was charged.
+    pub fn charge(&mut self, of: (CallKey, Attempt), usage: CallUsage, unit: Unit) -> Charge {
+        let (key, attempt) = of;
+        let Some(call) = self
+            .calls
+            .get_mut(&key)
+            .filter(|call| call.attempt == attempt)
+        else {
+            return Charge::default();
+        };
+        let (service, executor) = call.absorb(usage, unit);
+        let row = self
+            .rows
+            .get_mut(&call.row)
+            .expect("an open call has a row");
+        row.grow(call, service);
+        Charge { service, executor }
+    }
+
+    /// A call begins to wait.
+    pub fn wait(&mut self, key: CallKey, reason: Reason, now: Micros) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.wait.since().is_some() {
+            call.wait.change(reason, now);
+            return;
+        }
+        call.wait.begin(reason, now);
+        let row = self
+            .rows
+            .get_mut(&call.row)
+            .expect("an open call has a row");
+        row.wait_begun(now);
+        row.count(Some(call.phase), Phase::Pending);
+        call.phase = Phase::Pending;
+    }
+
+    /// A call is in a batch, since `executor` before now.
+    pub fn run(&mut self, key: CallKey, executor: Micros, now: Micros) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let row = self
+            .rows
+            .get_mut(&call.row)
+            .expect("an open call has a row");
+        if let Some(since) = call.wait.since()
+            && let Some(wait) = call.wait.end(now.saturating_sub(executor).max(since))
+        {
+            row.wait_ended(wait);
+        }
+        row.count(Some(call.phase), Phase::Running);
+        call.phase = Phase::Running;
+    }
+
+    /// An attempt failed: what it used is forgotten; the wait goes on.
+    pub fn drop_attempt(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let path = call.path();
+        let service = call.drop_attempt();
+        let row = self
+            .rows
+            .get_mut(&call.row)
+            .expect("an open call has a row");
+        row.shrink(key, path, service);
+        call.stage = Stage::Held;
+    }
+
+    /// A call ended for good.
+    pub fn end(&mut self, key: CallKey, outcome: Outcome, now: Micros) -> Option<RowId> {
+        let mut call = self.calls.remove(&key)?;
+        let row = self
+            .rows
+            .get_mut(&call.row)
+            .expect("an open call has a row");
+        if let Some(wait) = call.wait.end(now) {
+            row.wait_ended(wait);
+        }
+        let phase = match outcome {
+            Outcome::Completed => Phase::Completed,
+            Outcome::Cancelled => Phase::Cancelled,
+            Outcome::Failed => Phase::Failed,
+        };
+        row.count(Some(call.phase), phase);
+        row.settle(&call);
+        (call.phase, call.stage) = (phase, Stage::Ended { at: now });
+        row.open.remove(&key);
+        row.last_completion = Some(now);
+        let id = row.id;
+        row.ended.insert(key, call);
+        if row.ended.len() > ENDED_CALLS_MAX
+            && let Some((_, oldest)) = row.ended.pop_first()
+        {
+            let tenant = row.key.tenant.clone();
+            forget(&mut self.call_names, tenant, &oldest);
+            row.ids.remove(&oldest.id);
+        }
+        self.rest(id, now);
+        Some(id)
+    }
+
+    /// A program takes no new calls. Gives back its open ones.
+    pub fn close(&mut self, program: &ProgramKey, now: Micros) -> Vec<CallKey> {
+        let Some(id) = self.live(program).map(|row| row.id) else {
+            return Vec::new();
+        };
+        let row = self.rows.get_mut(&id).expect("it is live");
+        row.end = Some(ProgramState::Ended);
+        let open: Vec<CallKey> = row.open.iter().copied().collect();
+        self.rest(id, now);
+        open
+    }
+
+    /// Ends what had no call for too long.
+    pub fn expire(&mut self, now: Micros) {
+        while let Some((at, id)) = self.expiring.first().copied() {
+            let live = self.rows.len() - self.kept.rows();
+            if at > now && live <= LIVE_ROWS_MAX {
+                return;
+            }
+            self.expiring.remove(&(at, id));
+            if let Some(row) = self.rows.get_mut(&id) {
+                row.expires_at = None;
+                row.end = Some(ProgramState::Expired);
+            }
+            self.finish(id);
+        }
+    }
+
+    /// When the next program expires.
+    pub fn next_expiry(&self) -> Option<Micros> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// Programs that ended since this was last asked, with each engine that holds their context.
+    pub fn take_released(&mut self) -> Vec<(ProgramKey, EngineId)> {
+        std::mem::take(&mut self.released)
+    }
+
+    fn begin(
+        &mut self,
+        program: &ProgramKey,
+        class: ClassName,
+        source: IdentitySource,
+        now: Micros,
+    ) -> RowId {
+        self.last_row += 1;
+        let id = RowId(self.last_row);
+        let generation = self.last(program).map_or(1, |row| row.generation + 1);
+        let idle_limit = if source == IdentitySource::Single {
+            Micros::ZERO
+        } else {
+            IDLE_LIMIT
+        };
+        let birth = Birth {
+            key: program.clone(),
+            class,
+            source,
+            idle_limit,
+            generation,
+        };
+        self.rows.insert(id, Row::new(id, birth, now));
+        self.names.insert(program.clone(), id);
+        id
+    }
+
+    /// A row may have no open call: then it ends, or begins to expire.
+    fn rest(&mut self, id: RowId, now: Micros) {
+        let Some(row) = self.rows.get_mut(&id).filter(|row| row.open.is_empty()) else {
+            return;
+        };
+        if let Some(at) = row.expires_at.take() {
+            self.expiring.remove(&(at, id));
+        }
+        if row.idle_limit == Micros::ZERO {
+            row.end = row.end.or(Some(ProgramState::Ended));
+        }
+        if row.end.is_some() {
+            self.finish(id);
+            return;
+        }
+        let at = now.saturating_add(row.idle_limit);
+        row.expires_at = Some(at);
+        self.expiring.insert((at, id));
+    }
+
+    /// A row has ended: it is kept for a while to be looked at.
+    fn finish(&mut self, id: RowId) {
+        let Some(row) = self.rows.get(&id) else {
+            return;
+        };
+        let engines: BTreeSet<&EngineId> = row.homes.values().collect();
+        self.released.extend(
+            engines
+                .into_iter()
+                .map(|engine| (row.key.clone(), engine.clone())),
+        );
+        self.kept.add(id, row.ended.len());
+        while let Some(evicted) = self.kept.evict() {
+            let Some(row) = self.rows.remove(&evicted) else {
+                continue;
+            };
+            for call in row.ended.values() {
+                forget(&mut self.call_names, row.key.tenant.clone(), call);
+            }
+            if self.names.get(&row.key) == Some(&evicted) {
+                self.names.remove(&row.key);
+            }
+        }
+    }
+
+    /// Whether all sums, sets and names agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn check_integrity(&self) {
+        for row in self.rows.values() {
+            let open: Vec<&Call> = row.open.iter().map(|key| &self.calls[key]).collect();
+            assert!(open.iter().all(|call| call.row == row.id));
+            row.check_integrity(&open);
+            if let Some(at) = row.expires_at {
+                assert!(open.is_empty() && self.expiring.contains(&(at, row.id)));
+            }
+        }
+        let open: usize = self.rows.values().map(|row| row.open.len()).sum();
+        assert_eq!(open, self.calls.len(), "every open call is in one row");
+        let expiring = self
+            .rows
+            .values()
+            .filter(|row| row.expires_at.is_some())
+            .count();
+        assert_eq!(expiring, self.expiring.len(), "rows that expire");
+    }
+}
+
+/// What a report changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Charge {
+    /// Service charged to the row.
+    pub service: Micros,
+    /// Executor time since the report before.
+    pub executor: Micros,
+}
+
+fn forget(
+    names: &mut HashMap<(TenantId, CallId), (RowId, CallKey)>,
+    tenant: TenantId,
+    call: &Call,
+) {
+    let name = (tenant, call.id.clone());
+    if names.get(&name).is_some_and(|(_, key)| *key == call.key) {
+        names.remove(&name);
+    }
+}

@@ -90,3 +90,30 @@ impl Reason {
         }
     }
 }
+
+/// How many calls of a program are in each phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CallCounts {
+    /// Held here, or waiting in an engine.
+    pub pending: u64,
+    /// In a batch.
+    pub running: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended by a cancel.
+    pub cancelled: u64,
+    /// Ended by an error.
+    pub failed: u64,
+}
+
+impl CallCounts {
+    pub(super) fn of(&mut self, phase: Phase) -> &mut u64 {
+        match phase {
+            Phase::Pending => &mut self.pending,
+            Phase::Running => &mut self.running,
+            Phase::Completed => &mut self.completed,
+            Phase::Cancelled => &mut self.cancelled,
+            Phase::Failed => &mut self.failed,
+        }
+    }
+}

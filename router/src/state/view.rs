@@ -6,22 +6,7 @@ use lps_api::quantity::{Attempt, Micros, Tokens};
 use serde::Serialize;
 
 use crate::message::IdentitySource;
-pub use crate::process_table::{Phase, ProgramState, Reason};
-
-/// How many calls of a program are in each phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct CallCounts {
-    /// Held here, or waiting in an engine.
-    pub pending: u64,
-    /// In a batch.
-    pub running: u64,
-    /// Ended well.
-    pub completed: u64,
-    /// Ended by a cancel.
-    pub cancelled: u64,
-    /// Ended by an error.
-    pub failed: u64,
-}
+pub use crate::process_table::{CallCounts, Phase, ProgramState, Reason};
 
 /// A program's row without its calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,6 +35,8 @@ pub struct ProgramSummary {
     pub wait_total_us: Micros,
     /// Its calls by phase.
     pub call_counts: CallCounts,
+    /// Calls that named parents of which nothing is known.
+    pub unknown_parents: u64,
     /// Σ of its calls' tokens.
     pub prompt_tokens: u64,
     /// Of those, from the prefix cache.

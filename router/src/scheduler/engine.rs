@@ -1,0 +1,305 @@
+//! One engine as it is booked here. Owns: who sits there, whom it will run (the first of their order that fit), and
+//! whether another call fits. It must not know programs and policies.
+
+use std::collections::BTreeMap;
+
+use lps_api::quantity::Order;
+
+use crate::message::CallKey;
+
+/// A call at an engine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat {
+    pub(super) call: CallKey,
+    /// KV tokens booked for it.
+    pub(super) size: u64,
+    /// It was in a batch there.
+    pub(super) has_started: bool,
+    /// It came to its queue by demotion, so it yields to whoever stands before it there.
+    pub(super) is_demoted: bool,
+    /// It is among those that the engine runs.
+    in_batch: bool,
+}
+
+/// How a call would fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// It runs, and nobody stops.
+    Runs,
+    /// It runs in the place of others, of which this is the last in order.
+    Displaces(Order),
+    /// It waits there, to keep the engine fed.
+    Waits,
+}
+
+/// What a call lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lacks {
+    /// A slot.
+    Slot,
+    /// KV tokens; it could have a slot.
+    Kv,
+}
+
+/// Room kept for a call that others passed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reserve {
+    pub(super) call: CallKey,
+    /// Dispatches that may still pass it.
+    pub(super) left: u32,
+}
+
+/// Which call asks for room, and by which rules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) call: CallKey,
+    pub(super) order: Order,
+    pub(super) size: u64,
+    pub(super) displaces: bool,
+    pub(super) oversubscription: u32,
+}
+
+/// Sums over the seats; renewed after each change.
+#[derive(Debug, Clone, Copy, Default)]
+struct Batch {
+    running: u32,
+    kv: u64,
+    /// The last in order of those that run.
+    worst: Option<Order>,
+    /// Those that never ran and do not yet.
+    unstarted: u32,
+    unstarted_kv: u64,
+}
+
+/// One engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) slots: u32,
+    pub(super) kv_tokens: u64,
+    pub(super) is_draining: bool,
+    pub(super) reserve: Option<Reserve>,
+    seats: BTreeMap<Order, Seat>,
+    booked: u64,
+    batch: Batch,
+}
+
+impl Engine {
+    pub(super) fn new(slots: u32, kv_tokens: u64) -> Self {
+        Self {
+            slots,
+            kv_tokens,
+            is_draining: false,
+            reserve: None,
+            seats: BTreeMap::new(),
+            booked: 0,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Its limits are others from now on.
+    pub(super) fn limit(&mut self, slots: u32, kv_tokens: u64) {
+        (self.slots, self.kv_tokens, self.is_draining) = (slots, kv_tokens, false);
+        self.renew();
+    }
+
+    pub(super) fn seats(&self) -> impl Iterator<Item = (&Order, &Seat)> {
+        self.seats.iter()
+    }
+
+    /// Calls there.
+    pub(super) fn load(&self) -> u32 {
+        self.seats.len() as u32
+    }
+
+    pub(super) fn running(&self) -> u32 {
+        self.batch.running
+    }
+
+    pub(super) fn kv_booked(&self) -> u64 {
+        self.booked
+    }
+
+    /// KV tokens that no call there has booked.
+    pub(super) fn kv_free(&self) -> u64 {
+        self.kv_tokens.saturating_sub(self.booked)
+    }
+
+    /// Calls that stand before one and wait there, too.
+    pub(super) fn position(&self, order: Order) -> u64 {
+        self.seats
+            .range(..order)
+            .filter(|(_, seat)| !seat.in_batch)
+            .count() as u64
+    }
+
+    /// What is booked for a call of this size: a call that expects more than there is may run alone.
+    pub(super) fn booking(&self, size: u64) -> u64 {
+        size.min(self.kv_tokens)
+    }
+
+    pub(super) fn sit(&mut self, call: CallKey, order: Order, size: u64) {
+        let size = self.booking(size);
+        let seat = Seat {
+            call,
+            size,
+            has_started: false,
+            is_demoted: false,
+            in_batch: false,
+        };
+        let earlier = self.seats.insert(order, seat);
+        assert!(earlier.is_none(), "an order is unique at an engine");
+        self.booked += size;
+        self.renew();
+    }
+
+    /// The call's seat is free. It may be gone already, with an engine that came again by the same name.
+    pub(super) fn stand_up(&mut self, call: CallKey, order: Order) {
+        if self.seats.get(&order).is_some_and(|seat| seat.call == call) {
+            self.booked -= self.seats.remove(&order).map_or(0, |seat| seat.size);
+            self.renew();
+        }
+    }
+
+    /// Gives a call another place.
+    pub(super) fn reorder(
+        &mut self,
+        call: CallKey,
+        (from, to): (Order, Order),
+        is_demoted: bool,
+    ) -> bool {
+        if self.seats.get(&from).is_none_or(|seat| seat.call != call) {
+            return false;
+        }
+        if let Some(seat) = self.seats.remove(&from) {
+            self.seats.insert(to, Seat { is_demoted, ..seat });
+        }
+        self.renew();
+        true
+    }
+
+    /// The call was in a batch; whether for the first time.
+    pub(super) fn start(&mut self, call: CallKey, order: Order) -> bool {
+        let seat = self.seats.get_mut(&order).filter(|seat| seat.call == call);
+        let is_first = seat.is_some_and(|seat| !std::mem::replace(&mut seat.has_started, true));
+        if is_first {
+            self.renew();
+        }
+        is_first
+    }
+
+    /// Whether any call that stands at or behind this order could fit.
+    pub(super) fn is_open_at(&self, ask: Ask) -> bool {
+        if self.is_draining {
+            return false;
+        }
+        if !ask.displaces {
+            let has_seat = self.load() < self.slots + ask.oversubscription;
+            return has_seat && self.kv_free() >= self.booking(ask.size);
+        }
+        let batch = &self.batch;
+        let can_displace = batch.worst.is_some_and(|worst| ask.order < worst);
+        let has_kv = batch.kv + self.booking(ask.size) <= self.kv_tokens;
+        let has_seat = batch.running < self.slots || batch.unstarted < ask.oversubscription;
+        can_displace || (has_kv && has_seat)
+    }
+
+    /// Whether and how a call fits.
+    pub(super) fn fit(&self, ask: Ask) -> Result<Fit, Lacks> {
+        let ask = Ask {
+            size: self.booking(ask.size),
+            ..ask
+        };
+        if ask.displaces {
+            self.fit_displacing(ask)
+        } else {
+            self.fit_in_turn(ask)
+        }
+    }
+
+    fn fit_in_turn(&self, ask: Ask) -> Result<Fit, Lacks> {
+        if self.load() >= self.slots + ask.oversubscription {
+            Err(Lacks::Slot)
+        } else if self.booked + ask.size > self.kv_tokens {
+            Err(Lacks::Kv)
+        } else if self.load() < self.slots {
+            Ok(Fit::Runs)
+        } else {
+            Ok(Fit::Waits)
+        }
+    }
+
+    fn fit_displacing(&self, ask: Ask) -> Result<Fit, Lacks> {
+        let Batch {
+            running,
+            kv,
+            worst,
+            unstarted,
+            unstarted_kv,
+        } = self.batch;
+        if running < self.slots && kv + ask.size <= self.kv_tokens {
+            return Ok(Fit::Runs);
+        }
+        let mut lacks = if running < self.slots {
+            Lacks::Kv
+        } else {
+            Lacks::Slot
+        };
+        if let Some(victim) = worst.filter(|worst| ask.order < *worst) {
+            let (slots, kv) = self.kept_before(ask.order);
+            if slots < self.slots {
+                if kv + ask.size <= self.kv_tokens {
+                    return Ok(Fit::Displaces(victim));
+                }
+                lacks = Lacks::Kv;
+            }
+        }
+        let is_behind = worst.is_none_or(|worst| worst < ask.order);
+        if unstarted < ask.oversubscription && is_behind {
+            if kv + unstarted_kv + ask.size <= self.kv_tokens {
+                return Ok(Fit::Waits);
+            }
+            lacks = Lacks::Kv;
+        }
+        Err(lacks)
+    }
+
+    /// Slots and KV tokens of those whom a call of this order may not displace: whoever stands before it, and whoever
+    /// runs in its own queue and did not come there by demotion.
+    fn kept_before(&self, order: Order) -> (u32, u64) {
+        let (mut slots, mut kv) = (0, 0);
+        for (place, seat) in &self.seats {
+            let is_kept = if *place < order {
+                slots < self.slots && kv + seat.size <= self.kv_tokens
+            } else {
+                place.queue == order.queue && seat.in_batch && !seat.is_demoted
+            };
+            if is_kept {
+                slots += 1;
+                kv += seat.size;
+            }
+        }
+        (slots, kv)
+    }
+
+    fn renew(&mut self) {
+        let mut batch = Batch::default();
+        for (order, seat) in &mut self.seats {
+            seat.in_batch = batch.running < self.slots && batch.kv + seat.size <= self.kv_tokens;
+            if seat.in_batch {
+                batch.running += 1;
+                batch.kv += seat.size;
+                batch.worst = Some(*order);
+            } else if !seat.has_started {
+                batch.unstarted += 1;
+                batch.unstarted_kv += seat.size;
+            }
+        }
+        self.batch = batch;
+    }
+
+    pub(super) fn check_integrity(&self) {
+        let booked: u64 = self.seats.values().map(|seat| seat.size).sum();
+        assert_eq!(self.booked, booked, "KV tokens booked");
+        assert!(self.batch.running <= self.slots && self.batch.kv <= self.kv_tokens);
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading the state. Owns: turning rows, calls and bookings into the plain values of `view`.
+
+use lps_api::ids::{CallId, EngineId, ModelName, TenantId, ThreadId};
+use lps_api::quantity::{Micros, Tokens};
+
+use super::State;
+use super::view::{
+    CallView, EngineLoad, Explain, HomeView, PoolLoad, ProgramFilter, ProgramSummary, ProgramView,
+    ThreadView, WaitView,
+};
+use crate::message::{CallKey, Parents, ProgramKey};
+use crate::process_table::{Call, Phase, Row, Stage};
+
+impl State {
+    /// Whether the program is open for calls.
+    pub fn is_live(&self, program: &ProgramKey) -> bool {
+        self.table.live(program).is_some()
+    }
+
+    /// The last call that arrived on a thread of a live program.
+    pub fn last_call(&self, program: &ProgramKey, thread: &ThreadId) -> Option<CallId> {
+        self.table.live(program)?.last_call(thread).cloned()
+    }
+
+    /// A program, live or ended lately.
+    pub fn program(&self, program: &ProgramKey) -> Option<ProgramView> {
+        let row = self.table.last(program)?;
+        let home = |(model, engine): (&ModelName, &EngineId)| HomeView {
+            model: model.clone(),
+            engine: engine.clone(),
+        };
+        let threads = row.threads().map(|(id, last)| ThreadView {
+            id: id.clone(),
+            last_call: last.clone(),
+        });
+        let open = row.open().filter_map(|key| self.table.call(key));
+        let mut calls: Vec<&Call> = row.ended().chain(open).collect();
+        calls.sort_by_key(|call| call.key);
+        Some(ProgramView {
+            summary: self.summary(row),
+            home_engines: row.homes.iter().map(home).collect(),
+            threads: threads.collect(),
+            calls: calls
+                .into_iter()
+                .map(|call| self.call_view(call, row))
+                .collect(),
+        })
+    }
+
+    /// Programs, live and ended lately, in order of arrival.
+    pub fn programs(&self, filter: &ProgramFilter) -> Vec<ProgramSummary> {
+        let rows = self.table.rows().filter(|row| {
+            filter
+                .tenant
+                .as_ref()
+                .is_none_or(|tenant| *tenant == row.key.tenant)
+                && filter.state.is_none_or(|state| state == row.state())
+        });
+        rows.map(|row| self.summary(row)).collect()
+    }
+
+    /// A call by its client's name.
+    pub fn call(&self, tenant: &TenantId, call: &CallId) -> Option<CallView> {
+        let call = self.table.named_call(tenant, call)?;
+        Some(self.call_view(call, self.table.row(call.row)?))
+    }
+
+    /// Calls of a model that are held here.
+    pub fn queue_len(&self, model: &ModelName) -> usize {
+        self.pools
+            .get(model)
+            .map_or(0, crate::scheduler::Pool::held)
+    }
+
+    /// What a pool has to do.
+    pub fn pool_load(&self, model: &ModelName) -> PoolLoad {
+        let Some(pool) = self.pools.get(model) else {
+            return PoolLoad::default();
+        };
+        let (mut running, mut at_engines) = (0, 0);
+        for (_, engine) in pool.engines() {
+            running += u64::from(engine.running);
+            at_engines += u64::from(engine.running + engine.waiting);
+        }
+        let has_model = |row: &&Row| {
+            let mut models = row.open().filter_map(|key| self.table.call(key));
+            models.any(|call| call.model == *model) || row.ended().any(|call| call.model == *model)
+        };
+        let live = self.table.rows().filter(|row| !row.state().is_end());
+        PoolLoad {
+            running,
+            waiting_in_engine: at_engines - running,
+            ready: pool.held() as u64,
+            live_programs: live.filter(has_model).count() as u64,
+        }
+    }
+
+    /// Time that the waits of a pool's ended calls took, by reason.
+    pub fn waits(&self, model: &ModelName) -> Vec<WaitView> {
+        let waits = self
+            .pools
+            .get(model)
+            .into_iter()
+            .flat_map(crate::scheduler::Pool::ended_waits);
+        waits
+            .map(|(reason, wait_us)| WaitView { reason, wait_us })
+            .collect()
+    }
+
+    /// All engines, by the order in which they joined inside each pool.
+    pub fn engine_loads(&self) -> Vec<EngineLoad> {
+        let mut loads: Vec<EngineLoad> = Vec::new();
+        for (model, pool) in &self.pools {
+            for (id, seats) in pool.engines() {
+                let lives_there = |row: &&Row| {
+                    !row.state().is_end() && row.homes.get(model).is_some_and(|home| home == id)
+                };
+                loads.push(EngineLoad {
+                    engine: id.clone(),
+                    model: model.clone(),
+                    slots: seats.slots,
+                    running: seats.running,
+                    waiting: seats.waiting,
+                    kv_tokens: seats.kv_tokens,
+                    kv_booked_tokens: seats.kv_booked,
+                    home_programs: self.table.rows().filter(lives_there).count() as u64,
+                    is_draining: seats.is_draining,
+                });
+            }
+        }
+        loads
+    }
+
+    /// What an open call may still use before it is demoted; `None` has no end.
+    pub fn quantum_left(&self, call: CallKey) -> Option<Micros> {
+        let call = self.table.call(call)?;
+        self.pools.get(&call.model)?.quantum_left(call)
+    }
+
+    fn summary(&self, row: &Row) -> ProgramSummary {
+        let [mut prompt_tokens, mut cached_tokens, mut output_tokens] = row.ended_tokens();
+        for call in row.open().filter_map(|key| self.table.call(key)) {
+            let usage = call.usage();
+            prompt_tokens += u64::from(usage.prompt_tokens.0);
+            cached_tokens += u64::from(usage.cached_tokens.0);
+            output_tokens += u64::from(usage.output_tokens.0);
+        }
+        ProgramSummary {
+            id: row.key.program.clone(),
+            tenant: row.key.tenant.clone(),
+            class: row.class.clone(),
+            source: row.source,
+            state: row.state(),
+            generation: row.generation,
+            arrived_us: row.arrived,
+            last_completion_us: row.last_completion,
+            service_total_us: row.service_total(),
+            critical_path_us: row.critical_path(),
+            wait_total_us: row.wait_total(self.now),
+            call_counts: row.counts(),
+            unknown_parents: row.unknown_parents,
+            prompt_tokens,
+            cached_tokens,
+            output_tokens,
+        }
+    }
+
+    fn call_view(&self, call: &Call, row: &Row) -> CallView {
+        let usage = call.usage();
+        let counted = usage.prompt_tokens > Tokens(0);
+        let pool = self.pools.get(&call.model);
+        let waits = call.wait.by_reason(self.now);
+        CallView {
+            id: call.id.clone(),
+            program: row.key.program.clone(),
+            thread: call.thread.clone(),
+            parents: match &call.parents {
+                Parents::Unsaid => None,
+                Parents::Named(parents) => Some(parents.clone()),
+            },
+            model: call.model.clone(),
+            state: call.phase,
+            attempt: call.attempt,
+            engine: call.last_engine.clone(),
+            ready_us: call.ready_at,
+            ended_us: match call.stage {
+                Stage::Ended { at } => Some(at),
+                _ => None,
+            },
+            service_us: call.service(),
+            wait_us: call.wait.total(self.now),
+            waits: waits
+                .map(|(reason, wait_us)| WaitView { reason, wait_us })
+                .collect(),
+            p_us: call.p,
+            queue: call.place.scan.queue + 1,
+            quantum_left_us: pool.and_then(|pool| pool.quantum_left(call)),
+            demotions: call.place.demotions,
+            promotions: call.place.promotions,
+            preemptions: call.place.preemptions,
+            moved: call.place.moved,
+            prompt_tokens: if counted {
+                usage.prompt_tokens
+            } else {
+                call.prompt_tokens
+            },
+            cached_tokens: usage.cached_tokens,
+            output_tokens: usage.output_tokens,
+            explain: self.explain(call, row),
+        }
+    }
+
+    fn explain(&self, call: &Call, row: &Row) -> Option<Explain> {
+        let (reason, since) = call
+            .wait
+            .reason()
+            .filter(|_| call.phase == Phase::Pending)?;
+        let pool = self.pools.get(&call.model)?;
+        let (position, engine) = pool.standing(call, row);
+        let service = row
+            .service_since_promotion()
+            .max(pool.settings().service_floor);
+        let wait = u128::from(row.wait_since_promotion(self.now).0) * 1_000;
+        let ratio = wait / u128::from(service.0.max(1));
+        Some(Explain {
+            reason,
+            for_us: self.now.saturating_sub(since),
+            position,
+            engine,
+            wait_over_service_milli: u64::try_from(ratio).unwrap_or(u64::MAX),
+        })
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole state, event by event: queues, promotion, placement, capacity, over-subscription, ends of calls.
+
+mod bench;
+mod capacity;
+mod ends;
+mod fairness;
+mod placement;
+mod properties;
+mod queues;

@@ -1,0 +1,94 @@
+//! Room for KV: backfill, the reserve, calls that can never fit.
+
+use super::bench::{Bench, S, Sent, settings};
+use crate::message::Refusal;
+
+#[test]
+fn the_known_answer() {
+    let rules = settings(&["policy=plas", "bounds=1000", "backfill_limit=0"]);
+    let mut bench = Bench::with_kv(rules, "a", (8, 10));
+    let (eight, five, two) = (
+        bench.sized("x", 8),
+        bench.sized("y", 5),
+        bench.sized("z", 2),
+    );
+    assert_eq!(
+        [eight, five, two].map(|call| bench.place_of(call)),
+        ["a", "-", "a"]
+    );
+    bench.end(two);
+    let more = [0; 3].map(|_| bench.sized("z", 2));
+    assert_eq!(
+        more.map(|call| bench.place_of(call)),
+        ["-", "-", "-"],
+        "the room is kept"
+    );
+    let explain = bench.view(more[0]).explain.expect("it waits");
+    assert_eq!(explain.reason.as_str(), "backfill_reserve");
+    bench.end(eight);
+    let seats = [five, more[0], more[1], more[2]].map(|call| bench.place_of(call));
+    assert_eq!(seats, ["a", "a", "a", "-"]);
+}
+
+#[test]
+fn so_many_may_pass_before_room_is_kept() {
+    let rules = settings(&["policy=fcfs", "backfill_limit=2"]);
+    let mut bench = Bench::with_kv(rules, "a", (8, 10));
+    bench.sized("x", 8);
+    let five = bench.sized("y", 5);
+    let mut passed = 0;
+    loop {
+        let two = bench.sized("z", 2);
+        if bench.place_of(two) == "-" {
+            break;
+        }
+        passed += 1;
+        bench.end(two);
+    }
+    assert_eq!(
+        (passed, bench.place_of(five).as_str()),
+        (3, "-"),
+        "the first, and two after it"
+    );
+}
+
+#[test]
+fn the_reserve_does_not_bind_better_queues() {
+    let rules = settings(&["policy=plas", "bounds=1,2", "backfill_limit=0"]);
+    let mut bench = Bench::with_kv(rules, "a", (8, 10));
+    let used = bench.small("y");
+    bench.run(used, 3 * S);
+    bench.end(used);
+    bench.sized("x", 8);
+    let five = bench.sized("y", 5);
+    let worse = bench.sized("y", 2);
+    assert_eq!([five, worse].map(|call| bench.place_of(call)), ["-", "a"]);
+    bench.end(worse);
+    let same = bench.sized("y", 2);
+    let better = bench.sized("z", 2);
+    assert_eq!([same, better].map(|call| bench.place_of(call)), ["-", "a"]);
+}
+
+#[test]
+fn a_better_call_squeezes_out_worse_ones() {
+    let mut bench = Bench::with_kv(settings(&["policy=plas", "bounds=1,2"]), "a", (8, 10));
+    let large = bench.sized("x", 8);
+    bench.run(large, 3 * S);
+    let small = bench.sized("y", 6);
+    assert_eq!(bench.place_of(small), "a");
+    assert!(bench.seat(small).expect("there").1.order < bench.seat(large).expect("there").1.order);
+}
+
+#[test]
+fn a_prompt_beyond_every_engine_is_refused_and_a_large_output_runs_alone() {
+    let mut bench = Bench::with_kv(settings(&["policy=fcfs"]), "a", (8, 100));
+    let never = bench.sized("x", 101);
+    assert_eq!(bench.refused, [(never, Refusal::TooLong)]);
+    let alone = bench.send(Sent {
+        program: "x",
+        prompt: 50,
+        output: 1_000_000,
+    });
+    let other = bench.sized("y", 1);
+    assert_eq!([alone, other].map(|call| bench.place_of(call)), ["a", "-"]);
+}

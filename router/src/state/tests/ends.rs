@@ -1,0 +1,233 @@
+//! How calls, programs, engines and pools end; events about what is not there.
+
+use lps_api::ids::ClassName;
+use lps_api::protocol::{CallState, CallUsage};
+use lps_api::quantity::{Attempt, Micros};
+
+use super::bench::{Bench, S, engine, model, program, settings};
+use crate::message::{CallKey, Event, Outcome, Refusal};
+use crate::process_table::{Phase, ProgramState};
+
+fn fcfs(engines: &str, slots: u32) -> Bench {
+    Bench::new(settings(&["policy=fcfs"]), engines, slots)
+}
+
+#[test]
+fn a_held_call_is_cancelled_at_once_and_a_running_one_by_its_engine() {
+    let mut bench = fcfs("a", 1);
+    let (running, held) = (bench.small("x"), bench.small("x"));
+    bench.run(running, S);
+    bench.tell(Event::ProgramCancel {
+        program: program("x"),
+    });
+    assert_eq!(bench.refused, [(held, Refusal::Cancelled)]);
+    assert!(bench.cancelled.contains(&running));
+    let view = bench.state.program(&program("x")).expect("known");
+    assert_eq!(view.summary.state, ProgramState::Ending);
+    let event = bench.ended(running, Outcome::Cancelled);
+    bench.tell(event);
+    let view = bench.state.program(&program("x")).expect("known");
+    assert_eq!(view.summary.state, ProgramState::Ended);
+    assert_eq!(view.summary.service_total_us.0, S, "what ran is charged");
+    assert!(view.calls.iter().all(|call| call.state == Phase::Cancelled));
+}
+
+#[test]
+fn calls_of_a_lost_engine_go_elsewhere_or_end() {
+    let mut bench = fcfs("ab", 1);
+    let (first, second) = (bench.small("x"), bench.small("y"));
+    bench.tell(Event::EngineGone {
+        engine: engine("a"),
+    });
+    bench.fail_attempt(first);
+    assert_eq!(bench.place_of(first), "-");
+    bench.end(second);
+    assert_eq!(
+        (bench.place_of(first).as_str(), bench.view(first).attempt),
+        ("b", Attempt(1))
+    );
+    bench.end(first);
+    let load = bench.state.pool_load(&model());
+    assert_eq!(
+        (load.running, load.waiting_in_engine, load.ready),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn an_engine_that_comes_again_by_its_name_starts_empty() {
+    let mut bench = fcfs("a", 1);
+    let call = bench.small("x");
+    bench.tell(Event::EngineGone {
+        engine: engine("a"),
+    });
+    bench.engine_up("a", (1, 1 << 30));
+    let next = bench.small("y");
+    assert_eq!(bench.place_of(next), "a");
+    bench.fail_attempt(call);
+    bench.end(next);
+    assert_eq!(bench.place_of(call), "a");
+}
+
+#[test]
+fn without_an_engine_calls_are_held_for_a_while() {
+    let mut bench = fcfs("", 1);
+    bench.state.set_cold_start_hold(Micros(10 * S));
+    bench.now = S;
+    let call = bench.small("x");
+    let explain = bench.view(call).explain.expect("it waits");
+    assert_eq!(explain.reason.as_str(), "engine_starting");
+    bench.sleep();
+    assert_eq!(
+        (bench.now, &bench.refused[..]),
+        (11 * S, &[(call, Refusal::NoEngine)][..])
+    );
+    let late = bench.small("x");
+    bench.engine_up("a", (1, 100));
+    assert_eq!(bench.place_of(late), "a");
+}
+
+#[test]
+fn a_pool_that_goes_refuses_what_it_holds() {
+    let mut bench = fcfs("a", 1);
+    let (running, held) = (bench.small("x"), bench.small("y"));
+    bench.tell(Event::PoolRemoved { model: model() });
+    let late = bench.small("z");
+    assert_eq!(
+        bench.refused,
+        [(held, Refusal::NoPool), (late, Refusal::NoPool)]
+    );
+    bench.end(running);
+    bench.tell(Event::EngineGone {
+        engine: engine("a"),
+    });
+    assert!(bench.state.engine_loads().is_empty());
+}
+
+#[test]
+fn other_rules_change_how_calls_stand() {
+    let mut bench = fcfs("a", 1);
+    let running = bench.small("x");
+    bench.run(running, 3 * S);
+    let held = bench.small("x");
+    assert_eq!(bench.view(held).p_us.0, 0);
+    for rules in [
+        &["policy=plas", "bounds=1,2"][..],
+        &["policy=fcfs"],
+        &["policy=mlfq"],
+    ] {
+        bench.tell(Event::PoolAdded {
+            model: model(),
+            settings: settings(rules),
+        });
+    }
+    bench.end(running);
+    assert_eq!(bench.place_of(held), "a");
+}
+
+#[test]
+fn wait_is_told_by_reason() {
+    let mut bench = fcfs("a", 1);
+    let (running, held) = (bench.small("x"), bench.small("y"));
+    bench.run(running, 2 * S);
+    bench.end(running);
+    bench.run(held, S);
+    bench.end(held);
+    let view = bench.view(held);
+    let waits: Vec<_> = view
+        .waits
+        .iter()
+        .map(|wait| (wait.reason.as_str(), wait.wait_us.0))
+        .collect();
+    assert_eq!(
+        (view.wait_us.0, waits),
+        (2 * S, vec![("no_capacity", 2 * S)])
+    );
+    assert_eq!(
+        bench
+            .state
+            .program(&program("y"))
+            .expect("known")
+            .summary
+            .wait_total_us
+            .0,
+        2 * S
+    );
+    let waited: u64 = bench
+        .state
+        .waits(&model())
+        .iter()
+        .map(|wait| wait.wait_us.0)
+        .sum();
+    assert_eq!(waited, 2 * S);
+}
+
+#[test]
+fn an_answer_without_reports_waited_until_it_ran() {
+    let mut bench = fcfs("a", 1);
+    let call = bench.small("x");
+    bench.now = 5 * S;
+    bench.used.insert(call, 2 * S);
+    bench.end(call);
+    let view = bench.view(call);
+    assert_eq!((view.wait_us.0, view.service_us.0), (3 * S, 2 * S));
+}
+
+#[test]
+fn a_program_that_ends_frees_its_homes_pages() {
+    let mut bench = fcfs("a", 1);
+    let class = ClassName::unnamed();
+    bench.tell(Event::ProgramOpened {
+        program: program("x"),
+        class,
+        ttl: None,
+    });
+    let call = bench.sized("x", 5_000);
+    bench.end(call);
+    assert!(bench.released.is_empty());
+    bench.tell(Event::ProgramEnd {
+        program: program("x"),
+    });
+    assert_eq!(bench.released, [engine("a")]);
+}
+
+#[test]
+fn events_about_what_is_not_there_are_harmless() {
+    let mut bench = fcfs("a", 1);
+    let (call, attempt) = (CallKey(99), Attempt(0));
+    let usage = CallUsage::default();
+    for event in [
+        Event::Progress {
+            call,
+            attempt,
+            state: CallState::Running,
+            usage,
+        },
+        Event::Ended {
+            call,
+            attempt,
+            outcome: Outcome::Failed,
+            usage: Some(usage),
+        },
+        Event::AttemptFailed { call, attempt },
+        Event::CancelRequested { call },
+        Event::ProgramEnd {
+            program: program("nobody"),
+        },
+        Event::ProgramCancel {
+            program: program("nobody"),
+        },
+        Event::EngineGone {
+            engine: engine("nobody"),
+        },
+        Event::EngineDraining {
+            engine: engine("nobody"),
+        },
+        Event::Tick,
+    ] {
+        bench.tell(event);
+    }
+    let held = bench.small("x");
+    bench.end(held);
+    assert!(bench.state.program(&program("nobody")).is_none());
+}
