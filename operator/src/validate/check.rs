@@ -1,18 +1,12 @@
-//! From a resource to what it means. Owns: which resources make sense. A [`Validated`] one needs no further check;
-//! all reasons against a resource are told at once, each with the field, the value and the fix.
+//! The rules for resources. Owns: each rule with its message; it collects what is wrong and goes on.
 
-use std::sync::Arc;
-
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::ModelName;
 use lps_api::quantity::{Micros, Tokens};
-use lps_api::resource::{
-    self, Builtin, Bytes, Device, Dtype, HuggingFace, LlmProgramServing, LlmProgramServingSpec,
-    Pvc, Rollout, ScalingMode,
-};
+use lps_api::resource::{self, Device, LlmProgramServing, LlmProgramServingSpec};
 use lps_api::scheduling::{self, Settings};
 use lps_api::wellknown;
 
-use crate::revision::{Revision, revision};
+use super::{FieldError, KvCache, Scaling, Source, Template};
 
 /// Longest name of a resource: engines' names and labels are made from it.
 const NAME_BYTES_MAX: usize = 40;
@@ -50,146 +44,9 @@ const OWNED_FLAGS: [(&str, &str); 16] = [
     ),
 ];
 
-/// One reason against a resource.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {problem}")]
-pub struct FieldError {
-    /// The field, such as `spec.scaling.max`.
-    pub path: String,
-    /// What is wrong with its value, and what would be right.
-    pub problem: String,
-}
-
-/// A resource that makes sense.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Validated {
-    /// The resource's name; its engines are `NAME-0`, `NAME-1`, ….
-    pub name: String,
-    /// What each engine is.
-    pub template: Arc<Template>,
-    /// Names the template: engines of another revision are replaced.
-    pub revision: Revision,
-    /// How calls are scheduled.
-    pub settings: Settings,
-    /// How many engines there are.
-    pub scaling: Scaling,
-    /// How engines are replaced.
-    pub rollout: Rollout,
-}
-
-/// What each engine of a pool is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Template {
-    /// The name by which clients ask for the model.
-    pub model: ModelName,
-    /// Where the checkpoint comes from.
-    pub source: Source,
-    /// Longest prompt plus output.
-    pub max_model_len: Option<Tokens>,
-    /// Number format of the weights.
-    pub dtype: Dtype,
-    /// Where it is computed.
-    pub device: Device,
-    /// Most sequences in one batch.
-    pub max_num_seqs: Option<u32>,
-    /// Most tokens of one step.
-    pub max_batched_tokens: Option<Tokens>,
-    /// Size of the KV pool.
-    pub kv_cache: Option<KvCache>,
-    /// CPU that it may use, in thousandths of a core.
-    pub cpu_limit_millis: Option<u32>,
-    /// How long it may take until it is ready.
-    pub start_timeout: Micros,
-    /// Further flags.
-    pub extra_args: Vec<String>,
-}
-
-/// Where a checkpoint comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Part of the engine.
-    Builtin(Builtin),
-    /// The Hugging Face hub.
-    HuggingFace(HuggingFace),
-    /// A persistent volume.
-    Pvc(Pvc),
-    /// An absolute path on the engine's machine.
-    HostPath(String),
-    /// A container image.
-    Image(String),
-}
-
-/// Size of a KV pool.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum KvCache {
-    /// So many bytes.
-    Size(Bytes),
-    /// This share of the free memory.
-    Fraction(f64),
-}
-
-/// How many engines there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scaling {
-    /// Who decides.
-    pub mode: ScalingMode,
-    /// Fewest engines.
-    pub min: u32,
-    /// Most engines.
-    pub max: u32,
-    /// What the resource itself says: `replicas`, else `min`; 0 while it is suspended.
-    pub written: u32,
-    /// Whether there are to be no engines for now.
-    pub suspended: bool,
-    /// Waiting calls for which one engine is wanted.
-    pub target_calls_per_engine: u32,
-    /// How long nothing was wanted before the last engine goes.
-    pub idle_after: Micros,
-    /// How long fewer engines were enough before one goes.
-    pub scale_down_delay: Micros,
-    /// How long calls are held without an engine.
-    pub cold_start_hold: Micros,
-}
-
-impl Scaling {
-    /// The engines to have, where `asked` is what the router would like.
-    pub fn decide(&self, asked: Option<u32>) -> u32 {
-        match (self.suspended, self.mode) {
-            (true, _) => 0,
-            (false, ScalingMode::Router) => asked.unwrap_or(self.min).clamp(self.min, self.max),
-            (false, ScalingMode::External | ScalingMode::Off) => self.written,
-        }
-    }
-}
-
-/// Reads what a resource means.
-///
-/// # Errors
-/// Every reason why it means nothing.
-pub fn validate(resource: &LlmProgramServing) -> Result<Validated, Vec<FieldError>> {
-    let mut check = Check::default();
-    check.envelope(resource);
-    let spec = &resource.spec;
-    let template = check.template(spec);
-    let settings = check.settings(spec);
-    let scaling = check.scaling(spec);
-    check.range("spec.rollout.maxSurge", Some(spec.rollout.max_surge), 1, 64);
-    match (template, settings) {
-        (Some(template), Some(settings)) if check.errors.is_empty() => Ok(Validated {
-            name: resource.metadata.name.clone(),
-            template: Arc::new(template),
-            revision: revision(spec),
-            settings,
-            scaling,
-            rollout: spec.rollout.clone(),
-        }),
-        _ => Err(check.errors),
-    }
-}
-
 #[derive(Debug, Default)]
-struct Check {
-    errors: Vec<FieldError>,
+pub(super) struct Check {
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl Check {
@@ -200,13 +57,13 @@ impl Check {
         });
     }
 
-    fn range(&mut self, path: &str, value: Option<u32>, least: u32, most: u32) {
+    pub(super) fn range(&mut self, path: &str, value: Option<u32>, least: u32, most: u32) {
         if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
             self.fail(path, format!("{value} is not between {least} and {most}"));
         }
     }
 
-    fn envelope(&mut self, resource: &LlmProgramServing) {
+    pub(super) fn envelope(&mut self, resource: &LlmProgramServing) {
         if resource.api_version != wellknown::resource::API_VERSION {
             let wanted = wellknown::resource::API_VERSION;
             self.fail(
@@ -237,7 +94,7 @@ impl Check {
         }
     }
 
-    fn template(&mut self, spec: &LlmProgramServingSpec) -> Option<Template> {
+    pub(super) fn template(&mut self, spec: &LlmProgramServingSpec) -> Option<Template> {
         let model = ModelName::parse(&spec.model.name)
             .map_err(|error| self.fail("spec.model.name", error.to_string()))
             .ok();
@@ -395,7 +252,7 @@ impl Check {
         millis
     }
 
-    fn settings(&mut self, spec: &LlmProgramServingSpec) -> Option<Settings> {
+    pub(super) fn settings(&mut self, spec: &LlmProgramServingSpec) -> Option<Settings> {
         Settings::from_spec(&spec.scheduling)
             .map_err(|error| {
                 let (key, problem) = match &error {
@@ -414,7 +271,7 @@ impl Check {
             .ok()
     }
 
-    fn scaling(&mut self, spec: &LlmProgramServingSpec) -> Scaling {
+    pub(super) fn scaling(&mut self, spec: &LlmProgramServingSpec) -> Scaling {
         let scaling = &spec.scaling;
         let max = scaling.max.unwrap_or(scaling.min.max(1));
         self.range("spec.scaling.min", Some(scaling.min), 0, ENGINES_MAX);
@@ -460,10 +317,4 @@ fn camel_case(key: &str) -> String {
     parts.fold(first, |text, part| {
         text + &part[..1].to_uppercase() + &part[1..]
     })
-}
-
-/// The name of the pool's engine with this index.
-pub(crate) fn engine_name(pool: &Validated, index: u32) -> EngineId {
-    EngineId::parse(&format!("{}-{index}", pool.name))
-        .expect("a resource's name is made of letters, digits and dashes, and is short")
 }
