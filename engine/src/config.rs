@@ -38,7 +38,7 @@ pub struct Config {
     /// Name by which clients ask for it [default: the folder's].
     #[arg(long, env = "LPS_MODEL_NAME")]
     pub model_name: Option<String>,
-    /// Type of weights, activations and KV [default: the checkpoint's].
+    /// Type of weights, activations and KV [default: the checkpoint's; float32 for builtin:demo].
     #[arg(long, env = "LPS_DTYPE")]
     pub dtype: Option<Dtype>,
     /// Where tensors live.

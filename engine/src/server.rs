@@ -270,7 +270,7 @@ fn load_options(
         Vec::new()
     };
     LoadOptions {
-        dtype: config.dtype,
+        dtype: config.dtype.or(directory.dtype_preferred()),
         device: config.device,
         block_tokens: BLOCK_TOKENS,
         kv: config.kv(),
