@@ -36,10 +36,11 @@ pub struct Args {
 pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> {
     let mut conversation = Conversation::begin(&args, client).await?;
     if !args.message.is_empty() {
-        conversation
+        let said = conversation
             .say(&args.message.join(" "), client, json)
-            .await?;
-        return Ok(());
+            .await;
+        conversation.end(client).await;
+        return said;
     }
     let prompts = stdin().is_terminal();
     loop {

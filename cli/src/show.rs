@@ -67,8 +67,8 @@ pub async fn engines(client: &Client, json: bool) -> anyhow::Result<()> {
 enum Form {
     Text,
     Duration,
-    /// A list's length, or a number as it is.
-    Count,
+    /// The sum of an object's numbers.
+    Sum,
     List,
 }
 
@@ -79,7 +79,7 @@ const PROGRAM: [Column; 8] = [
     ("PROGRAM", "/id", Form::Text),
     ("CLASS", "/class", Form::Text),
     ("STATE", "/state", Form::Text),
-    ("CALLS", "/calls", Form::Count),
+    ("CALLS", "/call_counts", Form::Sum),
     ("SERVICE", "/service_total_us", Form::Duration),
     ("CRITICAL PATH", "/critical_path_us", Form::Duration),
     ("WAIT", "/wait_total_us", Form::Duration),
@@ -96,7 +96,7 @@ const CALL: [Column; 11] = [
     ("P", "/p_us", Form::Duration),
     ("SERVICE", "/service_us", Form::Duration),
     ("WAIT", "/wait_us", Form::Duration),
-    ("TOKENS", "/usage/output_tokens", Form::Text),
+    ("TOKENS", "/output_tokens", Form::Text),
     ("WHY", "/explain/reason", Form::Text),
 ];
 
@@ -129,7 +129,11 @@ fn cell(value: Option<&Value>, form: Form) -> String {
     match (value, form) {
         (None | Some(Value::Null), _) => "-".to_owned(),
         (Some(value), Form::Duration) => value.as_u64().map_or("-".to_owned(), duration),
-        (Some(Value::Array(list)), Form::Count) => list.len().to_string(),
+        (Some(Value::Object(counts)), Form::Sum) => counts
+            .values()
+            .filter_map(Value::as_u64)
+            .sum::<u64>()
+            .to_string(),
         (Some(Value::Array(list)), _) if list.is_empty() => "-".to_owned(),
         (Some(Value::Array(list)), _) => list
             .iter()
@@ -160,12 +164,11 @@ mod tests {
 
     #[test]
     fn values_are_shown_for_people() {
-        let call =
-            json!({"id": "a", "parents": ["x", "y"], "p_us": 1500, "engine": null, "roots": []});
+        let call = json!({"id": "a", "parents": ["x", "y"], "p_us": 1500, "engine": null, "roots": [], "counts": {"running": 1, "completed": 2}});
         for (at, form, text) in [
             ("/id", Form::Text, "a"),
             ("/parents", Form::List, "x,y"),
-            ("/parents", Form::Count, "2"),
+            ("/counts", Form::Sum, "3"),
             ("/roots", Form::List, "-"),
             ("/p_us", Form::Duration, "1.50 ms"),
             ("/engine", Form::Text, "-"),

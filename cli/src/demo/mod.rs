@@ -116,6 +116,7 @@ async fn play(client: &Client, model: Option<String>, json: bool) -> anyhow::Res
     if json {
         console::json(&row)?;
     } else {
+        console::line("")?;
         show::print_program(&row)?;
     }
     let verdict = check::verdict(&row, run.calls())?;
