@@ -21,12 +21,19 @@ fn waiting(rules: &[&str], service: u64) -> (Bench, CallKey) {
     (bench, call)
 }
 
+fn sleep_until_promoted(bench: &mut Bench, call: CallKey) {
+    while bench.view(call).promotions == 0 {
+        assert!(bench.now < 1_000 * S, "it is never promoted");
+        bench.sleep();
+    }
+}
+
 #[test]
 fn wait_over_service_promotes_and_counts_anew() {
     let (mut bench, call) = waiting(&["beta=3", "service_floor=1"], 2 * S);
     assert_eq!(bench.view(call).queue, 3);
     let ready = bench.now;
-    bench.sleep();
+    sleep_until_promoted(&mut bench, call);
     assert_eq!(bench.now - ready, 6 * S, "W 6, T 2");
     let view = bench.view(call);
     assert_eq!((view.queue, view.promotions), (1, 1));
@@ -45,12 +52,11 @@ fn wait_over_service_promotes_and_counts_anew() {
 fn the_floor_stands_for_service_that_is_not_there() {
     // A call in a queue below the first whose program has no service since its promotion.
     let (mut bench, call) = waiting(&["beta=3", "service_floor=1"], 2 * S);
-    bench.sleep();
-    assert_eq!(bench.view(call).promotions, 1);
+    sleep_until_promoted(&mut bench, call);
     let other = bench.small("x");
     let ready = bench.now;
     assert_eq!(bench.view(other).queue, 3);
-    bench.sleep();
+    sleep_until_promoted(&mut bench, other);
     // Two calls of the program wait, so its wait grows twice as fast: 3 s of it in 1.5 s.
     assert_eq!(bench.now - ready, 3 * S / 2);
     assert_eq!(bench.view(other).queue, 1);
@@ -60,7 +66,7 @@ fn the_floor_stands_for_service_that_is_not_there() {
 fn without_beta_only_the_cap_promotes() {
     let (mut bench, call) = waiting(&["max_queue_wait=5"], 2 * S);
     let ready = bench.now;
-    bench.sleep();
+    sleep_until_promoted(&mut bench, call);
     assert_eq!((bench.now - ready, bench.view(call).queue), (5 * S, 1));
 }
 
