@@ -385,6 +385,7 @@ mod tests {
             critical_path_us: Micros(3),
             wait_total_us: Micros(2),
             call_counts: CallCounts::default(),
+            unknown_parents: 0,
             prompt_tokens: 0,
             cached_tokens: 0,
             output_tokens: 0,

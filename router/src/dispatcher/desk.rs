@@ -1,7 +1,7 @@
 //! What the dispatcher's task owns. Owns: the state, and beside it what the rim must remember to act; every change of
 //! either goes through here.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use lps_api::ids::{CallId, ModelName, TenantId};
@@ -110,14 +110,19 @@ impl Desk {
         }
     }
 
-    /// Tells the state one event, and performs what it wants done, and so on until nothing is left.
+    /// Tells the state one event, and performs what it wants done.
     pub(super) fn tell(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        self.tell_all(vec![event]);
+    }
+
+    /// Tells the state what happened at one instant, performs what it wants done, tells it what followed from that, and
+    /// so on until nothing is left.
+    pub(super) fn tell_all(&mut self, mut events: Vec<Event>) {
+        while !events.is_empty() {
             let now = self.now();
-            for action in self.state.on(event, now) {
-                events.extend(self.perform(action, now));
-            }
+            let actions = self.state.on_all(events, now);
+            let followed = actions.into_iter().filter_map(|action| self.perform(action, now));
+            events = followed.collect();
         }
     }
 

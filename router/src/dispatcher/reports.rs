@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lps_api::ids::EngineId;
-use lps_api::protocol::{CallProgress, CallState, CallUsage, Hello};
+use lps_api::protocol::{CallProgress, CallUsage, Hello};
 use lps_api::quantity::{Attempt, Micros};
 use tokio::sync::oneshot;
 
@@ -36,11 +36,7 @@ impl Desk {
                     engine.load = load;
                 }
             }
-            Report::Progress { engine, calls } => {
-                for progress in calls {
-                    self.progress(&engine, &progress);
-                }
-            }
+            Report::Progress { engine, calls } => self.progress(&engine, &calls),
             Report::Draining { engine } => {
                 if let Some(known) = self.fleet.get_mut(&engine)
                     && !std::mem::replace(&mut known.is_draining, true)
@@ -125,47 +121,47 @@ impl Desk {
         }
     }
 
-    fn progress(&mut self, engine: &EngineId, progress: &CallProgress) {
-        let Some(key) = wire::key(&progress.call) else {
-            return;
-        };
-        let Some(open) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let (attempt, usage) = (progress.attempt, progress.usage);
+    /// Figures that an engine reports together happened at one instant.
+    fn progress(&mut self, engine: &EngineId, calls: &[CallProgress]) {
+        let mut events = Vec::with_capacity(calls.len());
+        let mut keys = Vec::with_capacity(calls.len());
+        for progress in calls {
+            let Some(key) = wire::key(&progress.call) else {
+                continue;
+            };
+            if let Some(event) = self.one_progress(engine, key, progress) {
+                events.push(event);
+                keys.push(key);
+            }
+        }
+        self.tell_all(events);
+        for key in keys {
+            self.tell_order(key);
+        }
+    }
+
+    fn one_progress(
+        &mut self,
+        engine: &EngineId,
+        key: CallKey,
+        progress: &CallProgress,
+    ) -> Option<Event> {
+        let open = self.calls.get_mut(&key)?;
+        let (attempt, usage, state) = (progress.attempt, progress.usage, progress.state);
         if open.place.attempt() != Some(attempt) || open.place.engine() != Some(engine) {
-            return;
+            return None;
         }
         match &mut open.place {
-            Place::Leaving { .. } if progress.state.is_end() => {
+            Place::Leaving { .. } if state.is_end() => {
                 let (outcome, usage) = (Outcome::Cancelled, Some(usage));
-                self.end(
-                    key,
-                    End {
-                        attempt,
-                        outcome,
-                        usage,
-                    },
-                );
-                return;
+                self.end(key, End { attempt, outcome, usage });
+                return None;
             }
             Place::Posted(posted) => posted.is_known = true,
             _ => {}
         }
         // An end is told by the answer itself, which carries the same figures.
-        if !matches!(
-            progress.state,
-            CallState::Finished | CallState::Cancelled | CallState::Failed
-        ) {
-            let state = progress.state;
-            self.tell(Event::Progress {
-                call: key,
-                attempt,
-                state,
-                usage,
-            });
-            self.tell_order(key);
-        }
+        (!state.is_end()).then_some(Event::Progress { call: key, attempt, state, usage })
     }
 
     fn leg_ended(&mut self, key: CallKey, attempt: Attempt, end: LegEnd) {

@@ -51,8 +51,8 @@ struct Written<'a> {
     temperature: Option<f64>,
     #[serde(default)]
     top_p: Option<f64>,
-    #[serde(default)]
-    program: Option<ProgramObject>,
+    #[serde(borrow, default)]
+    program: Option<&'a RawValue>,
     #[serde(default)]
     session_id: Option<BodyId>,
     #[serde(default)]
@@ -82,6 +82,10 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads a body.
     pub(super) fn read(body: &[u8], form: Form) -> Result<Self, Error> {
+        // A list would be taken for the fields in their order.
+        if !body.trim_ascii_start().starts_with(b"{") && !body.trim_ascii().is_empty() {
+            return Err(Error::malformed("the body is not a JSON object"));
+        }
         let written: Written<'_> =
             serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
         let model_text = written.model.ok_or_else(|| missing("model"))?.get();
@@ -103,7 +107,7 @@ impl Facts {
             prompt,
             expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
             says: BodySays {
-                program: written.program,
+                program: written.program.map(program).transpose()?,
                 autellix_session: written.autellix_session_id,
                 autellix_thread: written.autellix_thread_id,
                 autellix_call: written.autellix_call_id,
@@ -171,6 +175,17 @@ fn check(written: &Written<'_>) -> Result<(), Error> {
         return outside("top_p", "above 0 and at most 1".to_owned());
     }
     Ok(())
+}
+
+fn program(object: &RawValue) -> Result<ProgramObject, Error> {
+    if !object.get().starts_with('{') {
+        return Err(Error::invalid("program", "program is an object: {id, thread, call, parents}"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = format!("program.{}", error.path());
+        Error::invalid(path.clone(), format!("{path}: {}", error.inner()))
+    })
 }
 
 fn messages(written: &Written<'_>) -> Result<PromptSize, Error> {

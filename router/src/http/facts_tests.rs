@@ -14,7 +14,7 @@ fn prompts_are_measured_in_each_form() {
     let chat = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{}]}"#;
     assert_eq!(
         read(Form::Chat, chat).unwrap().prompt,
-        PromptSize::Bytes(34 + 4)
+        PromptSize::Bytes(32 + 4)
     );
     for (prompt, expected) in [
         (r#""abc""#, PromptSize::Bytes(3)),
@@ -100,6 +100,7 @@ fn what_cannot_be_read_is_refused_by_the_name_of_its_field() {
         (with(r#""top_p":1.5"#), Some("top_p")),
         (with(r#""session_id":{}"#), Some("session_id")),
         (with(r#""program":7"#), Some("program")),
+        (with(r#""program":["a"]"#), Some("program")),
         (
             with(r#""program":{"parents":"a"}"#),
             Some("program.parents"),

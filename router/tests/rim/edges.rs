@@ -1,0 +1,499 @@
+//! What is refused, what is hidden, what is bounded, and how a router ends.
+
+use std::time::Duration;
+
+use crate::support::engine::Engine;
+use crate::support::{Rig, config, eventually, model, soon};
+use bytes::Bytes;
+use hyper::Method;
+use lps_router::config::Config;
+use serde_json::{Value, json};
+
+fn good() -> Value {
+    json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_the_name_of_what_is_wrong() {
+    let rig = Rig::start(
+        Config {
+            body_limit_bytes: 4_096,
+            ..config()
+        },
+        &[],
+    )
+    .await;
+    let chat = "/v1/chat/completions";
+    let large = format!("{{\"model\":\"m\",\"messages\":\"{}\"}}", "x".repeat(5_000));
+    let unknown = json!({"model": "nope", "messages": [{}]}).to_string();
+    type Case<'a> = (
+        &'a str,
+        &'a str,
+        Vec<(&'a str, &'a str)>,
+        String,
+        u16,
+        Option<&'a str>,
+    );
+    let cases: Vec<Case<'_>> = vec![
+        ("POST", chat, vec![], "{\"model\": ".to_owned(), 400, None),
+        ("POST", chat, vec![], unknown, 404, Some("model")),
+        ("POST", chat, vec![], large, 413, None),
+        (
+            "POST",
+            chat,
+            vec![("x-program-id", "a b")],
+            good().to_string(),
+            400,
+            Some("x-program-id"),
+        ),
+        (
+            "POST",
+            chat,
+            vec![("x-call-id", "a\tb")],
+            good().to_string(),
+            400,
+            Some("x-call-id"),
+        ),
+        (
+            "POST",
+            chat,
+            vec![("x-thread-id", "ä")],
+            good().to_string(),
+            400,
+            Some("x-thread-id"),
+        ),
+        (
+            "POST",
+            chat,
+            vec![("x-tenant-id", "")],
+            good().to_string(),
+            400,
+            Some("x-tenant-id"),
+        ),
+        (
+            "POST",
+            chat,
+            vec![("x-request-id", "a;b")],
+            good().to_string(),
+            400,
+            Some("x-request-id"),
+        ),
+        (
+            "POST",
+            chat,
+            vec![("x-parent-call-ids", "a,b c")],
+            good().to_string(),
+            400,
+            Some("x-parent-call-ids"),
+        ),
+        (
+            "POST",
+            "/v1/completions",
+            vec![],
+            good().to_string(),
+            400,
+            Some("prompt"),
+        ),
+        ("GET", "/v1/nothing", vec![], String::new(), 404, None),
+        ("GET", chat, vec![], String::new(), 405, None),
+        (
+            "GET",
+            "/v1/models/nope",
+            vec![],
+            String::new(),
+            404,
+            Some("model"),
+        ),
+        ("GET", "/v1/programs/none", vec![], String::new(), 404, None),
+        (
+            "GET",
+            "/v1/programs/a%20b",
+            vec![],
+            String::new(),
+            400,
+            Some("program"),
+        ),
+        (
+            "GET",
+            "/v1/programs?state=odd",
+            vec![],
+            String::new(),
+            400,
+            Some("state"),
+        ),
+        ("GET", "/v1/calls/none", vec![], String::new(), 404, None),
+        (
+            "POST",
+            "/v1/calls/none/cancel",
+            vec![],
+            String::new(),
+            404,
+            None,
+        ),
+        (
+            "POST",
+            "/v1/programs",
+            vec![],
+            "{\"id\": \"a b\"}".to_owned(),
+            400,
+            Some("id"),
+        ),
+        (
+            "POST",
+            "/v1/programs",
+            vec![],
+            "{\"ttl_s\": -1}".to_owned(),
+            400,
+            Some("ttl_s"),
+        ),
+        (
+            "POST",
+            "/v1/engines/none/drain",
+            vec![],
+            String::new(),
+            404,
+            None,
+        ),
+        (
+            "POST",
+            "/tokenize",
+            vec![],
+            "{\"model\":\"nope\"}".to_owned(),
+            404,
+            Some("model"),
+        ),
+        (
+            "POST",
+            "/tokenize",
+            vec![],
+            "{\"prompt\":\"x\"}".to_owned(),
+            503,
+            None,
+        ),
+    ];
+    for (method, path, headers, body, status, param) in cases {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = rig
+            .client
+            .ask(method, path, (&headers, Bytes::from(body)))
+            .await;
+        assert_eq!(
+            answer.status.as_u16(),
+            status,
+            "{path} {headers:?}: {}",
+            answer.text()
+        );
+        let error = &answer.json()["error"];
+        assert_eq!(
+            error["param"].as_str(),
+            param,
+            "{path} {headers:?}: {error}"
+        );
+        assert!(
+            error["message"].is_string() && error["type"].is_string() && error["code"].is_string()
+        );
+        if let Some(param) = param.filter(|param| param.starts_with("x-")) {
+            assert!(error["message"].as_str().unwrap().contains(param));
+        }
+    }
+    let answer = rig
+        .client
+        .post(chat, &[], &json!({"model": "nope", "messages": [{}]}))
+        .await;
+    assert!(answer.text().contains("served are: m"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn another_tenants_programs_and_calls_are_not_there() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let (alice, bob) = (("x-tenant-id", "alice"), ("x-tenant-id", "bob"));
+    let headers = [alice, ("x-program-id", "p"), ("x-call-id", "c")];
+    let request = good();
+    let asking = rig.client.post("/v1/chat/completions", &headers, &request);
+    let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+    assert_eq!(answer.status, 200);
+    for (tenant, status, programs) in [(alice, 200, 1), (bob, 404, 0)] {
+        for path in ["/v1/programs/p", "/v1/calls/c"] {
+            let got = rig
+                .client
+                .ask(Method::GET, path, (&[tenant], Bytes::new()))
+                .await;
+            assert_eq!(got.status.as_u16(), status, "{tenant:?} {path}");
+        }
+        let list = rig
+            .client
+            .ask(Method::GET, "/v1/programs", (&[tenant], Bytes::new()))
+            .await;
+        assert_eq!(
+            list.json()["data"].as_array().unwrap().len(),
+            programs,
+            "{tenant:?}"
+        );
+    }
+    let cancel = rig
+        .client
+        .post("/v1/programs/p/cancel", &[bob], &json!({}))
+        .await;
+    assert_eq!(cancel.status, 404);
+}
+
+#[tokio::test]
+async fn programs_are_opened_read_and_ended() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let opening = json!({"id": "run", "class": "react", "ttl_s": 60, "metadata": {"user": "u"}});
+    let opened = rig.client.post("/v1/programs", &[], &opening).await;
+    assert_eq!(
+        (opened.status.as_u16(), &opened.json()["class"]),
+        (201, &json!("react"))
+    );
+    let request = good();
+    let headers = [
+        ("x-program-id", "run"),
+        ("x-call-id", "a"),
+        ("x-parent-call-ids", "never-seen"),
+    ];
+    let asking = rig.client.post("/v1/chat/completions", &headers, &request);
+    let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+    assert_eq!(answer.status, 200, "an unknown parent is accepted");
+    let row = rig.client.get("/v1/programs/run").await.json();
+    assert_eq!(
+        (row["class"].as_str(), row["service_total_us"].as_u64()),
+        (Some("react"), Some(1_500))
+    );
+    assert_eq!(row["calls"][0]["id"], "a");
+    let ended = rig
+        .client
+        .post("/v1/programs/run/end", &[], &json!({}))
+        .await;
+    assert_eq!(ended.json()["state"], "ended");
+    let list = rig
+        .client
+        .get("/v1/programs?state=ended&sort=service")
+        .await
+        .json();
+    assert_eq!(list["data"][0]["id"], "run");
+    let list = rig.client.get("/v1/programs?state=live").await.json();
+    assert_eq!(list["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_call_runs_once_at_a_time() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let request = good();
+    let headers = [("x-call-id", "c")];
+    let first = rig.client.post("/v1/chat/completions", &headers, &request);
+    let second = async {
+        let call = engine.call().await;
+        let again = rig
+            .client
+            .post("/v1/chat/completions", &headers, &request)
+            .await;
+        assert_eq!(again.status, 409);
+        assert_eq!(again.json()["error"]["code"], "duplicate_call");
+        call.complete("x").await;
+    };
+    let (answer, ()) = tokio::join!(first, second);
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn too_many_waiting_calls_are_told_when_to_come_back() {
+    let limits = Config {
+        ready_limit: 1,
+        ready_limit_per_tenant: 1,
+        ..config()
+    };
+    let rig = Rig::start(limits, &[]).await;
+    let client = rig.client.clone();
+    let held = lps_runtime::task::spawn("client", async move {
+        client
+            .post("/v1/chat/completions", &[("x-call-id", "held")], &good())
+            .await
+    });
+    rig.call_is("held", "pending").await;
+    let refused = rig.client.post("/v1/chat/completions", &[], &good()).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    // The place is free again when its call is gone.
+    held.abort();
+    rig.call_is("held", "cancelled").await;
+    let limits = rig.admin.get("/metrics").await.text();
+    assert!(
+        limits.contains("lps_router_refused_total{reason=\"full\"} 1"),
+        "{limits}"
+    );
+}
+
+#[tokio::test]
+async fn without_an_engine_a_call_is_held_and_then_refused() {
+    let hold = Config {
+        cold_start_hold: Duration::from_millis(200),
+        ..config()
+    };
+    let rig = Rig::start(hold, &[]).await;
+    let refused = rig.client.post("/v1/chat/completions", &[], &good()).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.json()["error"]["code"], "no_engine");
+    assert!(!refused.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
+    let rig = Rig::start(config(), &[]).await;
+    let mut scale = rig.scale.clone();
+    soon(
+        "the first figures",
+        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&0)),
+    )
+    .await
+    .unwrap();
+    let client = rig.client.clone();
+    let asking = lps_runtime::task::spawn("client", async move {
+        client.post("/v1/chat/completions", &[], &good()).await
+    });
+    soon(
+        "an engine to be asked for",
+        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&1)),
+    )
+    .await
+    .unwrap();
+    let mut engine = Engine::start("e1", 1).await;
+    rig.engines
+        .send_replace(vec![crate::support::endpoint(&engine)]);
+    engine.call().await.complete("x").await;
+    assert_eq!(soon("the answer", asking).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_drain_lets_streams_and_live_programs_finish_and_nobody_else_in() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let request = json!({"model": "m", "prompt": "x", "stream": true});
+    let headers = [("x-program-id", "live"), ("x-call-id", "a")];
+    let asking = rig.client.stream("/v1/completions", &headers, &request);
+    let answering = async {
+        let stream = engine.call().await.stream().await;
+        stream.send("data: {\"choices\":[]}\n\n").await;
+        stream
+    };
+    let (mut asked, stream) = tokio::join!(asking, answering);
+    rig.trigger.drain();
+    eventually("readiness to fail", || async {
+        (rig.admin.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+    eventually("new programs to be refused", || async {
+        let refused = rig
+            .client
+            .post("/v1/completions", &[("x-program-id", "new")], &request);
+        let refused = tokio::time::timeout(Duration::from_millis(500), refused)
+            .await
+            .ok()?;
+        (refused.status == 503 && !refused.header("retry-after").is_empty()).then_some(())
+    })
+    .await;
+    let child = [("x-program-id", "live"), ("x-call-id", "b")];
+    let plain = json!({"model": "m", "prompt": "x"});
+    let asking = rig.client.post("/v1/completions", &child, &plain);
+    let serving = async {
+        loop {
+            let call = engine.call().await;
+            if call.header("x-program-id") == "live" {
+                return call.complete("y").await;
+            }
+        }
+    };
+    let (answer, ()) = tokio::join!(asking, serving);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let end = rig
+        .client
+        .post("/v1/programs/live/end", &[], &json!({}))
+        .await;
+    assert_eq!(end.status, 200);
+    stream.send("data: [DONE]\n\n").await;
+    assert!(asked.rest().await.ends_with("data: [DONE]\n\n"));
+    drop((stream, asked));
+    soon("the router to end", rig.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_ends_at_once() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let client = rig.client.clone();
+    let _asking = lps_runtime::task::spawn("client", async move {
+        client
+            .stream("/v1/chat/completions", &[], &good())
+            .await
+            .status
+    });
+    let call = engine.call().await;
+    rig.trigger.cut();
+    soon("the router to end", rig.task).await.unwrap();
+    drop(call);
+}
+
+#[tokio::test]
+async fn what_is_served_and_by_whom_is_told() {
+    let engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let models = rig.client.get("/v1/models").await.json();
+    assert_eq!(models["data"][0]["id"], "m");
+    assert_eq!(
+        rig.client.get("/v1/models/m").await.json()["object"],
+        "model"
+    );
+    assert_eq!(rig.client.get("/health").await.status, 200);
+    assert_eq!(
+        rig.client.get("/version").await.json()["version"],
+        env!("CARGO_PKG_VERSION")
+    );
+    let tokens = rig
+        .client
+        .post("/tokenize", &[], &json!({"model": "m", "prompt": "x"}))
+        .await;
+    assert_eq!(tokens.json(), json!({"tokens": [1, 2, 3], "by": "e1"}));
+    let engines = rig.client.get("/v1/engines").await.json();
+    let one = &engines["data"][0];
+    assert_eq!(
+        (&one["id"], &one["slots"], &one["draining"]),
+        (&json!("e1"), &json!(4), &json!(false))
+    );
+    assert_eq!(one["load"]["running"], 0);
+
+    let drain = rig
+        .client
+        .post("/v1/engines/e1/drain", &[], &json!({}))
+        .await;
+    assert_eq!(drain.json()["draining"], true);
+    let engines = rig.client.get("/v1/engines").await.json();
+    assert_eq!(engines["data"][0]["draining"], true);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said() {
+    let rig = Rig::start(config(), &[]).await;
+    let (_pools, pools) = tokio::sync::watch::channel(Vec::new());
+    let (_engines, engines) = tokio::sync::watch::channel(Vec::new());
+    let (_trigger, shutdown) = lps_runtime::shutdown::Shutdown::manual();
+    let taken = Config {
+        port: rig.client.port(),
+        ..config()
+    };
+    let sources = lps_router::discovery::Sources { pools, engines };
+    let process = lps_router::server::Process {
+        shutdown,
+        telemetry: None,
+    };
+    let error = lps_router::server::start(taken, sources, process)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&rig.client.port().to_string()) && error.contains("in use"),
+        "{error}"
+    );
+}

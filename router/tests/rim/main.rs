@@ -1,0 +1,7 @@
+//! The router on real sockets, with engines that do what a test says.
+
+mod answers;
+mod cancel;
+mod edges;
+mod loss;
+mod support;

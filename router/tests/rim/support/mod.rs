@@ -1,0 +1,144 @@
+//! A router on real sockets with engines that do exactly what a test says.
+
+pub(crate) mod client;
+pub(crate) mod engine;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lps_api::ids::{EngineId, ModelName};
+use lps_api::scheduling::Settings;
+use lps_router::config::Config;
+use lps_router::discovery::{EngineEndpoint, Pool, Scaling, Sources};
+use lps_router::server::{self, Process};
+use lps_runtime::shutdown::{Shutdown, ShutdownTrigger};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::support::client::Client;
+use crate::support::engine::Engine;
+
+/// Nothing in these tests takes this long unless it is broken.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A future's value, or a failure that says what was awaited.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limited = tokio::time::timeout(LIMIT, future).await;
+    limited.unwrap_or_else(|_| panic!("waited {} s for {what}", LIMIT.as_secs()))
+}
+
+/// Polls until the condition gives a value.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T {
+    let polls = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(what, polls).await
+}
+
+/// A running router with its engines.
+pub(crate) struct Rig {
+    pub(crate) client: Client,
+    pub(crate) admin: Client,
+    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    pub(crate) trigger: ShutdownTrigger,
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) engines: watch::Sender<Vec<EngineEndpoint>>,
+    pub(crate) pools: watch::Sender<Vec<Pool>>,
+}
+
+/// Settings of a test's router: ports by the kernel.
+pub(crate) fn config() -> Config {
+    Config {
+        port: 0,
+        admin_port: 0,
+        drain_grace: Duration::from_secs(15),
+        ..Config::default()
+    }
+}
+
+pub(crate) fn model(name: &str) -> ModelName {
+    ModelName::parse(name).unwrap()
+}
+
+pub(crate) fn pool(name: &str) -> Pool {
+    Pool {
+        model: model(name),
+        aliases: Vec::new(),
+        settings: Settings::default(),
+        scaling: Scaling {
+            threshold: 2,
+            min: 0,
+            max: 4,
+        },
+    }
+}
+
+pub(crate) fn endpoint(engine: &Engine) -> EngineEndpoint {
+    EngineEndpoint {
+        id: EngineId::parse(&engine.id).unwrap(),
+        model: model("m"),
+        url: format!("http://{}", engine.addr).parse().unwrap(),
+        draining: false,
+    }
+}
+
+impl Rig {
+    /// A router with one pool, `m`, and these engines, all up.
+    pub(crate) async fn start(config: Config, engines: &[&Engine]) -> Self {
+        let (pools, pools_read) = watch::channel(vec![pool("m")]);
+        let list = engines.iter().map(|engine| endpoint(engine)).collect();
+        let (engines_tell, engines_read) = watch::channel(list);
+        let (trigger, shutdown) = Shutdown::manual();
+        let sources = Sources {
+            pools: pools_read,
+            engines: engines_read,
+        };
+        let process = Process {
+            shutdown,
+            telemetry: None,
+        };
+        let router = server::start(config, sources, process).await.unwrap();
+        let rig = Self {
+            client: Client::new(router.addr),
+            admin: Client::new(router.admin_addr),
+            scale: router.scale,
+            trigger,
+            task: router.task,
+            engines: engines_tell,
+            pools,
+        };
+        rig.engines_up(engines.len()).await;
+        rig
+    }
+
+    /// Waits until so many engines answer.
+    pub(crate) async fn engines_up(&self, count: usize) {
+        eventually("the engines to be up", || async {
+            let list = self.client.get("/v1/engines").await.json();
+            (list["data"].as_array().unwrap().len() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// A call's state, as a client sees it.
+    pub(crate) async fn call(&self, call: &str) -> serde_json::Value {
+        self.client.get(&format!("/v1/calls/{call}")).await.json()
+    }
+
+    /// Waits until a call is in a state.
+    pub(crate) async fn call_is(&self, call: &str, state: &str) -> serde_json::Value {
+        eventually(&format!("call {call} to be {state}"), || async {
+            let json = self.call(call).await;
+            (json["state"] == state).then_some(json)
+        })
+        .await
+    }
+}
