@@ -188,7 +188,8 @@ const PURE: [&str; 9] = [
 fn decisions_are_pure() {
     let acts = [
         "async fn",
-        ".await",
+        ".await;",
+        ".await?",
         "tokio::",
         "std::time::Instant",
         "SystemTime",
