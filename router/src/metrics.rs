@@ -262,7 +262,9 @@ impl Metrics {
             ("promotion", call.promotions),
             ("preemption", call.preemptions),
         ] {
-            self.moves.with_label_values(&[model, kind]).inc_by(u64::from(count));
+            self.moves
+                .with_label_values(&[model, kind])
+                .inc_by(u64::from(count));
         }
     }
 
@@ -285,7 +287,10 @@ impl Metrics {
         let label = [model.as_str()];
         let end = program.last_completion_us.unwrap_or(program.arrived_us);
         for (series, time) in [
-            (&self.program_completion, end.saturating_sub(program.arrived_us)),
+            (
+                &self.program_completion,
+                end.saturating_sub(program.arrived_us),
+            ),
             (&self.program_service, program.service_total_us),
             (&self.program_path, program.critical_path_us),
         ] {
@@ -406,7 +411,10 @@ mod tests {
             ended_us: Some(Micros(5)),
             service_us: Micros(3),
             wait_us: Micros(2),
-            waits: vec![WaitView { reason: Reason::NoCapacity, wait_us: Micros(2) }],
+            waits: vec![WaitView {
+                reason: Reason::NoCapacity,
+                wait_us: Micros(2),
+            }],
             p_us: Micros::ZERO,
             queue: 1,
             quantum_left_us: None,

@@ -121,7 +121,9 @@ impl Desk {
         while !events.is_empty() {
             let now = self.now();
             let actions = self.state.on_all(events, now);
-            let followed = actions.into_iter().filter_map(|action| self.perform(action, now));
+            let followed = actions
+                .into_iter()
+                .filter_map(|action| self.perform(action, now));
             events = followed.collect();
         }
     }
@@ -172,7 +174,10 @@ impl Desk {
             return;
         }
         let view = self.state.program(program);
-        if view.as_ref().is_some_and(|view| !view.summary.state.is_end()) {
+        if view
+            .as_ref()
+            .is_some_and(|view| !view.summary.state.is_end())
+        {
             return;
         }
         if let (Some(model), Some(view)) = (self.live.remove(program), view) {

@@ -154,14 +154,26 @@ impl Desk {
         match &mut open.place {
             Place::Leaving { .. } if state.is_end() => {
                 let (outcome, usage) = (Outcome::Cancelled, Some(usage));
-                self.end(key, End { attempt, outcome, usage });
+                self.end(
+                    key,
+                    End {
+                        attempt,
+                        outcome,
+                        usage,
+                    },
+                );
                 return None;
             }
             Place::Posted(posted) => posted.is_known = true,
             _ => {}
         }
         // An end is told by the answer itself, which carries the same figures.
-        (!state.is_end()).then_some(Event::Progress { call: key, attempt, state, usage })
+        (!state.is_end()).then_some(Event::Progress {
+            call: key,
+            attempt,
+            state,
+            usage,
+        })
     }
 
     fn leg_ended(&mut self, key: CallKey, attempt: Attempt, end: LegEnd) {

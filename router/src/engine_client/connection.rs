@@ -91,7 +91,10 @@ impl Connections {
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         let uri = request.uri().clone();
         let sent = self.client.request(request).await;
-        sent.map_err(|source| Error::Connection { uri, source: Box::new(source) })
+        sent.map_err(|source| Error::Connection {
+            uri,
+            source: Box::new(source),
+        })
     }
 
     /// Opens an answer without end, such as the event stream.

@@ -98,7 +98,7 @@ pub(super) fn header_text<'a>(
 ) -> Result<Option<&'a str>, Error> {
     let text = headers.get(name).map(|value| value.to_str());
     text.transpose()
-        .map_err(|_| Error::invalid(name, format!("header {name} is not plain text")))
+        .map_err(|_| Error::invalid(name, format!("{name} is not plain text")))
 }
 
 /// Who asks.

@@ -179,7 +179,10 @@ fn check(written: &Written<'_>) -> Result<(), Error> {
 
 fn program(object: &RawValue) -> Result<ProgramObject, Error> {
     if !object.get().starts_with('{') {
-        return Err(Error::invalid("program", "program is an object: {id, thread, call, parents}"));
+        return Err(Error::invalid(
+            "program",
+            "program is an object: {id, thread, call, parents}",
+        ));
     }
     let mut deserializer = serde_json::Deserializer::from_str(object.get());
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {

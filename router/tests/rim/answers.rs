@@ -1,8 +1,16 @@
 //! Answers pass as they are, and no end of an answer overtakes its figures.
 
-use crate::support::engine::{Engine, USAGE};
-use crate::support::{Rig, config};
+use std::time::Duration;
+
+use lps_api::ids::ModelName;
+use lps_api::protocol::{CallCommand, CallState, CallUsage};
+use lps_api::quantity::Micros;
+use lps_router::config::Config;
+use lps_router::discovery::Pool;
 use serde_json::{Value, json};
+
+use crate::support::engine::{Engine, USAGE};
+use crate::support::{Rig, config, pool, soon};
 
 const FIRST: &str =
     "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"Hä\"}}]}\n\n";
@@ -161,4 +169,93 @@ async fn the_engines_own_error_event_is_the_only_one() {
     let (mut asked, ()) = tokio::join!(asking, answering);
     assert_eq!(asked.rest().await, format!("{FIRST}{event}"));
     rig.call_is("c", "failed").await;
+}
+
+#[tokio::test]
+async fn a_running_call_that_falls_behind_is_told_its_new_place() {
+    let mut engine = Engine::start("e1", 1).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let request = body(true);
+    let asking = rig
+        .client
+        .stream("/v1/chat/completions", &[("x-call-id", "long")], &request);
+    let answering = async {
+        let call = engine.call().await;
+        assert!(call.header("x-lps-order").starts_with("0,"));
+        // More than the first queue's quantum of 2 s.
+        let used = CallUsage {
+            executor_us: Micros::from_secs(3),
+            ..USAGE
+        };
+        engine.progress(&call, CallState::Running, used);
+        let CallCommand::Order { call: named, order } = engine.command().await else {
+            panic!("the first command is an order");
+        };
+        assert_eq!((named, order.queue), (call.wire(), 1));
+        let stream = call.stream().await;
+        stream.send(FIRST).await;
+        stream.send("data: [DONE]\n\n").await;
+    };
+    let (mut asked, ()) = tokio::join!(asking, answering);
+    assert!(asked.rest().await.ends_with("data: [DONE]\n\n"));
+    assert_eq!(rig.call("long").await["demotions"], 1);
+}
+
+#[tokio::test]
+async fn a_model_has_other_names_and_goes_with_its_pool() {
+    let mut engine = Engine::start("e1", 1).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let alias = ModelName::parse("short").unwrap();
+    rig.pools.send_replace(vec![Pool {
+        aliases: vec![alias],
+        ..pool("m")
+    }]);
+    let request = json!({"model": "short", "prompt": "x", "unknown": [1.50, "ä"]});
+    let asking = rig.client.post("/v1/completions", &[], &request);
+    let answering = async {
+        let call = engine.call().await;
+        assert_eq!(call.body, request.to_string().replace("\"short\"", "\"m\""));
+        call.complete("x").await;
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
+    assert_eq!(answer.status, 200);
+
+    rig.pools.send_replace(Vec::new());
+    let gone = rig.client.post("/v1/completions", &[], &request).await;
+    assert_eq!(
+        (gone.status.as_u16(), gone.json()["error"]["code"].clone()),
+        (404, json!("model_not_found"))
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
+    let mut engine = Engine::start("e1", 4).await;
+    let stall = Config {
+        stall_limit: Duration::from_millis(300),
+        ..config()
+    };
+    let rig = Rig::start(stall, &[&engine]).await;
+    let request = body(true);
+    let asking = rig.client.stream(
+        "/v1/chat/completions",
+        &[("x-call-id", "stalled")],
+        &request,
+    );
+    let answering = async { engine.call().await.stream().await };
+    let flood = async {
+        let stream = answering.await;
+        let chunk = format!("data: {{\"text\":\"{}\"}}\n\n", "x".repeat(1 << 20));
+        while !stream.is_dropped() {
+            stream.send(&chunk).await;
+        }
+        stream
+    };
+    let (_unread, _stream) = tokio::join!(asking, soon("the router to drop the call", flood));
+    rig.call_is("stalled", "cancelled").await;
+
+    let request = body(false);
+    let asking = rig.client.post("/v1/chat/completions", &[], &request);
+    let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+    assert_eq!(answer.status, 200);
 }

@@ -4,4 +4,5 @@ mod answers;
 mod cancel;
 mod edges;
 mod loss;
+#[cfg(test)]
 mod support;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -94,7 +95,7 @@ impl Engine {
             block_tokens: Tokens(16),
             kv_blocks_total: 10_000,
         };
-        let shared = std::sync::Arc::new(Shared {
+        let shared = Arc::new(Shared {
             hello,
             calls: calls_tell,
             commands: commands_tell,
@@ -109,7 +110,7 @@ impl Engine {
                 };
                 task::spawn(
                     "fake-connection",
-                    serve(stream, shared.clone(), stop.clone()),
+                    serve(stream, Arc::clone(&shared), stop.clone()),
                 );
             }
         });
@@ -224,12 +225,16 @@ impl Call {
 }
 
 impl Stream {
-    /// Sends bytes.
+    /// Sends bytes; a router that has dropped the stream does not take them.
     pub(crate) async fn send(&self, text: &str) {
-        self.parts
+        let _ = self
+            .parts
             .send(Ok(Frame::data(Bytes::from(text.to_owned()))))
-            .await
-            .unwrap();
+            .await;
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.parts.is_closed()
     }
 
     /// Cuts the connection in the middle.
@@ -243,10 +248,10 @@ impl Stream {
     }
 }
 
-async fn serve(stream: TcpStream, shared: std::sync::Arc<Shared>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
     stream.set_nodelay(true).unwrap();
     let service = service_fn(move |request| {
-        let shared = shared.clone();
+        let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(request, &shared).await) }
     });
     tokio::select! {
