@@ -196,6 +196,8 @@ impl LocalHome {
         let mine: Vec<EngineEndpoint> = self
             .processes
             .values()
+            // Nobody is to wonder why one that was told to end does not answer.
+            .filter(|process| !process.deleted)
             .filter_map(|process| {
                 let Standing::Ready { address, .. } = process.standing else {
                     return None;
@@ -204,7 +206,7 @@ impl LocalHome {
                     id: process.spec.id.clone(),
                     model: process.spec.template.model.clone(),
                     url: format!("http://{address}").parse().ok()?,
-                    draining: process.draining_since.is_some() || process.deleted,
+                    draining: process.draining_since.is_some(),
                 })
             })
             .collect();

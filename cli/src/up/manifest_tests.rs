@@ -163,3 +163,17 @@ fn several_files_are_one_set() {
         "{problems:?}"
     );
 }
+
+#[test]
+fn every_example_makes_sense() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let entries = std::fs::read_dir(folder).expect("the examples");
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    let manifests: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    assert!(manifests.len() >= 2, "{manifests:?}");
+    for file in manifests {
+        load(std::slice::from_ref(&file)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
