@@ -12,8 +12,10 @@ if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
   echo "$wanted" > "$venv/.complete"
 fi
-# The end-to-end tests start these two.
-cargo build --locked -p lps-cli -p lps-engine --bins
-LPS_TEST_PYTHON="$venv/bin/python" cargo test --locked --workspace "$@"
-# The engine without libtorch is what the router's and operator's tests on many engines use.
+cargo test --locked --workspace "$@"
+# The engine without libtorch is what tests of many engines use.
 cargo test --locked -p lps-engine --no-default-features
+
+# The end-to-end tests start these two, built as the tests were.
+cargo build --locked -p lps-cli -p lps-engine --bins
+LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e

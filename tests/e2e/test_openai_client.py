@@ -80,7 +80,7 @@ CALCULATOR = {
 
 
 def test_the_demo_model_calls_a_tool(client):
-    messages = [{"role": "user", "content": "What is 17 times 23?"}]
+    messages = [{"role": "user", "content": "What is 17 * 23?"}]
     answer = client.chat.completions.create(model="demo", messages=messages, tools=[CALCULATOR], temperature=0)
     choice = answer.choices[0]
     assert choice.finish_reason == "tool_calls"
