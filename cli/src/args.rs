@@ -99,7 +99,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Calls { call } => show::call(&client()?, &call, cli.json).await,
         Command::Engines => show::engines(&client()?, cli.json).await,
-        Command::Sim(args) => tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?,
+        Command::Sim(args) => {
+            tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?
+        }
         Command::Model(command) => {
             tokio::task::spawn_blocking(move || model::run(command, cli.json)).await?
         }
