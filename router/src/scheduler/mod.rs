@@ -4,8 +4,10 @@
 
 mod dispatch;
 mod engine;
+mod look;
 mod patience;
 mod placement;
 mod pool;
 
-pub use pool::{Pool, Seats};
+pub use look::Seats;
+pub use pool::Pool;

@@ -11,7 +11,7 @@ use lps_api::scheduling::{Policy, Settings};
 use super::engine::Engine;
 use super::patience::Patience;
 use crate::message::{Action, CallKey};
-use crate::process_table::{Call, ProcessTable, Reason, Row, RowId, Scan, Stage};
+use crate::process_table::{Call, ProcessTable, Reason, RowId, Scan, Stage};
 
 /// One model's calls and engines.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Pool {
     /// The same calls, the oldest first.
     pub(super) ages: BTreeSet<(Micros, CallKey)>,
     /// How many of them expect so many KV tokens.
-    sizes: BTreeMap<u64, u32>,
+    pub(super) sizes: BTreeMap<u64, u32>,
     /// Calls at engines, by program. Looked up only.
     pub(super) seats_of: HashMap<RowId, u32>,
     pub(super) patience: Patience,
@@ -37,37 +37,7 @@ pub struct Pool {
     tail_rank: i64,
     head_rank: i64,
     is_removed: bool,
-    ended_waits: [Micros; Reason::ALL.len()],
-}
-
-/// What is booked at an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seats {
-    /// Sequences it runs at once.
-    pub slots: u32,
-    /// Calls there that run.
-    pub running: u32,
-    /// Calls there that wait.
-    pub waiting: u32,
-    /// Tokens its KV pool holds.
-    pub kv_tokens: u64,
-    /// Of those, booked.
-    pub kv_booked: u64,
-    /// It takes nothing new.
-    pub is_draining: bool,
-}
-
-impl From<&Engine> for Seats {
-    fn from(engine: &Engine) -> Self {
-        Self {
-            slots: engine.slots,
-            running: engine.running(),
-            waiting: engine.load() - engine.running(),
-            kv_tokens: engine.kv_tokens,
-            kv_booked: engine.kv_booked(),
-            is_draining: engine.is_draining,
-        }
-    }
+    pub(super) ended_waits: [Micros; Reason::ALL.len()],
 }
 
 /// Where a call goes in its queue.
@@ -125,11 +95,6 @@ impl Pool {
     /// Calls that are held here.
     pub fn held(&self) -> usize {
         self.held.len()
-    }
-
-    /// Time that ended waits took, by reason.
-    pub fn ended_waits(&self) -> impl Iterator<Item = (Reason, Micros)> {
-        Reason::ALL.into_iter().zip(self.ended_waits)
     }
 
     /// Takes new rules: every call stands anew, in the order in which it stood.
@@ -364,12 +329,6 @@ impl Pool {
         }
     }
 
-    /// What a call may still use before it is demoted.
-    pub fn quantum_left(&self, call: &Call) -> Option<Micros> {
-        let quantum = self.settings.quantum(call.place.scan.queue)?;
-        Some(quantum.saturating_sub(call.place.used))
-    }
-
     /// Demotes who used their quanta, in the order of the scan; whether there was one. Where a report comes late, what was used beyond the
     /// quantum counts for the next.
     pub fn demote(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) -> bool {
@@ -483,51 +442,5 @@ impl Pool {
         let prompt = u64::from(call.prompt_tokens.0);
         let most = self.engines.values().map(|engine| engine.kv_tokens).max();
         most.is_some_and(|most| prompt > most)
-    }
-
-    /// Its engines, in the order in which they joined.
-    pub fn engines(&self) -> impl Iterator<Item = (&EngineId, Seats)> {
-        self.engines.iter().map(|(id, engine)| (id, engine.into()))
-    }
-
-    /// Of a waiting call: how many stand before it, and the engine that it waits for or in.
-    pub fn standing(&self, call: &Call, row: &Row) -> (Option<u64>, Option<EngineId>) {
-        match call.wait.reason().map(|(reason, _)| reason) {
-            Some(Reason::EngineQueue | Reason::Preempted) => {
-                let engine = call.engine().and_then(|id| self.engines.get(id));
-                (
-                    engine.map(|engine| engine.position(call.place.order)),
-                    call.engine().cloned(),
-                )
-            }
-            Some(Reason::HomeBusy) => (None, row.homes.get(&self.model).cloned()),
-            _ => (
-                Some(self.held.range(..call.place.scan).count() as u64),
-                None,
-            ),
-        }
-    }
-
-    /// Whether queues, seats and the table agree.
-    ///
-    /// # Panics
-    /// When they do not.
-    pub fn check_integrity(&self, table: &ProcessTable) {
-        assert_eq!(self.held.len(), self.ages.len());
-        assert_eq!(
-            self.held.len() as u64,
-            self.sizes.values().map(|n| u64::from(*n)).sum::<u64>()
-        );
-        for (scan, key) in &self.held {
-            let call = table.call(*key).expect("a held call is open");
-            assert!(call.stage == Stage::Held && call.place.scan == *scan);
-        }
-        for (id, engine) in &self.engines {
-            engine.check_integrity();
-            for (order, seat) in engine.seats() {
-                let call = table.call(seat.call).expect("a seated call is open");
-                assert!(call.engine() == Some(id) && call.place.order == *order);
-            }
-        }
     }
 }

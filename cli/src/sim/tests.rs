@@ -1,0 +1,340 @@
+//! The simulator: known schedules, the gate, files, errors.
+
+use super::*;
+use crate::sim::record::Record;
+
+/// The three programs of the known answers: X = two calls of 3, Y = three of 1, Z = one of 1, one after another.
+fn known() -> Workload {
+    let mut lines = String::new();
+    for (program, services) in [
+        ("X", &[3.0, 3.0][..]),
+        ("Y", &[1.0, 1.0, 1.0]),
+        ("Z", &[1.0]),
+    ] {
+        let calls = services.iter().enumerate().map(|(index, service)| {
+            let parents: Vec<_> = (0..index).last().map(|last| format!("{program}{}", last + 1)).into_iter().collect();
+            serde_json::json!({"call": format!("{program}{}", index + 1), "parents": parents, "service_s": service})
+        });
+        let calls: Vec<_> = calls.collect();
+        lines += &format!(
+            "{}\n",
+            serde_json::json!({"program": program, "arrival_s": 0, "calls": calls})
+        );
+    }
+    Workload::read(lines.as_bytes(), "known").expect("valid")
+}
+
+fn rules(policy: &str, pairs: &[&str]) -> Settings {
+    let quiet = ["beta=none", "max_queue_wait=none", "oldest_every=none"];
+    let pairs: Vec<String> = quiet
+        .iter()
+        .chain(pairs)
+        .map(|pair| (*pair).to_owned())
+        .collect();
+    settings(policy, &pairs).expect("valid")
+}
+
+fn run_on(workload: &Workload, settings: Settings, slots: u32) -> Record {
+    simulate(
+        workload,
+        &Setup {
+            settings,
+            slots,
+            engines: 1,
+        },
+    )
+    .expect("it ends")
+}
+
+/// Which call had the one slot in each second.
+fn schedule(workload: &Workload, record: &Record) -> String {
+    let mut seconds: Vec<(u64, &str)> = Vec::new();
+    for slice in &record.slices {
+        let name = workload.programs[slice.program].calls[slice.call]
+            .call
+            .as_str();
+        seconds.extend((slice.start.0 / 1_000_000..slice.end.0 / 1_000_000).map(|at| (at, name)));
+    }
+    seconds.sort_unstable();
+    seconds
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn ends(record: &Record) -> Vec<u64> {
+    let end = |program: &Option<record::ProgramEnd>| {
+        program.as_ref().expect("it ended").end.0 / 1_000_000
+    };
+    record.programs.iter().map(end).collect()
+}
+
+#[test]
+fn known_schedules() {
+    let preemptive = ["bounds=2,4", "quanta=1,2,none"];
+    for (policy, pairs, expected, expected_ends) in [
+        ("fcfs", &[][..], "X1 X1 X1 Y1 Z1 X2 X2 X2 Y2 Y3", [8, 10, 5]),
+        (
+            "plas",
+            &["bounds=1,2,3", "preemption=off"],
+            "X1 X1 X1 Y1 Z1 Y2 Y3 X2 X2 X2",
+            [10, 7, 5],
+        ),
+        (
+            "plas",
+            &preemptive,
+            "X1 Y1 Z1 Y2 X1 X1 Y3 X2 X2 X2",
+            [10, 7, 3],
+        ),
+        (
+            "atlas",
+            &preemptive,
+            "X1 Y1 Z1 Y2 X1 X1 Y3 X2 X2 X2",
+            [10, 7, 3],
+        ),
+        (
+            "program-fcfs",
+            &[],
+            "X1 X1 X1 X2 X2 X2 Y1 Y2 Y3 Z1",
+            [6, 9, 10],
+        ),
+    ] {
+        for oversubscription in ["oversubscription=0", "oversubscription=2"] {
+            // Calls that wait in an engine that displaces nobody are served in the order in which they came to it.
+            if oversubscription.ends_with('2') && !(policy == "fcfs" || pairs == preemptive) {
+                continue;
+            }
+            let pairs: Vec<&str> = pairs.iter().copied().chain([oversubscription]).collect();
+            let workload = known();
+            let record = run_on(&workload, rules(policy, &pairs), 1);
+            assert_eq!(schedule(&workload, &record), expected, "{policy} {pairs:?}");
+            assert_eq!(ends(&record), expected_ends, "{policy} {pairs:?}");
+        }
+    }
+}
+
+#[test]
+fn waits_and_rows_are_those_of_the_schedule() {
+    let workload = known();
+    let record = run_on(
+        &workload,
+        rules("plas", &["bounds=2,4", "quanta=1,2,none"]),
+        1,
+    );
+    let rows: Vec<_> = record
+        .programs
+        .iter()
+        .flatten()
+        .map(|end| &end.row)
+        .collect();
+    let seconds = |of: fn(&lps_router::state::view::ProgramSummary) -> u64| -> Vec<u64> {
+        rows.iter().map(|row| of(row) / 1_000_000).collect()
+    };
+    assert_eq!(seconds(|row| row.service_total_us.0), [6, 3, 1]);
+    assert_eq!(seconds(|row| row.critical_path_us.0), [6, 3, 1]);
+    assert_eq!(seconds(|row| row.wait_total_us.0).iter().sum::<u64>(), 10);
+    let first = record.calls[0][0].as_ref().expect("it ended");
+    assert_eq!(
+        (
+            first.view.preemptions,
+            first.view.demotions,
+            first.view.queue
+        ),
+        (1, 2, 3)
+    );
+}
+
+#[test]
+fn the_gate_program_fcfs_beats_plas_where_sizes_barely_vary() {
+    for slots in [1, 8] {
+        for seed in 1..=5 {
+            let place = Place { seed, slots };
+            let workload = Workload::open("uniform,programs=200", place).expect("valid");
+            let mean = |policy| {
+                let record = run_on(
+                    &workload,
+                    settings(policy, &[]).expect("valid"),
+                    slots as u32,
+                );
+                Summary::new(policy, &workload, &record).completion_s.mean
+            };
+            let (by_program, plas) = (mean("program-fcfs"), mean("plas"));
+            assert!(
+                by_program < plas,
+                "seed {seed}, {slots} slots: {by_program} and {plas}"
+            );
+        }
+    }
+}
+
+#[test]
+fn all_that_is_offered_is_served_and_charged() {
+    for name in ["uniform", "chat", "react", "map-reduce"] {
+        let place = Place { seed: 3, slots: 8 };
+        let workload = Workload::open(&format!("{name},programs=60"), place).expect("valid");
+        for policy in ["fcfs", "program-fcfs", "mlfq", "plas", "atlas"] {
+            let settings = settings(policy, &["oversubscription=1".to_owned()]).expect("valid");
+            let setup = Setup {
+                settings,
+                slots: 4,
+                engines: 2,
+            };
+            let record = simulate(&workload, &setup).expect("it ends");
+            for (spec, end) in workload.programs.iter().zip(&record.programs) {
+                let row = &end.as_ref().expect("it ended").row;
+                let offered: lps_api::quantity::Micros =
+                    spec.calls.iter().map(|call| call.service).sum();
+                assert_eq!(row.service_total_us, offered, "{name} {policy}");
+                assert!(true_path(spec) <= row.critical_path_us && row.critical_path_us <= offered);
+            }
+            let ran: u64 = record
+                .slices
+                .iter()
+                .map(|slice| (slice.end - slice.start).0)
+                .sum();
+            let offered: u64 = workload
+                .programs
+                .iter()
+                .flat_map(|p| &p.calls)
+                .map(|c| c.service.0)
+                .sum();
+            assert_eq!(ran, offered, "{name} {policy}");
+        }
+    }
+}
+
+/// The longest chain of services.
+fn true_path(spec: &ProgramSpec) -> lps_api::quantity::Micros {
+    let mut bare = spec.clone();
+    for call in &mut bare.calls {
+        call.gap = Default::default();
+    }
+    bare.alone()
+}
+
+#[test]
+fn the_same_seed_writes_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let names = [
+        "programs.csv",
+        "calls.csv",
+        "slices.csv",
+        "summary.json",
+        "completion.svg",
+    ];
+    let mut seen = Vec::new();
+    for out in ["a", "b"] {
+        let args = Args {
+            workload: "react,programs=30".to_owned(),
+            policy: vec!["plas".to_owned(), "atlas".to_owned()],
+            settings: vec!["home_wait=2".to_owned()],
+            engine: "unit:slots=2".to_owned(),
+            engines: 2,
+            seed: 7,
+            out: Some(folder.path().join(out)),
+        };
+        run(&args, true).expect("it runs");
+        let read = |name: &str| std::fs::read(folder.path().join(out).join("atlas").join(name));
+        seen.push(names.map(|name| read(name).expect(name)));
+    }
+    assert!(seen[0] == seen[1]);
+    let header = String::from_utf8_lossy(&seen[0][1])
+        .lines()
+        .next()
+        .map(str::to_owned);
+    let expected = "program,call,thread,engine,ready_s,start_s,end_s,service_s,wait_s,p_s,queue,demotions,\
+        promotions,preemptions,prompt_tokens,cached_tokens,output_tokens,state";
+    assert_eq!(header.as_deref(), Some(expected));
+}
+
+#[test]
+fn an_error_names_file_line_and_field() {
+    let good = r#"{"program":"x","calls":[{"call":"a"}]}"#;
+    for (lines, words) in [
+        (
+            r#"{"program":"x","calls":[]}"#,
+            "w:1: field calls: a program has at least one call",
+        ),
+        (
+            r#"{"program":"x y","calls":[{"call":"a"}]}"#,
+            "w:1: field program: an id has",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","gap_s":-1}]}"#,
+            "w:1: field calls[0].gap_s: -1",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","prompt_tokens":-1}]}"#,
+            "w:1: field calls[0].prompt_tokens",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","parnts":[]}]}"#,
+            "w:1: field calls[0].parnts: unknown field",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","parents":["q"]}]}"#,
+            "w:1: field calls[0].parents: no call q",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","parents":["a"]}]}"#,
+            "no cycle",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a","parents":["b"]},{"call":"b","parents":["a"]}]}"#,
+            "no cycle",
+        ),
+        (
+            r#"{"program":"x","calls":[{"call":"a"},{"call":"a"}]}"#,
+            "w:1: field calls[1].call: a is there twice",
+        ),
+        (
+            &format!("{good}\n{good}"),
+            "w:2: field program: x is on line 1 already",
+        ),
+        (
+            &format!(
+                "{}\n{good}",
+                r#"{"program":"y","arrival_s":2,"calls":[{"call":"a"}]}"#
+            ),
+            "w:2: field arrival_s",
+        ),
+        ("{", "w:1: field"),
+        ("", "no program in it"),
+    ] {
+        let error = Workload::read(lines.as_bytes(), "w").expect_err(words);
+        let error = format!("{error:#}");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_that_is_not_given_continues_its_thread() {
+    let line = r#"{"program":"x","calls":[{"call":"a","new_tokens":100,"output_tokens":7},{"call":"b","new_tokens":5}]}"#;
+    let workload = Workload::read(line.as_bytes(), "w").expect("valid");
+    let calls = &workload.programs[0].calls;
+    assert_eq!((calls[1].prompt.0, &calls[1].parents[..]), (112, &[0][..]));
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let place = Place { seed: 1, slots: 1 };
+    for (text, words) in [
+        ("nothing", "uniform, chat, react, map-reduce"),
+        ("uniform,programs=0", "its range is 1..="),
+        ("uniform,colour=1", "its settings are"),
+        ("./missing.jsonl", "open workload"),
+    ] {
+        let error = format!("{:#}", Workload::open(text, place).expect_err(text));
+        assert!(error.contains(words), "{error}");
+    }
+    let comes_later = "roofline:h200"
+        .parse::<EngineSpec>()
+        .expect_err("not yet")
+        .to_string();
+    assert!(comes_later.contains("comes later"));
+    assert!("unit:slots=0".parse::<EngineSpec>().is_err());
+    assert!(
+        settings("gittins", &[]).is_err_and(|error| format!("{error:#}").contains("not available"))
+    );
+}
