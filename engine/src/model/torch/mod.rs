@@ -1,0 +1,145 @@
+//! The models on libtorch. Owns: loading a checkpoint, the KV pool, and running steps on them. The only modules besides
+//! `kernels` that know tensors.
+//!
+//! Modules in the order in which data flows: a module uses only those after it.
+
+/// What `config.json` says about the layers.
+pub mod config;
+/// The layers.
+pub mod decoder;
+/// Libtorch's threads and devices, set once before anything else.
+pub mod process;
+/// Angles of the rotary position embedding.
+pub mod rope;
+/// From a batch to what the layers read.
+pub mod step;
+/// Weights by name.
+pub mod weights;
+
+use lps_engine_core::batch::{Batch, Outputs};
+use lps_engine_core::model::{Model, StepError};
+use lps_engine_core::sampler;
+use tch::{Kind, TchError};
+
+use crate::kernels::Kernels;
+use crate::kernels::native::{self, InferenceMode};
+use crate::kernels::pages::LayerPages;
+use crate::kernels::reference::Reference;
+use crate::model::directory::ModelDirectory;
+use crate::model::torch::config::Architecture;
+use crate::model::torch::decoder::Decoder;
+use crate::model::torch::step::StepShape;
+use crate::model::torch::weights::{Placement, Weights};
+use crate::model::{Device, Dtype, Error, LoadOptions, Loaded, memory};
+
+/// A checkpoint and its KV pool.
+struct TorchModel {
+    decoder: Decoder,
+    pages: Vec<LayerPages>,
+    kernels: Box<dyn Kernels>,
+    shape: StepShape,
+}
+
+/// Loads a checkpoint.
+///
+/// # Errors
+/// One line that names the file, the field and what is supported.
+pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded, Error> {
+    let architecture = Architecture::read(directory)?;
+    let device = match options.device {
+        Device::Cpu => tch::Device::Cpu,
+        Device::Cuda => tch::Device::Cuda(0),
+    };
+    let fail = |error: TchError| Error::Device {
+        device: format!("{:?}", options.device).to_lowercase(),
+        reason: error.to_string(),
+    };
+    let _inference = InferenceMode::begin().map_err(fail)?;
+    let kind = match options.dtype.or(architecture.dtype) {
+        Some(Dtype::Bfloat16) => Kind::BFloat16,
+        Some(Dtype::Float32) | None => Kind::Float,
+    };
+    let weights = Weights::open(&directory.files)?;
+    let placement = Placement { kind, device };
+    let positions = i64::from(options.max_model_len);
+    let decoder = Decoder::load(architecture, &weights, placement, positions)?;
+    let block_tokens = i64::from(options.block_tokens);
+    let block_bytes = decoder.pool(1, block_tokens).block_bytes() * decoder.layers() as u64;
+    let free_bytes = match options.device {
+        Device::Cpu => memory::free_bytes(),
+        Device::Cuda => native::device_free_bytes().map_err(fail)?,
+    };
+    let kv_blocks = options.kv_blocks(block_bytes, free_bytes)?;
+    let pool = decoder.pool(i64::from(kv_blocks), block_tokens);
+    let pages = (0..decoder.layers())
+        .map(|_| LayerPages::new(&pool))
+        .collect::<Result<_, _>>()
+        .map_err(fail)?;
+    let shape = StepShape {
+        block_tokens: options.block_tokens as usize,
+        kind,
+        device,
+    };
+    let model = TorchModel {
+        decoder,
+        pages,
+        kernels: Box::new(Reference),
+        shape,
+    };
+    Ok(Loaded {
+        model: Box::new(model),
+        kv_blocks,
+        vocab_size: directory.vocab_size,
+        max_model_len: options.max_model_len,
+    })
+}
+
+impl TorchModel {
+    /// One row of 32-bit logits for each sequence that draws, in the batch's order.
+    fn logits(&mut self, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>, TchError> {
+        let _inference = InferenceMode::begin()?;
+        let inputs = self.shape.inputs(batch)?;
+        let logits = self
+            .decoder
+            .forward(&*self.kernels, &mut self.pages, &inputs)?;
+        let Some(logits) = logits else {
+            return Ok(Vec::new());
+        };
+        let logits = logits
+            .f_to_kind(Kind::Float)?
+            .f_to_device(tch::Device::Cpu)?;
+        let (rows, width) = logits.size2()?;
+        (0..rows)
+            .map(|row| {
+                let mut values = vec![0.0; width.unsigned_abs() as usize];
+                logits
+                    .f_get(row)?
+                    .f_copy_data(&mut values, width.unsigned_abs() as usize)?;
+                Ok(values)
+            })
+            .collect()
+    }
+}
+
+impl Model for TorchModel {
+    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
+        let rows = self.logits(batch).map_err(|error| StepError {
+            step: batch.step,
+            tokens: batch.tokens(),
+            reason: error.to_string(),
+        })?;
+        let drawing = batch
+            .sequences
+            .iter()
+            .filter_map(|sequence| Some((sequence, sequence.sample.as_ref()?)));
+        let sampled = drawing
+            .zip(rows)
+            .map(|((sequence, sample), mut logits)| {
+                let drawn =
+                    sampler::sample(&mut logits, sample, sequence.tokens, sequence.prompt_len);
+                (sequence.id, drawn)
+            })
+            .collect();
+        Ok(Outputs { sampled })
+    }
+}

@@ -1,0 +1,166 @@
+//! Weights of a checkpoint by name: one safetensors file, or several with an index, mapped or in the binary. Owns:
+//! finding them and checking shape and type. Knows no layer.
+
+use std::collections::BTreeMap;
+
+use safetensors::{Dtype as StoredType, SafeTensors};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::kernels::blob::{self, Blob};
+use crate::model::Error;
+use crate::model::directory::{File, Files};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// All weights of a checkpoint.
+#[derive(Debug)]
+pub struct Weights {
+    tensors: BTreeMap<String, Stored>,
+    blobs: Vec<Blob>,
+    /// Named in messages about what is missing.
+    main_file: String,
+}
+
+#[derive(Debug)]
+struct Stored {
+    path: String,
+    kind: StoredType,
+    shape: Vec<i64>,
+    bytes: &'static [u8],
+}
+
+/// Where and how a weight is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Placement {
+    /// Type.
+    pub kind: Kind,
+    /// Device.
+    pub device: Device,
+}
+
+impl Weights {
+    /// Maps the files and reads their headers.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn open(files: &Files) -> Result<Self, Error> {
+        let (main_file, names) = match files.json(INDEX)? {
+            Some(index) => (INDEX, shards(files, index.get("weight_map"))?),
+            None => (SINGLE, vec![SINGLE.to_owned()]),
+        };
+        let mut weights = Self {
+            tensors: BTreeMap::new(),
+            blobs: Vec::new(),
+            main_file: files.path(main_file),
+        };
+        for name in names {
+            weights.add(files, &name)?;
+        }
+        Ok(weights)
+    }
+
+    fn add(&mut self, files: &Files, name: &str) -> Result<(), Error> {
+        let path = files.path(name);
+        let unreadable = |source| Error::Read {
+            file: path.clone(),
+            source,
+        };
+        let blob = match files.locate(name) {
+            None => return Err(unreadable(std::io::ErrorKind::NotFound.into())),
+            Some(File::Memory(bytes)) => Blob::Builtin(bytes),
+            Some(File::Path(path)) => Blob::map(&path).map_err(unreadable)?,
+        };
+        let parsed = SafeTensors::deserialize(blob.bytes()).map_err(|error| Error::File {
+            file: path.clone(),
+            reason: format!(
+                "is no whole safetensors file ({} bytes): {error}",
+                blob.bytes().len()
+            ),
+        })?;
+        for (tensor, view) in parsed.iter() {
+            let stored = Stored {
+                path: path.clone(),
+                kind: view.dtype(),
+                shape: view.shape().iter().map(|n| *n as i64).collect(),
+                bytes: view.data(),
+            };
+            self.tensors.insert(tensor.to_owned(), stored);
+        }
+        self.blobs.push(blob);
+        Ok(())
+    }
+
+    /// The file to name when no single one is at fault.
+    pub fn main_file(&self) -> &str {
+        &self.main_file
+    }
+
+    /// One weight. On a processor, in the stored type, it is a view of the file.
+    ///
+    /// # Errors
+    /// When it is missing, or has another shape or a type that is not supported.
+    pub fn get(&self, name: &str, shape: &[i64], placement: Placement) -> Result<Tensor, Error> {
+        let fail = |file: &str, reason: String| Error::Field {
+            file: file.to_owned(),
+            field: name.to_owned(),
+            reason,
+        };
+        let Some(stored) = self.tensors.get(name) else {
+            return Err(fail(&self.main_file, "is missing".to_owned()));
+        };
+        if stored.shape != shape {
+            let reason = format!(
+                "has shape {:?}; config.json asks for {shape:?}",
+                stored.shape
+            );
+            return Err(fail(&stored.path, reason));
+        }
+        let kind = match stored.kind {
+            StoredType::F32 => Kind::Float,
+            StoredType::BF16 => Kind::BFloat16,
+            StoredType::F16 => Kind::Half,
+            other => {
+                let reason = format!("is of type {other:?}; supported are F32, BF16 and F16");
+                return Err(fail(&stored.path, reason));
+            }
+        };
+        let placed = || {
+            blob::tensor(stored.bytes, shape, kind)?
+                .f_to_device(placement.device)?
+                .f_to_kind(placement.kind)
+        };
+        placed().map_err(|error| fail(&stored.path, format!("cannot be loaded: {error}")))
+    }
+
+    /// Gives back the memory of what was read; what is still used comes back from the files.
+    pub fn release(&self) {
+        for blob in &self.blobs {
+            blob.release();
+        }
+    }
+}
+
+/// The files that an index names, each once.
+fn shards(files: &Files, map: Option<&Value>) -> Result<Vec<String>, Error> {
+    let fail = |reason: &str| Error::Field {
+        file: files.path(INDEX),
+        field: "weight_map".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let Some(Value::Object(map)) = map else {
+        return Err(fail("is missing, or no object from weights to files"));
+    };
+    let mut names = std::collections::BTreeSet::new();
+    for file in map.values() {
+        match file.as_str() {
+            // A name from a file must not lead out of the folder.
+            Some(name) if !name.is_empty() && !name.contains(['/', '\\']) => {
+                names.insert(name.to_owned());
+            }
+            _ => return Err(fail("names something that is no file in this folder")),
+        }
+    }
+    Ok(names.into_iter().collect())
+}
