@@ -256,6 +256,14 @@ impl Settings {
         }
     }
 
+    /// How many calls may wait in an engine beyond its slots. Whoever waits there can be overtaken only by being
+    /// displaced; so where nobody is displaced and a later call may be better, none waits there: a slot then stays empty
+    /// for the moment between an end and the next dispatch.
+    pub fn oversubscription(&self) -> u32 {
+        let is_in_order = self.displaces() || self.policy == Policy::Fcfs;
+        if is_in_order { self.oversubscription } else { 0 }
+    }
+
     /// Whether a running call may have to give its slot away.
     pub fn displaces(&self) -> bool {
         self.preemption && !self.policy.has_one_queue()

@@ -76,7 +76,7 @@ impl Pool {
             },
             size,
             displaces: self.settings.displaces(),
-            oversubscription: self.settings.oversubscription,
+            oversubscription: self.settings.oversubscription(),
         }
     }
 
