@@ -48,7 +48,7 @@ pub struct Config {
     #[arg(long, env = "LPS_ROUTER_HEADER_LIMIT", default_value = "30s", value_parser = duration)]
     pub header_limit: Duration,
     /// After the first SIGTERM: how long calls of live programs are still let in.
-    #[arg(long, env = "LPS_ROUTER_DRAIN_GRACE", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "LPS_ROUTER_DRAIN_GRACE", default_value = "5s", value_parser = duration)]
     pub drain_grace: Duration,
     /// Time between two evaluations of how many engines a model should have.
     #[arg(long, env = "LPS_ROUTER_SCALE_PERIOD", default_value = "10s", value_parser = duration)]
@@ -69,7 +69,7 @@ impl Default for Config {
             cold_start_hold: Duration::from_secs(300),
             stall_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(30),
-            drain_grace: Duration::from_secs(10),
+            drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),
         }
     }

@@ -57,7 +57,7 @@ pub struct RunningRouter {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be had.
-    #[error("cannot listen on {address}: {source}; choose another port")]
+    #[error("cannot listen on {address}; choose another port")]
     Listen {
         /// Which one.
         address: SocketAddr,

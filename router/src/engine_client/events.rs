@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::discovery::EngineEndpoint;
 use crate::engine_client::Report;
-use crate::engine_client::connection::Connections;
+use crate::engine_client::connection::{Connections, chain};
 
 /// Four missed heartbeats.
 const SILENCE_MAX: Duration = Micros(4 * HEARTBEAT.0).as_duration();
@@ -99,7 +99,7 @@ impl Follower {
         let opened = tokio::time::timeout(SILENCE_MAX, self.connections.get(uri)).await;
         let mut lines = match opened {
             Err(_) => return Broken::Silent,
-            Ok(Err(error)) => return Broken::Open(error.to_string()),
+            Ok(Err(error)) => return Broken::Open(chain(&error)),
             Ok(Ok(response)) if response.status() != hyper::StatusCode::OK => {
                 return Broken::Open(format!("status {}", response.status()));
             }

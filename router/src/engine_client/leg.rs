@@ -18,7 +18,7 @@ use lps_runtime::task;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine_client::connection::{Answer, Connections, read_whole};
+use crate::engine_client::connection::{Answer, Connections, chain, read_whole};
 use crate::engine_client::sse::{self, Scan};
 use crate::engine_client::{Head, LegEnd, Piece, Report};
 use crate::message::CallKey;
@@ -307,15 +307,4 @@ impl Leg {
             .send(Report::Leg { call, attempt, end })
             .await;
     }
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

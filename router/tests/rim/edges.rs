@@ -389,10 +389,11 @@ async fn a_port_in_use_is_said() {
     };
     let error = lps_router::server::start(taken, sources, process)
         .await
-        .unwrap_err()
-        .to_string();
+        .unwrap_err();
     assert!(
-        error.contains(&rig.client.port().to_string()) && error.contains("in use"),
+        error.to_string().contains(&rig.client.port().to_string()),
         "{error}"
     );
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("in use"), "{cause}");
 }
