@@ -2,6 +2,8 @@
 //! range and default. It must not know how a scheduler uses them.
 
 mod ranges;
+/// What a reader should know of each key.
+pub mod reference;
 mod spec;
 mod text;
 
@@ -261,7 +263,11 @@ impl Settings {
     /// for the moment between an end and the next dispatch.
     pub fn oversubscription(&self) -> u32 {
         let is_in_order = self.displaces() || self.policy == Policy::Fcfs;
-        if is_in_order { self.oversubscription } else { 0 }
+        if is_in_order {
+            self.oversubscription
+        } else {
+            0
+        }
     }
 
     /// Whether a running call may have to give its slot away.

@@ -67,17 +67,18 @@ impl Settings {
     }
 }
 
-const UNIT: &str = "time, tokens, or tokens:A,B with A and B of 0..=1000000 µs a token, not both 0";
-const BOUNDS: &str = "1 to 31 ascending lengths of time of 1us..=30000h";
-const QUANTA: &str = "2 to 32 lengths of time of 1us..=30000h, or none";
-const BETA: &str = "a number of 0.1..=1000000, or none";
-const FLOOR: &str = "a length of time of 1us..=30000h";
-const WAIT: &str = "a length of time of 1ms..=30000h, or none";
-const EVERY: &str = "a whole number of 1..=1000000, or none";
-const COUNT_64: &str = "a whole number of 0..=64";
-const LIMIT: &str = "a whole number of 0..=1000000";
-const CALLS: &str = "a whole number of 1..=1000000, or none";
-const TOKENS: &str = "a whole number of 0..=4294967295";
+pub(super) const UNIT: &str =
+    "time, tokens, or tokens:A,B with A and B of 0..=1000000 µs a token, not both 0";
+pub(super) const BOUNDS: &str = "1 to 31 ascending lengths of time of 1us..=30000h";
+pub(super) const QUANTA: &str = "2 to 32 lengths of time of 1us..=30000h, or none";
+pub(super) const BETA: &str = "a number of 0.1..=1000000, or none";
+pub(super) const FLOOR: &str = "a length of time of 1us..=30000h";
+pub(super) const WAIT: &str = "a length of time of 1ms..=30000h, or none";
+pub(super) const EVERY: &str = "a whole number of 1..=1000000, or none";
+pub(super) const COUNT_64: &str = "a whole number of 0..=64";
+pub(super) const LIMIT: &str = "a whole number of 0..=1000000";
+pub(super) const CALLS: &str = "a whole number of 1..=1000000, or none";
+pub(super) const TOKENS: &str = "a whole number of 0..=4294967295";
 
 fn read<T>(
     key: &'static str,
