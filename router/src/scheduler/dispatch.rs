@@ -9,6 +9,12 @@ use super::pool::{End, Pool};
 use crate::message::{Action, CallKey};
 use crate::process_table::{ProcessTable, Reason, Scan, Stage};
 
+/// Calls that one look passes over, at most. Only where so many lack room or wait for their homes can one behind them
+/// that fits have to wait for the next event.
+const PASSED_OVER_MAX: u32 = 1_024;
+/// Oldest calls that are tried at an m-th dispatch, at most.
+const OLDEST_TRIED_MAX: usize = 64;
+
 /// A call that lacked room, and the engine on which it lacked least.
 type PassedOver = (usize, CallKey);
 
@@ -20,33 +26,86 @@ impl Pool {
         }
         self.promote_due(table, now, out);
         let mut passed: Vec<PassedOver> = Vec::new();
+        let mut looks_left = PASSED_OVER_MAX;
         let mut at = self.held.first_key_value().map(|(scan, key)| (*scan, *key));
-        while let Some((scan, key)) = at {
-            let least = self.ask(key, scan, self.least_size());
-            if !self.engines.values().any(|engine| engine.is_open_at(least)) {
-                return;
+        while let Some((scan, key)) = at.filter(|_| looks_left > 0) {
+            if !self.is_open(key, scan, table) {
+                let Some((keeper, target)) = self.keeper_that_fits(scan, table, now) else {
+                    return self.note_reserve(key, scan, table, now);
+                };
+                self.dispatch(keeper, target, (table, now), out);
+                continue;
             }
             match self.place(key, scan, table, now) {
                 Ok(target) => {
-                    let oldest = self.oldest(table, now);
-                    let is_other = oldest.is_some_and(|(oldest, _)| oldest != key);
-                    let (key, target) = match oldest {
-                        Some((oldest, target)) => {
-                            self.move_to_head(oldest, table, out);
-                            (oldest, target)
-                        }
-                        None => (key, target),
-                    };
-                    self.reserve_for_passed(&passed, key, target.engine, table);
-                    self.dispatch(key, target, (table, now), out);
-                    if is_other {
+                    let gone = self.dispatch_in_turn(&passed, (key, target), (table, now), out);
+                    if gone != key {
                         continue;
                     }
                 }
-                Err(refused) => self.pass_over(key, refused, (table, now), &mut passed),
+                Err(refused) => {
+                    looks_left -= 1;
+                    self.pass_over(key, refused, (table, now), &mut passed);
+                }
             }
             at = self.after(scan);
         }
+    }
+
+    /// Whether a call that stands there, or behind, could go anywhere.
+    fn is_open(&self, key: CallKey, scan: Scan, table: &ProcessTable) -> bool {
+        let least = self.ask(key, scan, self.least_size());
+        let mut engines = self.engines.values();
+        engines.any(|engine| engine.is_open_at(least) && !self.is_reserved(engine, least, table))
+    }
+
+    /// A call is the first that goes nowhere: if that is for a reserve, it is to be known.
+    fn note_reserve(&self, key: CallKey, scan: Scan, table: &mut ProcessTable, now: Micros) {
+        let least = self.ask(key, scan, self.least_size());
+        if self.engines.values().any(|engine| engine.is_open_at(least)) {
+            table.wait(key, Reason::BackfillReserve, now);
+        }
+    }
+
+    /// Dispatches a call that fits, or in its stead the oldest, when it is that one's turn. Gives back which.
+    fn dispatch_in_turn(
+        &mut self,
+        passed: &[PassedOver],
+        (key, target): (CallKey, Target),
+        (table, now): (&mut ProcessTable, Micros),
+        out: &mut Vec<Action>,
+    ) -> CallKey {
+        let (key, target) = match self.oldest(table, now) {
+            Some((oldest, end, target)) => {
+                self.move_to_first_queue(oldest, end, table, out);
+                (oldest, target)
+            }
+            None => (key, target),
+        };
+        self.reserve_for_passed(passed, key, target.engine, table);
+        self.dispatch(key, target, (table, now), out);
+        key
+    }
+
+    /// A call for which room is kept, that stands behind `scan` and fits now.
+    fn keeper_that_fits(
+        &self,
+        scan: Scan,
+        table: &ProcessTable,
+        now: Micros,
+    ) -> Option<(CallKey, Target)> {
+        let reserves = self.engines.values().filter_map(|engine| engine.reserve);
+        let keepers = reserves
+            .filter(|reserve| reserve.left == 0)
+            .filter_map(|reserve| {
+                let keeper = table.call(reserve.call)?.place.scan;
+                (keeper > scan).then_some((keeper, reserve.call))
+            });
+        let fits = keepers.filter_map(|(keeper, key)| {
+            Some((keeper, key, self.place(key, keeper, table, now).ok()?))
+        });
+        fits.min_by_key(|(keeper, ..)| *keeper)
+            .map(|(_, key, target)| (key, target))
     }
 
     fn after(&self, scan: Scan) -> Option<(Scan, CallKey)> {
@@ -72,8 +131,9 @@ impl Pool {
                 passed.push((engine, key));
             }
             Some(_) => {}
-            // It waits for something else than room: none is kept for it.
-            None => self.release_reserve(key),
+            // Not room is what it lacks: none is kept for it.
+            None if reason == Reason::ProgramLimit => self.release_reserve(key),
+            None => {}
         }
     }
 
@@ -117,26 +177,48 @@ impl Pool {
         }
     }
 
-    /// At every m-th dispatch: the oldest call that fits at the head of queue 1, and where it goes.
-    fn oldest(&self, table: &ProcessTable, now: Micros) -> Option<(CallKey, Target)> {
+    /// At every m-th dispatch: the oldest call that fits in queue 1, and where it goes. It stands at the queue's head
+    /// if it runs at once. Where only a wait in an engine is to be had it stands next to those that run there, since at
+    /// the head it would displace one of its own queue.
+    fn oldest(&self, table: &ProcessTable, now: Micros) -> Option<(CallKey, End, Target)> {
         let every = u64::from(self.settings.oldest_every?);
         if !(self.dispatches + 1).is_multiple_of(every) {
             return None;
         }
-        self.ages.iter().find_map(|(_, key)| {
-            let head = Scan {
-                rank: i64::MIN,
+        let place = |key, rank| {
+            let scan = Scan {
+                rank,
                 ..Scan::default()
             };
-            self.place(*key, head, table, now)
-                .ok()
-                .map(|target| (*key, target))
-        })
+            self.place(key, scan, table, now).ok()
+        };
+        self.ages
+            .iter()
+            .take(OLDEST_TRIED_MAX)
+            .find_map(|(_, key)| {
+                if let Some(target) = place(*key, i64::MIN) {
+                    return Some((*key, End::Head, target));
+                }
+                self.engines
+                    .values()
+                    .enumerate()
+                    .find_map(|(index, engine)| {
+                        let worst = engine.worst().filter(|worst| worst.queue == 0)?.rank;
+                        let target = place(*key, self.rank_behind(worst))?;
+                        (target.engine == index).then_some((*key, End::Behind(worst), target))
+                    })
+            })
     }
 
-    fn move_to_head(&mut self, key: CallKey, table: &mut ProcessTable, out: &mut Vec<Action>) {
+    fn move_to_first_queue(
+        &mut self,
+        key: CallKey,
+        end: End,
+        table: &mut ProcessTable,
+        out: &mut Vec<Action>,
+    ) {
         if let Some(call) = table.call(key) {
-            let scan = self.scan_at(End::Head, 0, call);
+            let scan = self.scan_at(end, 0, call);
             self.stand(key, scan, table, out);
         }
     }

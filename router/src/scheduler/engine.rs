@@ -66,6 +66,8 @@ struct Batch {
     kv: u64,
     /// The last in order of those that run.
     worst: Option<Order>,
+    /// The last in order of those that run and yield inside their queue.
+    worst_demoted: Option<Order>,
     /// Those that never ran and do not yet.
     unstarted: u32,
     unstarted_kv: u64,
@@ -109,6 +111,11 @@ impl Engine {
     /// Calls there.
     pub(super) fn load(&self) -> u32 {
         self.seats.len() as u32
+    }
+
+    /// The last in order of those that run.
+    pub(super) fn worst(&self) -> Option<Order> {
+        self.batch.worst
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -197,10 +204,26 @@ impl Engine {
             return has_seat && self.kv_free() >= self.booking(ask.size);
         }
         let batch = &self.batch;
-        let can_displace = batch.worst.is_some_and(|worst| ask.order < worst);
         let has_kv = batch.kv + self.booking(ask.size) <= self.kv_tokens;
-        let has_seat = batch.running < self.slots || batch.unstarted < ask.oversubscription;
-        can_displace || (has_kv && has_seat)
+        let has_slot = batch.running < self.slots;
+        let may_wait = batch.unstarted < ask.oversubscription && self.is_behind(ask.order);
+        self.has_victim(ask.order) || (has_kv && (has_slot || may_wait))
+    }
+
+    /// Whether a call of this order would leave all that run where they are.
+    fn is_behind(&self, order: Order) -> bool {
+        self.batch.worst.is_none_or(|worst| worst < order)
+    }
+
+    /// Whether a call runs that one of this order may displace: of a worse queue, or demoted to stand behind it.
+    fn has_victim(&self, order: Order) -> bool {
+        let Batch {
+            worst,
+            worst_demoted,
+            ..
+        } = self.batch;
+        worst.is_some_and(|worst| worst.queue > order.queue)
+            || worst_demoted.is_some_and(|worst| worst > order)
     }
 
     /// Whether and how a call fits.
@@ -235,6 +258,7 @@ impl Engine {
             worst,
             unstarted,
             unstarted_kv,
+            ..
         } = self.batch;
         if running < self.slots && kv + ask.size <= self.kv_tokens {
             return Ok(Fit::Runs);
@@ -244,7 +268,7 @@ impl Engine {
         } else {
             Lacks::Slot
         };
-        if let Some(victim) = worst.filter(|worst| ask.order < *worst) {
+        if let Some(victim) = worst.filter(|_| self.has_victim(ask.order)) {
             let (slots, kv) = self.kept_before(ask.order);
             if slots < self.slots {
                 if kv + ask.size <= self.kv_tokens {
@@ -253,8 +277,7 @@ impl Engine {
                 lacks = Lacks::Kv;
             }
         }
-        let is_behind = worst.is_none_or(|worst| worst < ask.order);
-        if unstarted < ask.oversubscription && is_behind {
+        if unstarted < ask.oversubscription && self.is_behind(ask.order) {
             if kv + unstarted_kv + ask.size <= self.kv_tokens {
                 return Ok(Fit::Waits);
             }
@@ -289,6 +312,7 @@ impl Engine {
                 batch.running += 1;
                 batch.kv += seat.size;
                 batch.worst = Some(*order);
+                batch.worst_demoted = seat.is_demoted.then_some(*order).or(batch.worst_demoted);
             } else if !seat.has_started {
                 batch.unstarted += 1;
                 batch.unstarted_kv += seat.size;

@@ -203,7 +203,7 @@ impl Pool {
     }
 
     /// Whether the engine's room is kept for another call, of this one's queue or a better one.
-    fn is_reserved(&self, engine: &Engine, ask: Ask, table: &ProcessTable) -> bool {
+    pub(super) fn is_reserved(&self, engine: &Engine, ask: Ask, table: &ProcessTable) -> bool {
         let Some(reserve) = engine.reserve.filter(|reserve| reserve.left == 0) else {
             return false;
         };

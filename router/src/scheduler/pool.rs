@@ -36,6 +36,8 @@ pub struct Pool {
     pub(super) dispatches: u64,
     tail_rank: i64,
     head_rank: i64,
+    /// Calls that were put between two others, and one.
+    inserted: i64,
     is_removed: bool,
     pub(super) ended_waits: [Micros; Reason::ALL.len()],
 }
@@ -44,8 +46,13 @@ pub struct Pool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Head,
+    /// Next to the call of this rank.
+    Behind(i64),
     Tail,
 }
+
+/// Distance of two ranks at the tail: as many places are between two calls.
+const RANK_STEP: i64 = 1 << 20;
 
 impl Pool {
     /// A pool without engines.
@@ -72,6 +79,7 @@ impl Pool {
             dispatches: 0,
             tail_rank: 0,
             head_rank: 0,
+            inserted: 1,
             is_removed: true,
             ended_waits: [Micros::ZERO; Reason::ALL.len()],
         }
@@ -228,19 +236,28 @@ impl Pool {
         self.sizes.first_key_value().map_or(0, |(size, _)| *size)
     }
 
-    /// A place at an end of a queue.
+    /// The place next to a rank. Those that were inserted before have used the places before it.
+    pub(super) fn rank_behind(&self, rank: i64) -> i64 {
+        rank.div_euclid(RANK_STEP) * RANK_STEP + self.inserted % RANK_STEP
+    }
+
+    /// A place in a queue.
     pub(super) fn scan_at(&mut self, end: End, queue: u8, call: &Call) -> Scan {
         let rank = match end {
             End::Head => {
                 self.head_rank -= 1;
                 self.head_rank
             }
+            End::Behind(rank) => {
+                self.inserted += 1;
+                self.rank_behind(rank)
+            }
             End::Tail => {
-                self.tail_rank += 1;
+                self.tail_rank += RANK_STEP;
                 self.tail_rank
             }
         };
-        let one_queue = self.settings.policy.has_one_queue() && end == End::Tail;
+        let one_queue = self.settings.policy.has_one_queue() && end != End::Head;
         let urgency = if one_queue { call.p } else { Micros::ZERO };
         let by_program = one_queue && self.settings.policy == Policy::ProgramFcfs;
         let program = if by_program {
@@ -258,7 +275,7 @@ impl Pool {
 
     /// A place at an engine where nobody is displaced: behind all that were dispatched before.
     pub(super) fn order_of_dispatch(&mut self) -> Order {
-        self.tail_rank += 1;
+        self.tail_rank += RANK_STEP;
         Order {
             queue: 0,
             rank: self.tail_rank,
