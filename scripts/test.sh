@@ -13,8 +13,6 @@ if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
   echo "$wanted" > "$venv/.complete"
 fi
 cargo test --locked --workspace "$@"
-# The engine without libtorch is what tests of many engines use.
-cargo test --locked -p lps-engine --no-default-features
 
 # The end-to-end tests start these two, built as the tests were.
 cargo build --locked -p lps-cli -p lps-engine --bins
