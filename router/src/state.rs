@@ -166,7 +166,7 @@ impl State {
                     usage,
                 });
             }
-            Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt),
+            Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt, out),
             Event::CancelRequested { call } => self.cancel(call, out),
             Event::Tick => {}
         }
@@ -317,18 +317,26 @@ impl State {
         self.table.end(key, outcome, self.now);
     }
 
-    fn attempt_failed(&mut self, key: CallKey, attempt: Attempt) {
+    fn attempt_failed(&mut self, key: CallKey, attempt: Attempt, out: &mut Vec<Action>) {
         let Some(call) = self.table.call(key) else {
             return;
         };
         if call.attempt != attempt || call.engine().is_none() {
             return;
         }
-        let model = call.model.clone();
+        let (model, is_cancelled) = (call.model.clone(), call.is_cancelled);
         let Some(pool) = self.pools.get_mut(&model) else {
             return;
         };
         pool.take_back(key, &mut self.table, self.now);
+        if is_cancelled || !pool.is_served() {
+            let reason = if is_cancelled {
+                Refusal::Cancelled
+            } else {
+                Refusal::NoPool
+            };
+            self.refuse(key, reason, out);
+        }
         self.changed.insert(model);
     }
 

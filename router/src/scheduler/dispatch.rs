@@ -137,14 +137,6 @@ impl Pool {
         }
     }
 
-    fn release_reserve(&mut self, key: CallKey) {
-        for engine in self.engines.values_mut() {
-            engine
-                .reserve
-                .take_if(|reserve| reserve.call == key && reserve.left == 0);
-        }
-    }
-
     /// A dispatch passes calls that lack room: the first time begins a reserve, the next ones use it up.
     fn reserve_for_passed(
         &mut self,
@@ -168,7 +160,14 @@ impl Pool {
             }
             Some(_) => {}
             None => {
-                let lacking = passed.iter().find(|(at, _)| *at == engine);
+                let is_held = |call| {
+                    table
+                        .call(call)
+                        .is_some_and(|call| call.stage == Stage::Held)
+                };
+                let mut lacking = passed.iter();
+                let lacking =
+                    lacking.find(|(at, call)| *at == engine && *call != key && is_held(*call));
                 booked.reserve = lacking.map(|(_, call)| Reserve {
                     call: *call,
                     left: limit,
@@ -235,6 +234,7 @@ impl Pool {
         self.unhold(call);
         let (row, scan, size) = (call.row, call.place.scan, call.size());
         self.dispatches += 1;
+        self.release_reserve(key);
         let order = if self.settings.displaces() {
             Order {
                 queue: scan.queue,
@@ -247,7 +247,6 @@ impl Pool {
             return;
         };
         let id = id.clone();
-        engine.reserve.take_if(|reserve| reserve.call == key);
         engine.sit(key, order, size);
         *self.seats_of.entry(row).or_default() += 1;
         if target.makes_home

@@ -54,6 +54,21 @@ impl Pool {
         self.engines.iter().map(|(id, engine)| (id, engine.into()))
     }
 
+    /// Why a call waits, as of now. A look through the queues stops at the first that goes nowhere, so those behind it
+    /// are found here to wait for a reserve.
+    pub fn reason(&self, call: &Call, table: &ProcessTable) -> Option<Reason> {
+        let (reason, _) = call.wait.reason()?;
+        let ask = self.ask(call.key, call.place.scan, call.size());
+        let is_kept =
+            |engine: &Engine| engine.is_open_at(ask) && self.is_reserved(engine, ask, table);
+        let for_reserve = reason == Reason::NoCapacity && self.engines.values().any(is_kept);
+        Some(if for_reserve {
+            Reason::BackfillReserve
+        } else {
+            reason
+        })
+    }
+
     /// Of a waiting call: how many stand before it, and the engine that it waits for or in.
     pub fn standing(&self, call: &Call, row: &Row) -> (Option<u64>, Option<EngineId>) {
         match call.wait.reason().map(|(reason, _)| reason) {
@@ -88,6 +103,11 @@ impl Pool {
         }
         for (id, engine) in &self.engines {
             engine.check_integrity();
+            let keeper = engine.reserve.and_then(|reserve| table.call(reserve.call));
+            assert!(
+                keeper.is_none_or(|call| call.stage == Stage::Held),
+                "room for a sent call"
+            );
             for (order, seat) in engine.seats() {
                 let call = table.call(seat.call).expect("a seated call is open");
                 assert!(call.engine() == Some(id) && call.place.order == *order);

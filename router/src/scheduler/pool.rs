@@ -51,7 +51,7 @@ pub(super) enum End {
     Tail,
 }
 
-/// Distance of two ranks at the tail: as many places are between two calls.
+/// Distance of two ranks at an end: as many places are between two calls.
 const RANK_STEP: i64 = 1 << 20;
 
 impl Pool {
@@ -206,6 +206,11 @@ impl Pool {
             }
             Stage::Ended { .. } => {}
         }
+        self.release_reserve(key);
+    }
+
+    /// No room is kept for the call any more.
+    pub(super) fn release_reserve(&mut self, key: CallKey) {
         for engine in self.engines.values_mut() {
             engine.reserve.take_if(|reserve| reserve.call == key);
         }
@@ -245,12 +250,13 @@ impl Pool {
     pub(super) fn scan_at(&mut self, end: End, queue: u8, call: &Call) -> Scan {
         let rank = match end {
             End::Head => {
-                self.head_rank -= 1;
+                self.head_rank -= RANK_STEP;
                 self.head_rank
             }
             End::Behind(rank) => {
+                let behind = self.rank_behind(rank);
                 self.inserted += 1;
-                self.rank_behind(rank)
+                behind
             }
             End::Tail => {
                 self.tail_rank += RANK_STEP;

@@ -211,11 +211,12 @@ impl State {
     }
 
     fn explain(&self, call: &Call, row: &Row) -> Option<Explain> {
-        let (reason, since) = call
+        let (_, since) = call
             .wait
             .reason()
             .filter(|_| call.phase == Phase::Pending)?;
         let pool = self.pools.get(&call.model)?;
+        let reason = pool.reason(call, &self.table)?;
         let (position, engine) = pool.standing(call, row);
         let service = row
             .service_since_promotion()

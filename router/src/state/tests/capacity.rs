@@ -92,3 +92,23 @@ fn a_prompt_beyond_every_engine_is_refused_and_a_large_output_runs_alone() {
     let other = bench.sized("y", 1);
     assert_eq!([alone, other].map(|call| bench.place_of(call)), ["a", "-"]);
 }
+
+#[test]
+fn room_kept_on_one_engine_is_free_when_the_call_went_to_another() {
+    let rules = settings(&["policy=fcfs", "backfill_limit=0"]);
+    let mut bench = Bench::with_kv(rules, "ab", (8, 10));
+    let (first, second) = (bench.sized("x", 7), bench.sized("y", 8));
+    let large = bench.sized("z", 5);
+    let small = bench.sized("w", 2);
+    let seats = [first, second, large, small].map(|call| bench.place_of(call));
+    assert_eq!(seats, ["a", "b", "-", "a"], "room is kept on a");
+    bench.end(second);
+    assert_eq!(bench.place_of(large), "b");
+    bench.end(small);
+    let next = [0; 3].map(|_| bench.sized("w", 2));
+    assert_eq!(
+        next.map(|call| bench.place_of(call)),
+        ["a", "b", "b"],
+        "nothing is kept"
+    );
+}

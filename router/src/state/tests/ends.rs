@@ -231,3 +231,22 @@ fn events_about_what_is_not_there_are_harmless() {
     bench.end(held);
     assert!(bench.state.program(&program("nobody")).is_none());
 }
+
+#[test]
+fn a_cancelled_call_is_not_tried_again() {
+    let mut bench = fcfs("ab", 1);
+    let call = bench.small("x");
+    bench.tell(Event::CancelRequested { call });
+    bench.fail_attempt(call);
+    assert_eq!(bench.refused, [(call, Refusal::Cancelled)]);
+    assert_eq!(bench.place_of(call), "-");
+}
+
+#[test]
+fn a_call_of_a_removed_pool_is_not_tried_again() {
+    let mut bench = fcfs("ab", 1);
+    let call = bench.small("x");
+    bench.tell(Event::PoolRemoved { model: model() });
+    bench.fail_attempt(call);
+    assert_eq!(bench.refused, [(call, Refusal::NoPool)]);
+}
