@@ -50,4 +50,4 @@ def test_memory_stays(tmp_path, engines):
             assert end[pid] <= warm[pid] * 1.05, (warm, end)
         for engine in stack.engines():
             load = engine["load"]
-            assert load["kv_blocks_free"] + load["kv_blocks_cached"] == engine["kv_blocks_total"]
+            assert load["kv_blocks_free"] + load["kv_blocks_cached"] == engine["kv"]["blocks_total"]
