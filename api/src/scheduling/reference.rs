@@ -41,8 +41,8 @@ pub const REFERENCE: [Entry; 16] = [
     entry(
         "estimator",
         "scalar",
-        "scalar",
-        "What ATLAS takes for the critical path. The scalar is the paper's: one figure a program, no parents needed.",
+        "scalar or dag",
+        "What ATLAS takes for the critical path. The scalar is the paper's: one figure a program, no parents needed. `dag` follows the parents that calls name, and falls back to the scalar where they are not known.",
     ),
     entry(
         "unit",
