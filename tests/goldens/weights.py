@@ -32,8 +32,8 @@ def role(name: str) -> str:
 def numbers(seed: int, name: str, shape, kind: str | None = None) -> np.ndarray:
     """One weight in 32 bits."""
     mean, deviation = {
-        "vocabulary": (0.0, 2.0 / np.sqrt(np.float64(shape[-1]))),
-        "product": (0.0, 1.0 / np.sqrt(np.float64(shape[-1]))),
+        "vocabulary": (0.0, 1.0 / np.sqrt(np.float64(shape[-1]))),
+        "product": (0.0, 1.5 / np.sqrt(np.float64(shape[-1]))),
         "norm": (1.0, np.float64(0.1)),
         "bias": (0.0, np.float64(0.1)),
     }[kind or role(name)]

@@ -54,13 +54,14 @@ impl fmt::Display for Summary {
         let stored: Vec<_> = self.stored.iter().map(|kind| kind.config_name()).collect();
         writeln!(
             f,
-            "{}: {} with {:.1} M parameters, {} ({:.1} MB in {} files)",
+            "{}: {} with {:.1} M parameters, {} ({:.1} MB in {} {})",
             self.folder.display(),
             s.family.model_type(),
             self.parameters as f64 / 1e6,
             stored.join(" and "),
             self.weights_bytes as f64 / 1e6,
             self.weight_files,
+            if self.weight_files == 1 { "file" } else { "files" },
         )?;
         writeln!(
             f,
