@@ -1,6 +1,7 @@
 //! However work is cut into steps, a text stays the same: alone or among others, in chunks of any size around a page,
 //! from cached pages, after pages were lost. Tokens equal, log-probabilities within 1e-5.
 
+use lps_engine::model::Loaded;
 use lps_engine_core::core::Preemption;
 use lps_engine_core::request::TokenId;
 
@@ -44,92 +45,105 @@ fn assert_same(what: &str, found: &[Text], expected: &[Text]) {
     }
 }
 
-fn check(name: &str) {
-    let mut loaded = load_case(&Case::all()[name]);
-    let prompts = prompts(loaded.vocab_size);
-    let alone: Vec<Text> = prompts
-        .iter()
-        .flat_map(|prompt| {
+/// A loaded checkpoint, and its texts when each prompt runs alone and whole.
+struct Subject {
+    name: &'static str,
+    loaded: Loaded,
+    prompts: Vec<Vec<TokenId>>,
+    alone: Vec<Text>,
+    /// Tokens that the layers must see at least.
+    computed: usize,
+}
+
+impl Subject {
+    fn new(name: &'static str) -> Self {
+        let mut loaded = load_case(&Case::all()[name]);
+        let prompts = prompts(loaded.vocab_size);
+        let runs = prompts.iter().map(|prompt| {
             run(
                 &mut loaded,
                 std::slice::from_ref(prompt),
                 TOKENS,
                 Cut::WHOLE,
             )
-            .texts
-        })
-        .collect();
-    let mut run =
-        |prompts: &[Vec<TokenId>], cut: Cut| -> Run { run(&mut loaded, prompts, TOKENS, cut) };
-
-    let together = run(&prompts, Cut::WHOLE);
-    assert_same(&format!("{name}, together"), &together.texts, &alone);
-    for batched_tokens in [1, 15, 16, 17] {
-        let what = format!("{name}, steps of {batched_tokens} tokens");
-        let cut = Cut {
-            batched_tokens,
-            ..Cut::WHOLE
-        };
-        let cut_up = run(&prompts, cut);
-        assert_same(&what, &cut_up.texts, &alone);
-        assert_eq!(cut_up.computed, together.computed, "{what}: nothing twice");
+        });
+        let runs: Vec<Run> = runs.collect();
+        let computed = runs.iter().map(|run| run.computed).sum();
+        let alone = runs.into_iter().flat_map(|run| run.texts).collect();
+        Self {
+            name,
+            loaded,
+            prompts,
+            alone,
+            computed,
+        }
     }
 
-    // One after another, each prompt twice: the second finds the first one's pages.
-    let twice: Vec<_> = prompts
-        .iter()
-        .flat_map(|prompt| [prompt.clone(), prompt.clone()])
-        .collect();
-    let expected: Vec<_> = alone
-        .iter()
-        .flat_map(|text| [text.clone(), text.clone()])
-        .collect();
-    let cached = run(
-        &twice,
-        Cut {
+    /// Runs all prompts in another cut, and compares.
+    fn check(&mut self, what: &str, cut: Cut) -> usize {
+        let ran = run(&mut self.loaded, &self.prompts, TOKENS, cut);
+        assert_same(&format!("{}, {what}", self.name), &ran.texts, &self.alone);
+        ran.computed
+    }
+
+    fn check_all(&mut self) {
+        assert_eq!(self.check("together", Cut::WHOLE), self.computed);
+        for batched_tokens in [1, 15, 16, 17] {
+            let cut = Cut {
+                batched_tokens,
+                ..Cut::WHOLE
+            };
+            let computed = self.check(&format!("steps of {batched_tokens} tokens"), cut);
+            assert_eq!(computed, self.computed, "nothing is computed twice");
+        }
+
+        // Six sequences grow to 31 pages, and there are 14.
+        let few = Cut {
+            kv_blocks: 14,
+            ..Cut::WHOLE
+        };
+        assert!(
+            self.check("recomputed", few) > self.computed,
+            "pages were lost"
+        );
+        self.check(
+            "few pages kept",
+            Cut {
+                preemption: Preemption::Keep,
+                sequences: 2,
+                ..few
+            },
+        );
+
+        // One after another, each prompt twice: the second finds the first one's pages.
+        self.prompts = self
+            .prompts
+            .iter()
+            .flat_map(|prompt| [prompt.clone(), prompt.clone()])
+            .collect();
+        self.alone = self
+            .alone
+            .iter()
+            .flat_map(|text| [text.clone(), text.clone()])
+            .collect();
+        let cut = Cut {
             sequences: 1,
             prefix_cache: true,
             ..Cut::WHOLE
-        },
-    );
-    assert_same(
-        &format!("{name}, from cached pages"),
-        &cached.texts,
-        &expected,
-    );
-    assert!(
-        cached.computed < 2 * together.computed,
-        "{name}: pages were found"
-    );
-
-    // Six sequences grow to 31 pages, and there are 14.
-    let few = Cut {
-        kv_blocks: 14,
-        ..Cut::WHOLE
-    };
-    let recomputed = run(&prompts, few);
-    assert_same(&format!("{name}, recomputed"), &recomputed.texts, &alone);
-    assert!(
-        recomputed.computed > together.computed,
-        "{name}: pages were lost"
-    );
-    let kept = run(
-        &prompts,
-        Cut {
-            preemption: Preemption::Keep,
-            sequences: 2,
-            ..few
-        },
-    );
-    assert_same(&format!("{name}, few pages kept"), &kept.texts, &alone);
+        };
+        assert!(
+            self.check("from cached pages", cut) < 2 * self.computed,
+            "pages were found"
+        );
+    }
 }
 
 #[test]
 fn llama_in_any_cut() {
-    check("llama-3.1");
+    Subject::new("llama-3.1").check_all();
 }
 
 #[test]
 fn qwen3_in_any_cut() {
-    check("qwen3");
+    Subject::new("qwen3").check_all();
 }
