@@ -79,11 +79,12 @@ def alive(pid):
 class Stack:
     """`lps up` on a manifest; a context manager that leaves no process behind."""
 
-    def __init__(self, folder, *manifests, arguments=()):
+    def __init__(self, folder, *manifests, arguments=(), environment=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifests = list(manifests)
         self.arguments = [str(a) for a in arguments]
+        self.environment = {**os.environ, **(environment or {})}
         self.port, self.admin_port = free_port(), free_port()
         self.process = None
 
@@ -108,7 +109,7 @@ class Stack:
         self.process = subprocess.Popen(
             [BIN / "lps", "up", file, "--port", str(self.port), "--admin-port", str(self.admin_port),
              "--state-dir", self.folder / "state", *self.arguments],
-            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT,
+            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env=self.environment,
         )
 
     def _ready(self):
