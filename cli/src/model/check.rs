@@ -61,7 +61,11 @@ impl fmt::Display for Summary {
             stored.join(" and "),
             self.weights_bytes as f64 / 1e6,
             self.weight_files,
-            if self.weight_files == 1 { "file" } else { "files" },
+            if self.weight_files == 1 {
+                "file"
+            } else {
+                "files"
+            },
         )?;
         writeln!(
             f,
