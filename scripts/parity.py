@@ -1,0 +1,134 @@
+"""Fresh checkpoints against Hugging Face transformers: other numbers at each run, so that nothing is learned by heart.
+
+Makes checkpoints of both families (a new seed; odd numbers of heads; tied or not; one file or several; both generations
+of config.json), serves each with lps-engine in 32 bits, and compares greedy tokens and log-probabilities with
+transformers' plain path. Exits 1 when one differs.
+
+    VENV/bin/python scripts/parity.py --lps target/debug/lps --engine target/debug/lps-engine [--seed N]
+
+VENV as in tests/goldens/make_goldens.py.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "goldens"))
+from reference import greedy  # noqa: E402
+
+PROMPTS, TOKENS, TOLERANCE = 20, 64, 1e-4
+
+
+def recipe(rng: random.Random, family: str, generation: int) -> list[str]:
+    """Options of `lps model make`."""
+    kv_heads = rng.choice([1, 3, 5])
+    heads = kv_heads * rng.choice([1, 3])
+    options = {
+        "family": family, "seed": rng.randrange(2**40), "config-generation": generation,
+        "dtype": rng.choice(["float32", "bfloat16", "float16"]), "shards": rng.choice([1, 2, 5]),
+        "hidden": heads * (rng.choice([72, 88, 104]) // heads), "intermediate": rng.choice([120, 152, 200]), "layers": rng.choice([2, 3, 4]),
+        "heads": heads, "kv-heads": kv_heads, "head-dim": rng.choice([12, 16, 20, 34]),
+        "vocab": rng.randrange(1536, 2000), "rope-theta": rng.choice([10000.0, 500000.0]), "context": 512,
+        "rope": json.dumps(rng.choice([
+            {"rope_type": "default"},
+            {"rope_type": "linear", "factor": 2.0},
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+             "original_max_position_embeddings": 64},
+        ])),
+    }
+    flags = [f"--tied={'true' if rng.random() < 0.5 else 'false'}"] + ["--attention-bias"] * (rng.random() < 0.5)
+    return [text for key, value in options.items() for text in (f"--{key}", str(value))] + flags
+
+
+class Engine:
+    """An engine on a free port."""
+
+    def __init__(self, program: str, folder: Path):
+        addresses = folder.with_suffix(".addresses")
+        self.process = subprocess.Popen(
+            [program, "--model", str(folder), "--dtype", "float32", "--port", "0", "--address-file", str(addresses)],
+            stderr=subprocess.DEVNULL,
+        )
+        while not (addresses.exists() and self.healthy(addresses)):
+            if self.process.poll() is not None:
+                sys.exit(f"parity: lps-engine ended with {self.process.returncode}")
+            time.sleep(0.05)
+
+    def healthy(self, addresses: Path) -> bool:
+        lines = addresses.read_text().splitlines()
+        if not lines:
+            return False
+        self.url = f"http://{lines[0]}"
+        try:
+            return urllib.request.urlopen(f"{self.url}/health", timeout=5).status == 200
+        except OSError:
+            return False
+
+    def complete(self, model: str, prompt: list[int]) -> tuple[list[int], list[float]]:
+        body = {"model": model, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True,
+                "return_token_ids": True, "logprobs": 1}
+        request = urllib.request.Request(f"{self.url}/v1/completions", json.dumps(body).encode(),
+                                         {"content-type": "application/json"})
+        choice = json.load(urllib.request.urlopen(request, timeout=300))["choices"][0]
+        return choice["token_ids"], choice["logprobs"]["token_logprobs"]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def compare(folder: Path, engine: Engine, rng: random.Random) -> bool:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    prompts = [[rng.randrange(3, 1536) for _ in range(rng.choice([1, 7, 15, 16, 17, 33, 70]))] for _ in range(PROMPTS)]
+    with ThreadPoolExecutor(PROMPTS) as pool:
+        answers = list(pool.map(lambda prompt: engine.complete(folder.name, prompt), prompts))
+    equal, widest, smallest = 0, 0.0, float("inf")
+    for prompt, (tokens, logprobs) in zip(prompts, answers):
+        expected, rows, gap = greedy(model, prompt, TOKENS)
+        smallest = min(smallest, gap)
+        if tokens == expected:
+            equal += 1
+            expected_logprobs = [row[token].item() for row, token in zip(rows, expected)]
+            widest = max(widest, *(abs(a - b) for a, b in zip(logprobs, expected_logprobs)))
+    print(f"  {equal}/{PROMPTS} texts of {TOKENS} tokens equal; log-probabilities within {widest:.1e}; smallest gap {smallest:.1e}")
+    return equal == PROMPTS and widest <= TOLERANCE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--lps", required=True)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")
+    rng = random.Random(arguments.seed)
+    fine = True
+    with tempfile.TemporaryDirectory() as scratch:
+        for family in ("llama", "qwen3"):
+            for generation in (4, 5):
+                folder = Path(scratch) / f"{family}-{generation}"
+                options = recipe(rng, family, generation)
+                print(" ".join(options))
+                subprocess.run([arguments.lps, "model", "make", *options, str(folder)], check=True,
+                               stdout=subprocess.DEVNULL)
+                engine = Engine(arguments.engine, folder)
+                try:
+                    fine &= compare(folder, engine, rng)
+                finally:
+                    engine.stop()
+    print("equal" if fine else "DIFFERENT")
+    sys.exit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    main()
