@@ -218,6 +218,12 @@ pub fn make(options: &Options) -> anyhow::Result<()> {
     if let Err(error) = config_json::consistent(&shape) {
         anyhow::bail!("{} {}", error.field, error.reason);
     }
+    ensure!(
+        shape.family != Family::Llama || shape.hidden.is_multiple_of(shape.heads),
+        "hidden {} is no multiple of heads {}; transformers asks for that in llama",
+        shape.hidden,
+        shape.heads
+    );
     let out = &options.out;
     ensure!(
         !out.join("config.json").exists(),
