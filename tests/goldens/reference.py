@@ -1,5 +1,7 @@
 """Hugging Face transformers as the reference: greedy tokens and log-probabilities in 32 bits, by its plain path."""
 
+import copy
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -51,6 +53,17 @@ def greedy(model, prompt: list[int], count: int = TOKENS):
     return tokens, rows, gap
 
 
+@torch.no_grad()
+def error_of_bfloat16(model, entries: list[dict]) -> float:
+    """How far the first step's log-probabilities move when transformers itself computes in bfloat16."""
+    half, widest = copy.deepcopy(model).to(torch.bfloat16), 0.0
+    for entry in entries:
+        row = half(input_ids=torch.tensor([entry["prompt"]])).logits[0, -1].double().log_softmax(-1)
+        moved = [abs(row[token].item() - full) for token, full in zip(entry["sampled"], entry["logprobs"][0])]
+        widest = max(widest, *moved)
+    return widest
+
+
 def golden(model, prompts: list[list[int]], vocab: int) -> dict:
     entries, smallest, distinct = [], float("inf"), 0
     for index, prompt in enumerate(prompts):
@@ -60,4 +73,5 @@ def golden(model, prompts: list[list[int]], vocab: int) -> dict:
         logprobs = [[round(rows[step][token].item(), 5) for token in sampled] for step in STEPS]
         entries.append({"prompt": prompt, "tokens": tokens, "sampled": sampled, "logprobs": logprobs})
     print(f"  smallest gap {smallest:.2e}, {distinct / len(prompts):.1f} distinct tokens of {TOKENS} a text")
-    return {"steps": STEPS, "smallest_gap": float(f"{smallest:.2e}"), "entries": entries}
+    error = error_of_bfloat16(model, entries)
+    return {"steps": STEPS, "smallest_gap": float(f"{smallest:.2e}"), "bfloat16_error": round(error, 5), "entries": entries}

@@ -1,7 +1,8 @@
-//! Greedy tokens equal to Hugging Face transformers', token by token; log-probabilities within 1e-4.
+//! In 32 bits: greedy tokens equal to Hugging Face transformers', token by token; log-probabilities within 1e-4.
+//! In bfloat16: log-probabilities as near to those of 32 bits as twice transformers' own distance.
 
-use lps_engine::model::Loaded;
 use lps_engine::model::directory::Source;
+use lps_engine::model::{Dtype, Loaded};
 use lps_engine_core::request::TokenId;
 use serde::Deserialize;
 
@@ -10,6 +11,7 @@ use crate::engine::{Case, Cut, golden_file, load, load_case, run};
 #[derive(Deserialize)]
 struct Golden {
     steps: Vec<usize>,
+    bfloat16_error: f32,
     entries: Vec<Entry>,
 }
 
@@ -22,20 +24,23 @@ struct Entry {
     logprobs: Vec<Vec<f32>>,
 }
 
+impl Golden {
+    fn read(name: &str) -> Self {
+        let text = golden_file(&format!("{name}.golden.json"));
+        let golden: Self = serde_json::from_str(&text).expect(name);
+        assert!(golden.entries.len() >= 20, "{name} has prompts");
+        golden
+    }
+
+    fn prompts(&self) -> Vec<Vec<TokenId>> {
+        let prompts = self.entries.iter().map(|entry| entry.prompt.clone());
+        prompts.collect()
+    }
+}
+
 fn compare(name: &str, loaded: &mut Loaded) {
-    let golden: Golden =
-        serde_json::from_str(&golden_file(&format!("{name}.golden.json"))).expect(name);
-    assert!(
-        golden.entries.len() >= 20,
-        "{name}: {} prompts",
-        golden.entries.len()
-    );
-    let prompts: Vec<_> = golden
-        .entries
-        .iter()
-        .map(|entry| entry.prompt.clone())
-        .collect();
-    let ran = run(loaded, &prompts, 64, Cut::WHOLE);
+    let golden = Golden::read(name);
+    let ran = run(loaded, &golden.prompts(), 64, Cut::WHOLE);
     for (index, (text, entry)) in ran.texts.iter().zip(&golden.entries).enumerate() {
         assert_eq!(
             text.tokens, entry.tokens,
@@ -53,8 +58,23 @@ fn compare(name: &str, loaded: &mut Loaded) {
     }
 }
 
+fn compare_halved(name: &str, loaded: &mut Loaded) {
+    let golden = Golden::read(name);
+    let ran = run(loaded, &golden.prompts(), 1, Cut::WHOLE);
+    let mut widest = 0.0_f32;
+    for (text, entry) in ran.texts.iter().zip(&golden.entries) {
+        for (token, expected) in entry.sampled.iter().zip(&entry.logprobs[0]) {
+            widest = widest.max((text.logprobs[0][*token] - expected).abs());
+        }
+    }
+    let limit = 2.0 * golden.bfloat16_error;
+    assert!(widest <= limit, "{name}: {widest} is more than {limit}");
+}
+
 fn compare_case(name: &str) {
-    compare(name, &mut load_case(&Case::all()[name]));
+    let case = &Case::all()[name];
+    compare(name, &mut load_case(case, Dtype::Float32));
+    compare_halved(name, &mut load_case(case, Dtype::Bfloat16));
 }
 
 #[test]
@@ -84,5 +104,7 @@ fn qwen3_tied_with_biases() {
 
 #[test]
 fn the_demo_model() {
-    compare("demo", &mut load(&Source::Demo).expect("it is inside"));
+    let load = |dtype| load(&Source::Demo, dtype).expect("it is inside");
+    compare("demo", &mut load(Dtype::Float32));
+    compare_halved("demo", &mut load(Dtype::Bfloat16));
 }

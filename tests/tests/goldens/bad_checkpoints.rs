@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use lps_engine::model::Dtype;
 use lps_engine::model::directory::Source;
 
 use crate::engine::{Case, load};
 
 fn refusal(folder: &Path) -> String {
-    let error = load(&Source::Directory(folder.to_path_buf())).expect_err("it is broken");
+    let error =
+        load(&Source::Directory(folder.to_path_buf()), Dtype::Float32).expect_err("it is broken");
     let text = error.to_string();
     assert!(!text.contains('\n'), "one line: {text}");
     text

@@ -83,10 +83,10 @@ pub(crate) fn golden_file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Loads in 32 bits, with pages of 16.
-pub(crate) fn load(source: &Source) -> Result<Loaded, Error> {
+/// Loads with pages of 16.
+pub(crate) fn load(source: &Source, dtype: Dtype) -> Result<Loaded, Error> {
     let options = LoadOptions {
-        dtype: Some(Dtype::Float32),
+        dtype: Some(dtype),
         device: Device::Cpu,
         block_tokens: 16,
         kv: KvSize::Bytes(64 << 20),
@@ -100,10 +100,10 @@ pub(crate) fn load(source: &Source) -> Result<Loaded, Error> {
 }
 
 /// A golden checkpoint, made and loaded.
-pub(crate) fn load_case(case: &Case) -> Loaded {
+pub(crate) fn load_case(case: &Case, dtype: Dtype) -> Loaded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     case.make(folder.path());
-    load(&Source::Directory(folder.path().to_path_buf())).expect("a golden checkpoint loads")
+    load(&Source::Directory(folder.path().to_path_buf()), dtype).expect("a golden checkpoint loads")
 }
 
 /// How work is cut into steps.

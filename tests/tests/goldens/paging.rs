@@ -1,7 +1,7 @@
 //! However work is cut into steps, a text stays the same: alone or among others, in chunks of any size around a page,
 //! from cached pages, after pages were lost. Tokens equal, log-probabilities within 1e-5.
 
-use lps_engine::model::Loaded;
+use lps_engine::model::{Dtype, Loaded};
 use lps_engine_core::core::Preemption;
 use lps_engine_core::request::TokenId;
 
@@ -57,7 +57,7 @@ struct Subject {
 
 impl Subject {
     fn new(name: &'static str) -> Self {
-        let mut loaded = load_case(&Case::all()[name]);
+        let mut loaded = load_case(&Case::all()[name], Dtype::Float32);
         let prompts = prompts(loaded.vocab_size);
         let runs = prompts.iter().map(|prompt| {
             run(
