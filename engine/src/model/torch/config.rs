@@ -91,6 +91,13 @@ impl Architecture {
         Ok(architecture)
     }
 
+    /// Numbers that one token is multiplied with.
+    pub fn multiplied(&self) -> i64 {
+        let attention = 2 * (self.heads + self.kv_heads) * self.head_dim * self.hidden;
+        let gated = 3 * self.intermediate * self.hidden;
+        self.layers as i64 * (attention + gated) + self.vocab_size * self.hidden
+    }
+
     fn check(&self, fields: &Fields<'_>) -> Result<(), Error> {
         if self.heads % self.kv_heads != 0 {
             let reason = format!(

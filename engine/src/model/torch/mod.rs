@@ -32,6 +32,9 @@ use crate::model::torch::step::StepShape;
 use crate::model::torch::weights::{Placement, Weights};
 use crate::model::{Device, Dtype, Error, LoadOptions, Loaded, memory};
 
+/// Numbers that a token is multiplied with, for which a further thread is worth it.
+const MULTIPLIED_PER_THREAD: i64 = 16_000_000;
+
 /// A checkpoint and its KV pool.
 struct TorchModel {
     decoder: Decoder,
@@ -52,13 +55,16 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     };
     let fail = |error: TchError| Error::Device {
         device: format!("{:?}", options.device).to_lowercase(),
-        reason: error.to_string(),
+        reason: process::reason(error),
     };
     let _inference = InferenceMode::begin().map_err(fail)?;
     let kind = match options.dtype.or(architecture.dtype) {
         Some(Dtype::Bfloat16) => Kind::BFloat16,
         Some(Dtype::Float32) | None => Kind::Float,
     };
+    if device == tch::Device::Cpu {
+        limit_threads(&architecture);
+    }
     let weights = Weights::open(&directory.files)?;
     let placement = Placement { kind, device };
     let positions = i64::from(options.max_model_len);
@@ -94,6 +100,22 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     })
 }
 
+/// Waking a thread for a small product costs more than it saves: the demo model is twice as fast on one thread as on
+/// two, and two engines on two processors do not wait for each other.
+fn limit_threads(architecture: &Architecture) {
+    let useful = 1 + architecture.multiplied() / MULTIPLIED_PER_THREAD;
+    let given = tch::get_num_threads();
+    let threads = i32::try_from(useful).unwrap_or(given).min(given);
+    if threads < given {
+        tracing::debug!(
+            threads,
+            given,
+            "a model of this size computes on fewer threads"
+        );
+        tch::set_num_threads(threads);
+    }
+}
+
 impl TorchModel {
     /// One row of 32-bit logits for each sequence that draws, in the batch's order.
     fn logits(&mut self, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>, TchError> {
@@ -126,7 +148,7 @@ impl Model for TorchModel {
         let rows = self.logits(batch).map_err(|error| StepError {
             step: batch.step,
             tokens: batch.tokens(),
-            reason: error.to_string(),
+            reason: process::reason(error),
         })?;
         let drawing = batch
             .sequences

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use tch::TchError;
+
 use crate::kernels::native;
 use crate::model::{Device, Error};
 
@@ -35,7 +37,7 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
         .map_err(|error| fail(format!("the engine cannot restart itself: {error}")))?;
     if device == Device::Cuda {
         // Before any question about CUDA: libtorch keeps the first answer for good.
-        native::load_cuda().map_err(|error| fail(error.to_string()))?;
+        native::load_cuda().map_err(|error| fail(reason(error)))?;
         if !tch::Cuda::is_available() {
             return Err(fail(
                 "libtorch finds no CUDA device; is the driver visible in here?".to_owned(),
@@ -49,6 +51,14 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
     tch::set_num_threads(threads);
     tch::set_num_interop_threads(1);
     Ok(())
+}
+
+/// What libtorch said, without what tch puts before it.
+pub(super) fn reason(error: TchError) -> String {
+    match error {
+        TchError::Torch(text) => text,
+        other => other.to_string(),
+    }
 }
 
 #[expect(
