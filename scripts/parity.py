@@ -2,7 +2,7 @@
 
 Makes checkpoints of both families (a new seed; odd numbers of heads; tied or not; one file or several; both generations
 of config.json), serves each with lps-engine in 32 bits, and compares greedy tokens and log-probabilities with
-transformers' plain path. Exits 1 when one differs.
+transformers' plain path. Exits 1 when one differs by more than a tie.
 
     VENV/bin/python scripts/parity.py --lps target/debug/lps --engine target/debug/lps-engine [--seed N]
 
@@ -22,11 +22,14 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "goldens"))
 from reference import greedy  # noqa: E402
 
 PROMPTS, TOKENS, TOLERANCE = 20, 64, 1e-4
+# Two tokens as near as this are equal in 32 bits: the order of a sum decides which is greater.
+TIE = 5e-6
 
 
 def recipe(rng: random.Random, family: str, generation: int) -> list[str]:
@@ -36,7 +39,8 @@ def recipe(rng: random.Random, family: str, generation: int) -> list[str]:
     options = {
         "family": family, "seed": rng.randrange(2**40), "config-generation": generation,
         "dtype": rng.choice(["float32", "bfloat16", "float16"]), "shards": rng.choice([1, 2, 5]),
-        "hidden": heads * (rng.choice([72, 88, 104]) // heads), "intermediate": rng.choice([120, 152, 200]), "layers": rng.choice([2, 3, 4]),
+        "hidden": heads * (rng.choice([72, 88, 104]) // heads), "intermediate": rng.choice([120, 152, 200]),
+        "layers": rng.choice([2, 3, 4]),
         "heads": heads, "kv-heads": kv_heads, "head-dim": rng.choice([12, 16, 20, 34]),
         "vocab": rng.randrange(1536, 2000), "rope-theta": rng.choice([10000.0, 500000.0]), "context": 512,
         "rope": json.dumps(rng.choice([
@@ -92,16 +96,22 @@ def compare(folder: Path, engine: Engine, rng: random.Random) -> bool:
     prompts = [[rng.randrange(3, 1536) for _ in range(rng.choice([1, 7, 15, 16, 17, 33, 70]))] for _ in range(PROMPTS)]
     with ThreadPoolExecutor(PROMPTS) as pool:
         answers = list(pool.map(lambda prompt: engine.complete(folder.name, prompt), prompts))
-    equal, widest, smallest = 0, 0.0, float("inf")
+    equal, ties, widest, smallest = 0, 0, 0.0, float("inf")
     for prompt, (tokens, logprobs) in zip(prompts, answers):
         expected, rows, gap = greedy(model, prompt, TOKENS)
         smallest = min(smallest, gap)
-        if tokens == expected:
-            equal += 1
-            expected_logprobs = [row[token].item() for row, token in zip(rows, expected)]
-            widest = max(widest, *(abs(a - b) for a, b in zip(logprobs, expected_logprobs)))
-    print(f"  {equal}/{PROMPTS} texts of {TOKENS} tokens equal; log-probabilities within {widest:.1e}; smallest gap {smallest:.1e}")
-    return equal == PROMPTS and widest <= TOLERANCE
+        # Past a token that differs, the two texts have nothing to do with each other.
+        same = next((step for step, (a, b) in enumerate(zip(tokens, expected)) if a != b), TOKENS)
+        equal += same == TOKENS
+        if same < TOKENS:
+            gap = (rows[same][expected[same]] - rows[same][tokens[same]]).item()
+            ties += gap <= TIE
+            print(f"  token {same}: {tokens[same]}, not {expected[same]}, which is better by {gap:.1e}")
+        for step in range(same):
+            widest = max(widest, abs(logprobs[step] - rows[step][expected[step]].item()))
+    print(f"  of {PROMPTS} texts of {TOKENS} tokens {equal} equal, {ties} equal up to a tie; "
+          f"log-probabilities within {widest:.1e}; smallest gap {smallest:.1e}")
+    return equal + ties == PROMPTS and widest <= TOLERANCE
 
 
 def main() -> None:
@@ -110,6 +120,7 @@ def main() -> None:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
+    logging.disable_progress_bar()
     print(f"seed {arguments.seed}")
     rng = random.Random(arguments.seed)
     fine = True

@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/InferenceMode.h>
 
@@ -83,17 +82,6 @@ int lps_packed_linear(
                                .typed<PackedLinear>();
     const auto added = bias == nullptr ? std::optional<at::Tensor>() : std::optional<at::Tensor>(*bias);
     *out = new at::Tensor(op.call(*x, *packed, added, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt));
-  });
-}
-
-// Runs `body(context, begin, end)` over parts of `[0, count)` on libtorch's own threads.
-int lps_parallel_for(
-    int64_t count,
-    int64_t grain,
-    void (*body)(void*, int64_t, int64_t),
-    void* context) {
-  return guarded([&] {
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { body(context, begin, end); });
   });
 }
 

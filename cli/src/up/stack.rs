@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use lps_operator::validate::Validated;
@@ -17,6 +18,7 @@ use lps_runtime::{task, telemetry};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::engines::Engines;
 use super::flags::Share;
@@ -25,6 +27,9 @@ use crate::client::Client;
 
 /// Reports of processes that wait to be read; a process whose report has no room waits.
 const REPORTS_MAX: usize = 64;
+
+/// How long the router may take to end after a cut.
+const ROUTER_END: Duration = Duration::from_secs(1);
 
 /// What a stack is made from.
 #[derive(Debug)]
@@ -160,6 +165,10 @@ impl Running {
             self.engines.outlive(&mut self.router, &self.shutdown).await;
         }
         self.engines.end(&self.shutdown).await;
+        // Cut, it ends at once; what it has to say comes before the reason of the end.
+        if !self.router.is_finished() && timeout(ROUTER_END, &mut self.router).await.is_err() {
+            self.router.abort();
+        }
         result
     }
 }
