@@ -4,6 +4,8 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
+/// The YAML that makes a cluster know the resource.
+pub mod crd;
 /// One round: list, plan, act.
 pub mod reconcile;
 /// Where engines live: the seam to pods and to local processes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
-use lps_api::resource::{LlmProgramServing, RolloutStrategy};
+use lps_api::resource::{Manifest, RolloutStrategy};
 use lps_operator::plan::{
     Action, DeleteReason, EngineLoad, EngineState, ObservedEngine, backoff, plan,
 };
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 const OLD: Revision = Revision(1);
 
 fn pool() -> Validated {
-    let resource: LlmProgramServing = serde_json::from_str(
+    let resource: Manifest = serde_json::from_str(
         r#"{"apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "p"},
             "spec": {"model": {"name": "m", "source": {"builtin": "sim"}}, "scaling": {"max": 8}}}"#,
     )

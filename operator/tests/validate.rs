@@ -1,12 +1,12 @@
 //! What makes sense: each rule refuses with the field, the value and the fix, and all at once.
 
 use lps_api::quantity::Micros;
-use lps_api::resource::LlmProgramServing;
+use lps_api::resource::Manifest;
 use lps_operator::steady::Steady;
 use lps_operator::validate::{Validated, validate};
 use serde_json::{Value, json};
 
-fn resource(spec: Value) -> LlmProgramServing {
+fn resource(spec: Value) -> Manifest {
     let mut whole = json!({
         "apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "demo"},
         "spec": {"model": {"name": "demo", "source": {"builtin": "demo"}}}

@@ -60,6 +60,15 @@ fn configuration() {
     assert_same("docs/configuration.md", &text);
 }
 
+#[test]
+fn definition() {
+    /// Larger ones no longer fit beside other things into what `kubectl apply` remembers.
+    const BYTES_MAX: usize = 30 << 10;
+    let yaml = lps_operator::crd::yaml().expect("the definition is YAML");
+    assert!(yaml.len() <= BYTES_MAX, "{} bytes", yaml.len());
+    assert_same("crds/llmprogramservings.yaml", &yaml);
+}
+
 fn flags(text: &mut String, title: &str, command: &Command) {
     let _ = write!(
         text,

@@ -112,7 +112,7 @@ fn unsafe_code_stands_in_the_engines_kernels_only() {
 }
 
 /// (what is imported, where it may stand).
-const IMPORTS: [(&[&str], &[&str]); 4] = [
+const IMPORTS: [(&[&str], &[&str]); 5] = [
     (
         &["axum"],
         &["router/src/http", "engine/src/http", "runtime/src/admin.rs"],
@@ -122,8 +122,17 @@ const IMPORTS: [(&[&str], &[&str]); 4] = [
         &["engine/src/model/torch", "engine/src/kernels"],
     ),
     (
-        &["kube", "kube_runtime", "k8s_openapi"],
+        &["kube", "kube_runtime"],
         &["operator/", "router/src/discovery", "router/src/scale"],
+    ),
+    (
+        &["kube_core", "kube_derive", "k8s_openapi"],
+        &[
+            "api/src/resource",
+            "operator/",
+            "router/src/discovery",
+            "router/src/scale",
+        ],
     ),
     (
         &["tokio"],

@@ -1,14 +1,18 @@
 //! The `LLMProgramServing` resource. Owns: what a user may write, with its defaults; one resource is one model's pool
 //! of engines. It does not judge whether the parts fit together: that is the operator's `validate`.
 
+pub mod definition;
 mod engine;
 mod model;
 mod pod;
+mod rules;
 mod scaling;
+mod status;
 mod text;
 
 use std::collections::BTreeMap;
 
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,14 +20,18 @@ pub use engine::{Device, EngineSettings, KvCache, Resources};
 pub use model::{Builtin, Dtype, HostPath, HuggingFace, Image, Model, Pvc, SecretKey, Source};
 pub use pod::{Affinity, EnvVar, LocalReference, PodSettings, ResourceClaim, Toleration};
 pub use scaling::{Rollout, RolloutStrategy, Scaling, ScalingMode};
+pub use status::{
+    Condition, Decision, EngineStatus, LlmProgramServingStatus, Programs, ScalingStatus, StartTimes,
+};
 pub use text::{Bytes, Period, TextError};
 
 use crate::scheduling::SchedulingSpec;
 
-/// A whole resource, as `kubectl apply` and `lps up` take it.
+/// A whole resource, as a file holds it and `lps up` reads it. A cluster's copy is [`LLMProgramServing`]: it has more
+/// metadata and a status, and the API server has already judged its fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LlmProgramServing {
+pub struct Manifest {
     /// `llmprogram.dev/v1alpha1`.
     pub api_version: String,
     /// `LLMProgramServing`.
@@ -52,8 +60,26 @@ pub struct Metadata {
 }
 
 /// One model and the engines that serve it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[kube(
+    group = "llmprogram.dev",
+    version = "v1alpha1",
+    kind = "LLMProgramServing",
+    doc = "One model and the engines that serve it to LLM programs.",
+    shortname = "lps",
+    category = "all",
+    category = "ai",
+    namespaced,
+    status = "LlmProgramServingStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    crates(kube_core = "::kube_core", k8s_openapi = "::k8s_openapi")
+)]
 pub struct LlmProgramServingSpec {
     /// What is served.
     pub model: Model,
@@ -89,11 +115,11 @@ mod tests {
 
     #[test]
     fn a_model_is_enough_and_the_rest_has_defaults() {
-        let resource: LlmProgramServing = serde_json::from_str(LEAST).expect("parses");
+        let resource: Manifest = serde_json::from_str(LEAST).expect("parses");
         assert_eq!(resource.spec.scaling, Scaling::default());
         assert_eq!(resource.spec.engine.start_timeout.to_string(), "10m");
         assert_eq!(resource.spec.rollout.drain_timeout.to_string(), "5m");
-        let again: LlmProgramServing =
+        let again: Manifest =
             serde_json::from_value(serde_json::to_value(&resource).expect("serialises"))
                 .expect("parses");
         assert_eq!(again, resource);
@@ -109,7 +135,7 @@ mod tests {
         ] {
             let text = LEAST.replacen(good, bad, 1);
             assert_ne!(text, LEAST);
-            let error = serde_json::from_str::<LlmProgramServing>(&text).expect_err(&text);
+            let error = serde_json::from_str::<Manifest>(&text).expect_err(&text);
             assert!(error.to_string().contains("unknown field"), "{error}");
         }
     }

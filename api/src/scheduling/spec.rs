@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Estimator, Policy, Switch, Text, WithinQueue};
 
 /// The `scheduling` section of the resource, as written; see [`Settings`] for what it becomes. Times are seconds or
-/// carry a unit (`8s`, `250ms`); `none` turns a rule off.
+/// carry a unit (`8s`, `250ms`); `none` turns a rule off; a number with a fraction stands in quotes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulingSpec {

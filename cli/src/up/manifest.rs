@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use lps_api::resource::LlmProgramServing;
+use lps_api::resource::Manifest;
 use lps_api::wellknown::resource::{API_VERSION, KIND};
 use lps_operator::validate::{Source, Validated, validate};
 use serde::Deserialize;
@@ -145,7 +145,7 @@ impl Reading {
                 return;
             }
         }
-        let resource: LlmProgramServing = match place.typed() {
+        let resource: Manifest = match place.typed() {
             Ok(resource) => resource,
             Err(problem) => return self.problems.push(problem),
         };
@@ -233,7 +233,7 @@ impl Place<'_> {
         }
     }
 
-    fn typed(&self) -> Result<LlmProgramServing, Problem> {
+    fn typed(&self) -> Result<Manifest, Problem> {
         let mut documents = serde_yaml::Deserializer::from_str(self.text);
         let Some(document) = documents.nth(self.document) else {
             return Err(self.problem("", "has fewer documents than before".to_owned()));

@@ -2,7 +2,7 @@
 
 use lps_api::ids::ModelName;
 use lps_api::quantity::{Micros, Tokens};
-use lps_api::resource::{self, Device, LlmProgramServing, LlmProgramServingSpec};
+use lps_api::resource::{self, Device, LlmProgramServingSpec, Manifest};
 use lps_api::scheduling::{self, Settings};
 use lps_api::wellknown;
 
@@ -63,7 +63,7 @@ impl Check {
         }
     }
 
-    pub(super) fn envelope(&mut self, resource: &LlmProgramServing) {
+    pub(super) fn envelope(&mut self, resource: &Manifest) {
         if resource.api_version != wellknown::resource::API_VERSION {
             let wanted = wellknown::resource::API_VERSION;
             self.fail(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lps_api::ids::{EngineId, ModelName};
 use lps_api::quantity::{Micros, Tokens};
 use lps_api::resource::{
-    Builtin, Bytes, Device, Dtype, HuggingFace, LlmProgramServing, Pvc, Rollout, ScalingMode,
+    Builtin, Bytes, Device, Dtype, HuggingFace, Manifest, Pvc, Rollout, ScalingMode,
 };
 use lps_api::scheduling::Settings;
 
@@ -131,7 +131,7 @@ impl Scaling {
 ///
 /// # Errors
 /// Every reason why it means nothing.
-pub fn validate(resource: &LlmProgramServing) -> Result<Validated, Vec<FieldError>> {
+pub fn validate(resource: &Manifest) -> Result<Validated, Vec<FieldError>> {
     let mut check = Check::default();
     check.envelope(resource);
     let spec = &resource.spec;
