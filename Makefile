@@ -7,18 +7,19 @@ VENV := $(CACHE)/venv-tests
 TARGET := $(CACHE)/target
 FILE ?= examples/quickstart.yaml
 PORT ?= 8080
+ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test check bench sim generate clean
+.PHONY: help setup run demo test test-cluster check bench sim generate clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Say what is missing, fetch libtorch, write .cargo/config.toml
 	@scripts/setup.sh
 
-run: setup ## Build, then serve examples/quickstart.yaml on 127.0.0.1:8080 (FILE=… PORT=…); Ctrl-C drains
+run: setup ## Build, then serve examples/quickstart.yaml on 127.0.0.1:8080 (FILE=… PORT=… ADMIN_PORT=…); Ctrl-C drains
 	@scripts/build-release.sh
-	@exec $(TARGET)/release/lps up $(FILE) --port $(PORT)
+	@exec $(TARGET)/release/lps up $(FILE) --port $(PORT) --admin-port $(ADMIN_PORT)
 
 demo: setup ## Build, start the stack, run a program and an agent loop, print the program's row, stop
 	@scripts/build-release.sh
@@ -26,6 +27,9 @@ demo: setup ## Build, start the stack, run a program and an agent loop, print th
 
 test: setup ## Run every test (installs the OpenAI client for the end-to-end level)
 	@scripts/test.sh
+
+test-cluster: setup ## Run the tests on a real one-node Kubernetes that they build and start (root, Go; 8 minutes the first time)
+	@scripts/test-cluster.sh
 
 check: setup ## Formatting, lints, licences and sources
 	@scripts/check.sh

@@ -59,3 +59,25 @@ pub mod resource {
     /// Kind.
     pub const KIND: &str = "LLMProgramServing";
 }
+
+/// Labels of what the operator makes.
+pub mod label {
+    /// The resource that a pod or Service belongs to.
+    pub const SERVING: &str = "llmprogram.dev/serving";
+    /// What an engine was made from.
+    pub const REVISION: &str = "llmprogram.dev/revision";
+    /// Kubernetes' recommended label: what kind of thing it is.
+    pub const NAME: &str = "app.kubernetes.io/name";
+    /// Kubernetes' recommended label: which one of its kind.
+    pub const INSTANCE: &str = "app.kubernetes.io/instance";
+    /// Kubernetes' recommended label: who made it.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+}
+
+/// Annotations of engines' pods; the operator writes them.
+pub mod annotation {
+    /// How many engines failed in a row before this one.
+    pub const FAILURES_BEFORE: &str = "llmprogram.dev/failures-before";
+    /// Present while the engine is to get no new calls: since when, in microseconds since 1970.
+    pub const DRAINING_SINCE: &str = "llmprogram.dev/draining-since";
+}

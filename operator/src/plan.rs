@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use lps_api::ids::EngineId;
@@ -108,6 +109,29 @@ pub enum DeleteReason {
     Failed,
     /// It never served and is not wanted any more.
     NotWanted,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(spec) => write!(f, "create {} of revision {}", spec.id, spec.revision),
+            Self::Drain(id) => write!(f, "drain {id}"),
+            Self::CancelDrain(id) => write!(f, "use {id} again"),
+            Self::Delete(id, reason) => write!(f, "delete {id}: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for DeleteReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drained => "it has drained",
+            Self::DrainTimeout => "it still had calls after drainTimeout",
+            Self::StartTimeout => "it was not ready in startTimeout",
+            Self::Failed => "it had ended by itself",
+            Self::NotWanted => "it is not wanted any more",
+        })
+    }
 }
 
 /// Who goes first when there are too many. The order of the fields is the policy.

@@ -192,7 +192,7 @@ fn who_decides_how_many() {
         (json!({"scaling": {"min": 2}}), Some(0), 2),
         (json!({"scaling": {"min": 0}}), Some(0), 0),
         (
-            json!({"scaling": {"mode": "Off", "min": 1}, "replicas": 4}),
+            json!({"scaling": {"mode": "Manual", "min": 1}, "replicas": 4}),
             Some(2),
             4,
         ),

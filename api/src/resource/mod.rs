@@ -92,7 +92,7 @@ pub struct LlmProgramServingSpec {
     /// How many engines there are.
     #[serde(default)]
     pub scaling: Scaling,
-    /// Engines wanted now. Written through `/scale`; a user writes it only in scaling mode `Off`.
+    /// Engines wanted now. Written through `/scale`; a user writes it only in scaling mode `Manual`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1024))]
     pub replicas: Option<u32>,

@@ -51,8 +51,8 @@ pub enum ScalingMode {
     Router,
     /// An autoscaler of the cluster, through `/scale`.
     External,
-    /// Nobody: `replicas`, or else `min`.
-    Off,
+    /// A person, by `kubectl scale`: `replicas`, or else `min`.
+    Manual,
 }
 
 /// How engines are replaced after a change of the resource.

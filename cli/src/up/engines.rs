@@ -18,11 +18,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::flags::device;
 use super::home::{Heard, LocalHome, Machine};
 use super::process::{Report, Stop};
 use crate::client::Client;
 use crate::console;
+use lps_operator::flags::device;
 
 /// How often the plan is looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use lps_api::resource::{Builtin, Device, Dtype};
+use lps_operator::flags as operator;
 use lps_operator::plan::EngineSpec;
-use lps_operator::validate::{KvCache, Source, Template};
+use lps_operator::validate::{Source, Template};
 
 /// What the machine gives each engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,60 +41,24 @@ pub(super) fn flags(spec: &EngineSpec, share: Share, address_file: &Path) -> Vec
         flags.push(value.as_ref().to_owned());
     };
     flag("--model", &model(&template.source));
-    flag("--model-name", &template.model.as_str());
     flag("--engine-id", &spec.id.as_str());
     flag("--host", &"127.0.0.1");
     flag("--port", &"0");
     flag("--admin-port", &"0");
     flag("--address-file", &address_file);
-    flag("--device", &device(template.device));
     flag("--threads", &share.threads(template).to_string());
-    match template.dtype {
-        Dtype::Auto => {}
-        Dtype::Bfloat16 => flag("--dtype", &"bfloat16"),
-        Dtype::Float32 => flag("--dtype", &"float32"),
-    }
-    if let Some(tokens) = template.max_model_len {
-        flag("--max-model-len", &tokens.0.to_string());
-    }
-    if let Some(sequences) = template.max_num_seqs {
-        flag("--max-num-seqs", &sequences.to_string());
-    }
-    if let Some(tokens) = template.max_batched_tokens {
-        flag("--max-batched-tokens", &tokens.0.to_string());
-    }
-    match template.kv_cache {
-        None => {}
-        Some(KvCache::Size(size)) => flag("--kv-cache-size", &size.get().to_string()),
-        Some(KvCache::Fraction(share)) => flag("--kv-cache-fraction", &share.to_string()),
-    }
     flags.push("--exit-with-parent".into());
-    flags.extend(template.extra_args.iter().map(OsString::from));
+    flags.extend(operator::flags(template).into_iter().map(OsString::from));
     flags
 }
 
 fn model(source: &Source) -> String {
     match source {
-        Source::Builtin(builtin) => format!("builtin:{}", builtin_name(*builtin)),
+        Source::Builtin(builtin) => operator::builtin(*builtin).to_owned(),
         Source::HostPath(path) => path.clone(),
         Source::HuggingFace(_) | Source::Pvc(_) | Source::Image(_) => {
             unreachable!("a manifest with a source of a cluster is refused before anything starts")
         }
-    }
-}
-
-fn builtin_name(builtin: Builtin) -> &'static str {
-    match builtin {
-        Builtin::Demo => "demo",
-        Builtin::Sim => "sim",
-    }
-}
-
-/// The device's name.
-pub(super) fn device(device: Device) -> &'static str {
-    match device {
-        Device::Cpu => "cpu",
-        Device::Cuda => "cuda",
     }
 }
 
@@ -124,8 +88,8 @@ mod tests {
         let flags = of("{model: {name: m, source: {builtin: demo}}}").join(" ");
         assert_eq!(
             flags,
-            "--model builtin:demo --model-name m --engine-id a-0 --host 127.0.0.1 --port 0 --admin-port 0 \
-             --address-file /s/a --device cpu --threads 2 --exit-with-parent"
+            "--model builtin:demo --engine-id a-0 --host 127.0.0.1 --port 0 --admin-port 0 --address-file /s/a \
+             --threads 2 --exit-with-parent --model-name m --device cpu"
         );
         let flags = of(
             "{model: {name: m, source: {hostPath: {path: /m}}, dtype: float32, maxModelLen: 512}, \
@@ -141,7 +105,8 @@ mod tests {
             "--max-num-seqs 4 ",
             "--max-batched-tokens 64 ",
             "--kv-cache-size 1048576 ",
-            "--exit-with-parent --step-log=x",
+            " --exit-with-parent ",
+            " --step-log=x",
         ] {
             assert!(flags.contains(part), "{part}: {flags}");
         }

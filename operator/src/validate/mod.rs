@@ -122,7 +122,7 @@ impl Scaling {
         match (self.suspended, self.mode) {
             (true, _) => 0,
             (false, ScalingMode::Router) => asked.unwrap_or(self.min).clamp(self.min, self.max),
-            (false, ScalingMode::External | ScalingMode::Off) => self.written,
+            (false, ScalingMode::External | ScalingMode::Manual) => self.written,
         }
     }
 }

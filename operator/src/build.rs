@@ -1,0 +1,367 @@
+//! From a pool to the objects of a cluster. Owns: what an engine's pod and its Service look like. Pure: the same input
+//! gives the same object, so that applying it again changes nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
+    HostPathVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod,
+    PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecurityContext, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lps_api::quantity::Micros;
+use lps_api::resource::{Device, EngineSettings, PodSettings};
+use lps_api::wellknown::{annotation, label, port};
+
+use crate::flags::{self, flags};
+use crate::plan::EngineSpec;
+use crate::validate::Source;
+
+/// What stands in `app.kubernetes.io/managed-by`, and the name of the operator's field manager.
+pub const MANAGER: &str = "lps-operator";
+/// The engine's container.
+pub const CONTAINER: &str = "engine";
+/// Where a model's volume appears.
+const MODEL_FOLDER: &str = "/model";
+/// Where an engine may write.
+const SCRATCH_FOLDER: &str = "/tmp";
+/// Time between two probes.
+const PROBE_PERIOD_S: i32 = 2;
+/// How long a pod stays bound to a node that does not answer.
+const LOST_NODE_S: i64 = 30;
+/// Not root; the images have this user.
+const USER: i64 = 65532;
+
+/// What a resource's objects have in common.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The resource's namespace.
+    pub namespace: String,
+    /// The resource's name.
+    pub name: String,
+    /// The resource itself: what belongs to it goes with it.
+    pub reference: OwnerReference,
+}
+
+/// What engines get from the operator's release.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The engine's image, where the resource names none.
+    pub engine_image: String,
+}
+
+/// What all pods of one resource are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Mould<'a> {
+    /// The resource.
+    pub owner: &'a Owner,
+    /// What the operator's release adds.
+    pub release: &'a Release,
+    /// What the resource says of its engines.
+    pub settings: &'a EngineSettings,
+    /// How long an engine may finish what it has.
+    pub drain_timeout: Micros,
+}
+
+/// Labels that select a resource's engines.
+pub fn selector(serving: &str) -> BTreeMap<String, String> {
+    let labels = [(label::NAME, "lps-engine"), (label::SERVING, serving)];
+    labels
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// A pod for the engine.
+///
+/// # Errors
+/// When this version cannot bring the model to a pod; the text says so to a user.
+pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
+    let Mould {
+        owner, settings, ..
+    } = mould;
+    let custom = settings.pod.clone().unwrap_or_default();
+    let (model, volume) = model(&spec.template.source)?;
+    let mut volumes = vec![Volume {
+        name: "scratch".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }];
+    volumes.extend(volume);
+    let mut labels = custom.labels.clone();
+    labels.extend(selector(&owner.name));
+    labels.extend(
+        [
+            (label::INSTANCE, owner.name.clone()),
+            (label::MANAGED_BY, MANAGER.to_owned()),
+            (label::REVISION, spec.revision.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    let mut annotations = custom.annotations.clone();
+    annotations.insert(
+        annotation::FAILURES_BEFORE.to_owned(),
+        spec.failures_before.to_string(),
+    );
+    let container = container(mould, spec, &custom, model, &volumes);
+    Ok(Pod {
+        metadata: ObjectMeta {
+            name: Some(spec.id.to_string()),
+            namespace: Some(owner.namespace.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: Some(vec![owner.reference.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec {
+            containers: vec![container],
+            volumes: Some(volumes),
+            // An engine that ends is replaced by a new pod: the operator knows how long to wait, and with what.
+            restart_policy: Some("Never".to_owned()),
+            // On SIGTERM an engine finishes what it has.
+            termination_grace_period_seconds: Some((mould.drain_timeout.0 / 1_000_000) as i64),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                fs_group: Some(USER),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..PodSecurityContext::default()
+            }),
+            tolerations: Some(tolerations(&custom)),
+            ..placement(custom)?
+        }),
+        status: None,
+    })
+}
+
+fn container(
+    mould: Mould<'_>,
+    spec: &EngineSpec,
+    custom: &PodSettings,
+    model: String,
+    volumes: &[Volume],
+) -> Container {
+    let Mould {
+        settings, release, ..
+    } = mould;
+    let image = settings.image.as_ref().unwrap_or(&release.engine_image);
+    let mut args = vec!["--model".to_owned(), model];
+    args.extend(["--engine-id".to_owned(), spec.id.to_string()]);
+    args.extend(["--host".to_owned(), "0.0.0.0".to_owned()]);
+    args.extend(["--port".to_owned(), port::ENGINE.to_string()]);
+    args.extend(flags(&spec.template));
+    let mounts = volumes.iter().map(|volume| VolumeMount {
+        name: volume.name.clone(),
+        mount_path: match volume.empty_dir {
+            Some(_) => SCRATCH_FOLDER.to_owned(),
+            None => MODEL_FOLDER.to_owned(),
+        },
+        read_only: volume.empty_dir.is_none().then_some(true),
+        ..VolumeMount::default()
+    });
+    let environment = custom.env.iter().map(|variable| EnvVar {
+        name: variable.name.clone(),
+        value: Some(variable.value.clone()),
+        value_from: None,
+    });
+    let start_s = spec.template.start_timeout.0 / 1_000_000;
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(image.clone()),
+        args: Some(args),
+        ports: Some(vec![
+            container_port("http", port::ENGINE),
+            container_port("admin", port::ENGINE + 1),
+        ]),
+        env: Some(environment.collect()),
+        resources: Some(resources(settings)),
+        volume_mounts: Some(mounts.collect()),
+        startup_probe: Some(Probe {
+            failure_threshold: Some((start_s as i32 / PROBE_PERIOD_S).max(1)),
+            ..probe("/readyz")
+        }),
+        readiness_probe: Some(probe("/readyz")),
+        liveness_probe: Some(Probe {
+            failure_threshold: Some(10),
+            ..probe("/healthz")
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..SecurityContext::default()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+fn container_port(name: &str, port: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(port),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("admin".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(PROBE_PERIOD_S),
+        timeout_seconds: Some(PROBE_PERIOD_S),
+        ..Probe::default()
+    }
+}
+
+fn resources(settings: &EngineSettings) -> ResourceRequirements {
+    let quantities = |from: &BTreeMap<String, String>| -> BTreeMap<String, Quantity> {
+        from.iter()
+            .map(|(name, amount)| (name.clone(), Quantity(amount.clone())))
+            .collect()
+    };
+    let mut limits = quantities(&settings.resources.limits);
+    if settings.device == Device::Cuda {
+        let gpus = settings.gpus.unwrap_or(1).to_string();
+        limits
+            .entry("nvidia.com/gpu".to_owned())
+            .or_insert(Quantity(gpus));
+    }
+    ResourceRequirements {
+        requests: Some(quantities(&settings.resources.requests)),
+        limits: Some(limits),
+        claims: None,
+    }
+}
+
+/// The model's folder in the container, and the volume that it is in.
+fn model(source: &Source) -> Result<(String, Option<Volume>), String> {
+    let volume = Volume {
+        name: "model".to_owned(),
+        ..Volume::default()
+    };
+    match source {
+        Source::Builtin(builtin) => Ok((flags::builtin(*builtin).to_owned(), None)),
+        Source::HostPath(path) => Ok((
+            MODEL_FOLDER.to_owned(),
+            Some(Volume {
+                host_path: Some(HostPathVolumeSource {
+                    path: path.clone(),
+                    type_: Some("Directory".to_owned()),
+                }),
+                ..volume
+            }),
+        )),
+        Source::Pvc(claim) => Ok((
+            match &claim.path {
+                Some(path) => format!("{MODEL_FOLDER}/{}", path.trim_matches('/')),
+                None => MODEL_FOLDER.to_owned(),
+            },
+            Some(Volume {
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.claim.clone(),
+                    read_only: Some(true),
+                }),
+                ..volume
+            }),
+        )),
+        Source::HuggingFace(_) => Err(not_available("huggingFace")),
+        Source::Image(_) => Err(not_available("image")),
+    }
+}
+
+fn not_available(source: &str) -> String {
+    format!("spec.model.source.{source}: not available in this version; use pvc or hostPath")
+}
+
+fn tolerations(custom: &PodSettings) -> Vec<Toleration> {
+    let written = custom.tolerations.iter().map(|written| Toleration {
+        key: written.key.clone(),
+        operator: written.operator.clone(),
+        value: written.value.clone(),
+        effect: written.effect.clone(),
+        toleration_seconds: written.toleration_seconds,
+    });
+    let lost = ["not-ready", "unreachable"].map(|state| Toleration {
+        key: Some(format!("node.kubernetes.io/{state}")),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        toleration_seconds: Some(LOST_NODE_S),
+        value: None,
+    });
+    written.chain(lost).collect()
+}
+
+/// The part of a pod's specification that a user decides alone.
+fn placement(custom: PodSettings) -> Result<PodSpec, String> {
+    let affinity = custom
+        .affinity
+        .map(|affinity| serde_json::from_value(affinity.0.into()))
+        .transpose()
+        .map_err(|error| format!("spec.engine.pod.affinity: {error}"))?;
+    let secrets = custom
+        .image_pull_secrets
+        .into_iter()
+        .map(|secret| LocalObjectReference { name: secret.name });
+    let claims = custom
+        .resource_claims
+        .into_iter()
+        .map(|claim| PodResourceClaim {
+            name: claim.name,
+            resource_claim_name: claim.resource_claim_name,
+            resource_claim_template_name: claim.resource_claim_template_name,
+        });
+    Ok(PodSpec {
+        node_selector: Some(custom.node_selector),
+        affinity,
+        priority_class_name: custom.priority_class_name,
+        runtime_class_name: custom.runtime_class_name,
+        image_pull_secrets: Some(secrets.collect()),
+        resource_claims: Some(claims.collect()),
+        ..PodSpec::default()
+    })
+}
+
+/// A Service without an address of its own, by which people and monitors find the engines; the router finds pods.
+pub fn service(owner: &Owner) -> Service {
+    let ports = [("http", port::ENGINE), ("admin", port::ENGINE + 1)];
+    Service {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-engines", owner.name)),
+            namespace: Some(owner.namespace.clone()),
+            labels: Some(selector(&owner.name)),
+            owner_references: Some(vec![owner.reference.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(selector(&owner.name)),
+            ports: Some(
+                ports
+                    .map(|(name, port)| ServicePort {
+                        name: Some(name.to_owned()),
+                        port: i32::from(port),
+                        target_port: Some(IntOrString::String(name.to_owned())),
+                        ..ServicePort::default()
+                    })
+                    .into(),
+            ),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

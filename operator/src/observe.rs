@@ -1,0 +1,134 @@
+//! From a pod to the engine that it is. Owns: what a pod's state means. Pure; times are microseconds since 1970.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lps_api::ids::EngineId;
+use lps_api::quantity::Micros;
+use lps_api::wellknown::{annotation, label};
+
+use crate::plan::{EngineState, ObservedEngine};
+use crate::revision::Revision;
+
+/// Why an engine does not serve, as far as its pod tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In one word.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// The engine of a pod; `None` for a pod without a name that an engine may have.
+pub fn engine(pod: &Pod, now: Micros) -> Option<ObservedEngine> {
+    let meta = &pod.metadata;
+    let id = EngineId::parse(meta.name.as_deref()?).ok()?;
+    let created_at = meta.creation_timestamp.as_ref().map_or(now, micros);
+    let revision = meta
+        .labels
+        .as_ref()
+        .and_then(|labels| u64::from_str_radix(labels.get(label::REVISION)?, 16).ok());
+    Some(ObservedEngine {
+        id,
+        // One that cannot be read is of no revision that is wanted.
+        revision: Revision(revision.unwrap_or_default()),
+        failures_before: number(pod, annotation::FAILURES_BEFORE).unwrap_or_default() as u32,
+        created_at,
+        state: state(pod, created_at, now),
+        load: None,
+    })
+}
+
+fn state(pod: &Pod, created_at: Micros, now: Micros) -> EngineState {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return EngineState::Ending;
+    }
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Failed" | "Succeeded")) {
+        let ended = container(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+        let time = |time: Option<&Time>| time.map(micros);
+        let at = ended.and_then(|ended| time(ended.finished_at.as_ref()));
+        let at = at.unwrap_or(now);
+        let began = ended.and_then(|ended| time(ended.started_at.as_ref()));
+        return EngineState::Failed {
+            at,
+            // A pod that ended does not tell when it had become ready: the time that it ran is the nearest.
+            ready_for: began.map_or(Micros::ZERO, |began| at.saturating_sub(began)),
+        };
+    }
+    if let Some(since) = number(pod, annotation::DRAINING_SINCE) {
+        return EngineState::Draining {
+            since: Micros(since).max(created_at),
+        };
+    }
+    if condition(pod, "Ready") == Some("True") {
+        EngineState::Ready
+    } else {
+        EngineState::Starting {
+            placed: condition(pod, "PodScheduled") != Some("False"),
+        }
+    }
+}
+
+/// What keeps the engine from serving, when its pod says so.
+pub fn trouble(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let conditions = status.conditions.iter().flatten();
+    let unplaced = conditions
+        .filter(|one| one.type_ == "PodScheduled" && one.status == "False")
+        .find_map(|one| one.message.clone());
+    if let Some(message) = unplaced {
+        let gpu = message.contains("Insufficient nvidia.com/gpu");
+        let reason = if gpu {
+            "InsufficientGPU"
+        } else {
+            "Unschedulable"
+        };
+        return Some(Trouble { reason, message });
+    }
+    let state = container(pod)?.state.as_ref()?;
+    if let Some(ended) = &state.terminated {
+        let last = ended.message.as_deref().unwrap_or_default().trim();
+        let last = last.lines().last().unwrap_or_default();
+        return Some(Trouble {
+            reason: "CrashLoop",
+            message: format!("the engine ended with {}: {last}", ended.exit_code),
+        });
+    }
+    let waiting = state.waiting.as_ref()?;
+    let reason = match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+            "ImagePull"
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            "ContainerError"
+        }
+        _ => return None,
+    };
+    Some(Trouble {
+        reason,
+        message: waiting.message.clone().unwrap_or_default(),
+    })
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .map(|condition| condition.status.as_str())
+}
+
+fn number(pod: &Pod, name: &str) -> Option<u64> {
+    pod.metadata.annotations.as_ref()?.get(name)?.parse().ok()
+}
+
+fn micros(time: &Time) -> Micros {
+    Micros(u64::try_from(time.0.as_microsecond()).unwrap_or_default())
+}

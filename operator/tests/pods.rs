@@ -1,0 +1,229 @@
+//! Pods as engines: what is built, and what is read back from what a cluster makes of it.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use lps_api::quantity::Micros;
+use lps_api::resource::{LlmProgramServingStatus, Manifest};
+use lps_operator::build::{self, Mould, Owner, Release};
+use lps_operator::observe::{self, Trouble};
+use lps_operator::plan::{Action, EngineState, ObservedEngine, plan};
+use lps_operator::status::{self, Context, Seen};
+use lps_operator::validate::{Validated, validate};
+use serde_json::{Value, json};
+
+fn manifest(engine: Value) -> Manifest {
+    serde_json::from_value(json!({
+        "apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "a"},
+        "spec": {"model": {"name": "m", "source": {"pvc": {"claim": "c", "path": "x/y"}}}, "engine": engine},
+    }))
+    .expect("parses")
+}
+
+fn pool() -> Validated {
+    validate(&manifest(json!({}))).expect("makes sense")
+}
+
+fn pod(engine: Value) -> Pod {
+    let manifest = manifest(engine);
+    let pool = validate(&manifest).expect("makes sense");
+    let owner = Owner {
+        namespace: "n".to_owned(),
+        name: "a".to_owned(),
+        reference: OwnerReference::default(),
+    };
+    let mould = Mould {
+        owner: &owner,
+        release: &Release {
+            engine_image: "i".to_owned(),
+        },
+        settings: &manifest.spec.engine,
+        drain_timeout: Micros::from_secs(90),
+    };
+    let actions = plan(&pool, 1, &[], Micros::ZERO);
+    let [Action::Create(spec)] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    build::pod(mould, spec).expect("is built")
+}
+
+/// A pod of this pool as the API server would show it.
+fn shown(meta: Value, status: Value) -> Pod {
+    let mut pod = serde_json::to_value(pod(json!({}))).expect("serialises");
+    for (key, value) in meta.as_object().into_iter().flatten() {
+        pod["metadata"][key] = value.clone();
+    }
+    pod["metadata"]["creationTimestamp"] = json!("1970-01-01T00:00:10Z");
+    pod["status"] = status;
+    serde_json::from_value(pod).expect("is a pod")
+}
+
+const NOW: Micros = Micros::from_secs(100);
+
+fn state(meta: Value, status: Value) -> EngineState {
+    let engine = observe::engine(&shown(meta, status), NOW).expect("is an engine");
+    assert_eq!(engine.revision, pool().revision);
+    engine.state
+}
+
+fn ended(exit_code: i32) -> Value {
+    json!({"phase": "Failed", "containerStatuses": [{
+        "name": "engine", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": exit_code, "message": "first\nthe last line\n",
+                                 "startedAt": "1970-01-01T00:00:20Z", "finishedAt": "1970-01-01T00:00:50Z"}}}]})
+}
+
+#[test]
+fn a_pod_is_given_what_the_resource_says() {
+    let pod = pod(json!({
+        "device": "cuda", "image": "j", "maxNumSeqs": 4, "resources": {"limits": {"memory": "1Gi"}},
+        "pod": {"labels": {"team": "t", "llmprogram.dev/serving": "another"}, "env": [{"name": "A", "value": "b"}]},
+    }));
+    let labels = pod.metadata.labels.expect("labels");
+    assert_eq!(labels["team"], "t");
+    assert_eq!(
+        labels["llmprogram.dev/serving"], "a",
+        "the operator's labels are its own"
+    );
+    let spec = pod.spec.expect("a specification");
+    assert_eq!(spec.termination_grace_period_seconds, Some(90));
+    let container = &spec.containers[0];
+    assert_eq!(container.image.as_deref(), Some("j"));
+    let limits = container
+        .resources
+        .as_ref()
+        .and_then(|it| it.limits.as_ref())
+        .expect("limits");
+    assert_eq!(
+        (
+            limits["nvidia.com/gpu"].0.as_str(),
+            limits["memory"].0.as_str()
+        ),
+        ("1", "1Gi")
+    );
+    assert_eq!(
+        container.args.as_ref().expect("flags").join(" "),
+        "--model /model/x/y --engine-id a-0 --host 0.0.0.0 --port 8000 --model-name m --device cuda --max-num-seqs 4"
+    );
+}
+
+#[test]
+fn what_a_pod_says_is_where_its_engine_stands() {
+    let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    let unplaced =
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]});
+    let draining = json!({"annotations": {"llmprogram.dev/draining-since": "40000000"}});
+    let deleted = json!({"deletionTimestamp": "1970-01-01T00:01:00Z"});
+    let failed = EngineState::Failed {
+        at: Micros::from_secs(50),
+        ready_for: Micros::from_secs(30),
+    };
+    let since = Micros::from_secs(40);
+    for (meta, status, expected) in [
+        (json!({}), json!({}), EngineState::Starting { placed: true }),
+        (json!({}), unplaced, EngineState::Starting { placed: false }),
+        (json!({}), ready.clone(), EngineState::Ready),
+        (
+            draining.clone(),
+            ready.clone(),
+            EngineState::Draining { since },
+        ),
+        (draining, ended(1), failed),
+        (deleted, ready, EngineState::Ending),
+        (json!({}), ended(0), failed),
+    ] {
+        assert_eq!(state(meta, status), expected);
+    }
+}
+
+#[test]
+fn trouble_is_told_in_the_words_of_the_cluster() {
+    let message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.";
+    let condition = json!({"type": "PodScheduled", "status": "False", "message": message});
+    let trouble = |status| observe::trouble(&shown(json!({}), status));
+    let expected = Trouble {
+        reason: "InsufficientGPU",
+        message: message.to_owned(),
+    };
+    assert_eq!(trouble(json!({"conditions": [condition]})), Some(expected));
+    let message = "the engine ended with 70: the last line".to_owned();
+    assert_eq!(
+        trouble(ended(70)),
+        Some(Trouble {
+            reason: "CrashLoop",
+            message
+        })
+    );
+    assert_eq!(trouble(json!({"phase": "Running"})), None);
+}
+
+fn seen(state: EngineState, trouble: Option<Trouble>) -> Seen {
+    let engine = ObservedEngine {
+        state,
+        ..observe::engine(&shown(json!({}), json!({})), NOW).expect("is an engine")
+    };
+    Seen {
+        engine,
+        node: None,
+        trouble,
+    }
+}
+
+fn told(status: &LlmProgramServingStatus) -> Vec<String> {
+    let conditions = status.conditions.iter();
+    conditions
+        .map(|one| {
+            format!(
+                "{}={} {} @{}",
+                one.kind, one.status, one.reason, one.last_transition_time
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn conditions_change_their_time_only_with_their_status() {
+    let pool = pool();
+    let tell = |desired, seen: &[Seen], before: &LlmProgramServingStatus, now| {
+        let context = Context {
+            generation: Some(1),
+            before,
+            now,
+        };
+        status::of(&pool, String::new(), desired, seen, context)
+    };
+    let starting = seen(EngineState::Starting { placed: true }, None);
+    let one = tell(
+        1,
+        std::slice::from_ref(&starting),
+        &LlmProgramServingStatus::default(),
+        "t1",
+    );
+    assert_eq!(
+        told(&one),
+        [
+            "Ready=False EnginesStarting @t1",
+            "Reconciling=True EnginesStarting @t1"
+        ]
+    );
+    let trouble = Trouble {
+        reason: "ImagePull",
+        message: "no such image".to_owned(),
+    };
+    let two = tell(1, &[seen(starting.engine.state, Some(trouble))], &one, "t2");
+    assert_eq!(
+        told(&two),
+        [
+            "Ready=False ImagePull @t1",
+            "Reconciling=True ImagePull @t1"
+        ]
+    );
+    assert_eq!(
+        two.conditions[0].message,
+        "0 of 1 engines serve; engine a-0: no such image"
+    );
+    let three = tell(1, &[seen(EngineState::Ready, None)], &two, "t3");
+    assert_eq!(told(&three), ["Ready=True EnginesReady @t3"]);
+    assert_eq!((three.ready_replicas, three.updated_replicas), (1, 1));
+    let none = tell(0, &[], &three, "t4");
+    assert_eq!(told(&none), ["Ready=True ScaledToZero @t3"]);
+}
