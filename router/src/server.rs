@@ -213,7 +213,7 @@ async fn drained(
     shutdown.drain().await;
     tracing::info!(
         grace_s = grace.as_secs(),
-        "draining: live programs may finish, new ones are refused"
+        "draining: new programs are refused; live ones may make their next calls for so long"
     );
     ready.send_replace(Readiness::Draining);
     let quiet = async {

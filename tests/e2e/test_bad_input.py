@@ -19,6 +19,8 @@ CASES = [
     ("temperature below 0", {**GOOD, "temperature": -0.5}, 400, "temperature"),
     ("temperature of a wrong type", {**GOOD, "temperature": "hot"}, 400, "temperature"),
     ("top_p above 1", {**GOOD, "top_p": 1.5}, 400, "top_p"),
+    ("unknown role", {**GOOD, "messages": [{"role": "king", "content": "hi"}]}, 400, "messages"),
+    ("no content", {**GOOD, "messages": [{"role": "user"}]}, 400, "messages"),
     ("prompt longer than the context", {**GOOD, "messages": [{"role": "user", "content": "word " * 4000}]}, 400, "messages"),
 ]
 

@@ -17,6 +17,15 @@ use crate::text::template::Conversation;
 const INLINE_BYTES_MAX: usize = 4096;
 const MESSAGES_MAX: usize = 4096;
 const PROMPTS_MAX: usize = 256;
+/// OpenAI's, its old `function` included.
+const ROLES: [&str; 6] = [
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+];
 
 /// Prompts as token ids.
 pub(super) type Prompts = Vec<Arc<[TokenId]>>;
@@ -153,11 +162,17 @@ pub(super) async fn encode(
 fn for_template(message: &Object, index: usize) -> Result<Object, Error> {
     let wrong = |what: &str| Error::invalid("messages", format!("messages[{index}]{what}"));
     let mut message = message.clone();
-    match message.get("role") {
-        Some(Value::String(role)) if !role.is_empty() => {}
-        _ => return Err(wrong(".role is a text such as \"user\"")),
-    }
+    let role = match message.get("role") {
+        Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.as_str(),
+        // A template may drop a message whose role it does not know, without a word.
+        _ => return Err(wrong(&format!(".role is one of {}", ROLES.join(", ")))),
+    };
     match message.get("content") {
+        None | Some(Value::Null) if role != "assistant" => {
+            return Err(wrong(&format!(
+                ".content is missing; a message of role {role} has one"
+            )));
+        }
         None | Some(Value::Null | Value::String(_)) => {}
         Some(Value::Array(parts)) => {
             let texts: Option<Vec<_>> = parts.iter().map(text_of).collect();
