@@ -202,15 +202,16 @@ async fn tell(
     before: &LlmProgramServingStatus,
     status: LlmProgramServingStatus,
 ) -> Result<(), Error> {
-    if status == *before {
+    if status == status::own(before) {
         return Ok(());
     }
     let api: Api<LLMProgramServing> = Api::namespaced(tools.client.clone(), &owner.namespace);
-    let patch = Patch::Merge(json!({"status": status}));
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
+    let patch = Patch::Apply(json!({
+        "apiVersion": wellknown::resource::API_VERSION,
+        "kind": wellknown::resource::KIND,
+        "status": status,
+    }));
+    let params = PatchParams::apply(MANAGER).force();
     match api.patch_status(&owner.name, &params, &patch).await {
         Ok(_) => Ok(()),
         // It was deleted meanwhile.

@@ -26,7 +26,7 @@ pub struct Seen {
 pub struct Context<'a> {
     /// The resource's generation.
     pub generation: Option<i64>,
-    /// What was told before: times stay where nothing changed, and what others write stays.
+    /// What was told before: times stay where nothing changed.
     pub before: &'a LlmProgramServingStatus,
     /// Now, in RFC 3339.
     pub now: &'a str,
@@ -89,11 +89,10 @@ pub fn of(
         updated_replicas: updated,
         draining_replicas: draining,
         selector: Some(selector),
-        engines: engines(seen, context),
-        programs: Some(context.before.programs.unwrap_or_default()),
+        engines: engines(seen),
         scaling: Some(ScalingStatus {
             desired,
-            ..context.before.scaling.clone().unwrap_or_default()
+            ..ScalingStatus::default()
         }),
         ..told(conditions, context)
     }
@@ -142,28 +141,44 @@ fn told(
     LlmProgramServingStatus {
         observed_generation: context.generation,
         conditions: conditions.collect(),
-        ..context.before.clone()
+        ..own(context.before)
     }
 }
 
-fn engines(seen: &[Seen], context: Context<'_>) -> Vec<EngineStatus> {
+fn engines(seen: &[Seen]) -> Vec<EngineStatus> {
     let mut engines: Vec<EngineStatus> = seen
         .iter()
-        .map(|one| {
-            let pod = one.engine.id.to_string();
-            let before = context.before.engines.iter().find(|it| it.pod == pod);
-            EngineStatus {
-                load_percent: before.and_then(|before| before.load_percent),
-                node: one.node.clone(),
-                state: Some(word(&one.engine.state).to_owned()),
-                revision: Some(one.engine.revision.to_string()),
-                pod,
-            }
+        .map(|one| EngineStatus {
+            pod: one.engine.id.to_string(),
+            node: one.node.clone(),
+            state: Some(word(&one.engine.state).to_owned()),
+            revision: Some(one.engine.revision.to_string()),
+            load_percent: None,
         })
         .collect();
     engines.sort_by(|a, b| a.pod.cmp(&b.pod));
     engines.truncate(ENGINES_MAX);
     engines
+}
+
+/// The part of a status that is the operator's to write: what it leaves out of it is removed, and what the router
+/// writes stays.
+pub fn own(status: &LlmProgramServingStatus) -> LlmProgramServingStatus {
+    let mut own = LlmProgramServingStatus {
+        programs: None,
+        cold_start: None,
+        ..status.clone()
+    };
+    if let Some(scaling) = &mut own.scaling {
+        *scaling = ScalingStatus {
+            desired: scaling.desired,
+            ..ScalingStatus::default()
+        };
+    }
+    for engine in &mut own.engines {
+        engine.load_percent = None;
+    }
+    own
 }
 
 fn word(state: &EngineState) -> &'static str {

@@ -224,6 +224,12 @@ fn conditions_change_their_time_only_with_their_status() {
     let three = tell(1, &[seen(EngineState::Ready, None)], &two, "t3");
     assert_eq!(told(&three), ["Ready=True EnginesReady @t3"]);
     assert_eq!((three.ready_replicas, three.updated_replicas), (1, 1));
+    // What the router writes is not the operator's to repeat.
+    let mut shared = three.clone();
+    shared.programs = Some(lps_api::resource::Programs { live: 7 });
+    shared.engines[0].load_percent = Some(50);
+    assert_eq!(status::own(&shared), three);
     let none = tell(0, &[], &three, "t4");
+    assert!(none.engines.is_empty());
     assert_eq!(told(&none), ["Ready=True ScaledToZero @t3"]);
 }

@@ -27,7 +27,7 @@ def test_applying_a_resource_gives_an_engine_that_answers(cluster):
                             "content-type: application/json", "-d", json.dumps(body)).stdout
     assert "program" in json.loads(answer)["choices"][0]["message"]["content"].lower()
     row = cluster.kubectl("get", "lps", "demo", "--no-headers").stdout.split()
-    assert row[:4] == ["demo", "demo", "True", "1"]
+    assert row[:5] == ["demo", "demo", "True", "1", "1"]
     service = cluster.get("service", "demo-engines")
     assert service["spec"]["clusterIP"] == "None"
     gone(cluster, "demo")
@@ -58,6 +58,7 @@ def test_kubectl_scale_adds_and_drains_engines(cluster):
     wait_for("one engine", lambda: len(cluster.engines("scale")) == 1)
     cluster.kubectl("scale", "lps/scale", "--replicas=0")
     cluster.wait_ready("scale", "ScaledToZero")
+    wait_for("no engine in the status", lambda: not cluster.get("lps", "scale")["status"].get("engines"))
     gone(cluster, "scale")
 
 

@@ -79,7 +79,8 @@ pub struct Programs {
 pub struct ScalingStatus {
     /// Engines that are wanted.
     pub desired: u32,
-    /// Why so many.
+    /// Why so many; written by the router.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// When the number changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
