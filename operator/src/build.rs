@@ -74,6 +74,15 @@ pub fn selector(serving: &str) -> BTreeMap<String, String> {
         .into()
 }
 
+/// The same as Kubernetes writes a selector.
+pub fn selector_text(serving: &str) -> String {
+    let labels: Vec<String> = selector(serving)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.join(",")
+}
+
 /// A pod for the engine.
 ///
 /// # Errors

@@ -78,13 +78,10 @@ impl EngineHome for PodHome<'_> {
     type Error = Error;
 
     async fn list(&mut self) -> Result<Vec<ObservedEngine>, Error> {
-        let labels: Vec<String> = build::selector(&self.mould.owner.name)
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let selector = build::selector_text(&self.mould.owner.name);
         let listed = self
             .api
-            .list(&ListParams::default().labels(&labels.join(",")))
+            .list(&ListParams::default().labels(&selector))
             .await
             .map_err(|source| Error::Api {
                 engine: String::new(),

@@ -151,11 +151,8 @@ async fn look(
             })
         })
         .collect();
-    let labels: Vec<String> = build::selector(&pool.name)
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    Ok(status::of(pool, labels.join(","), desired, &seen, context))
+    let selector = build::selector_text(&pool.name);
+    Ok(status::of(pool, selector, desired, &seen, context))
 }
 
 fn owner(resource: &LLMProgramServing) -> Result<Owner, Error> {
