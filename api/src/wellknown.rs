@@ -8,6 +8,8 @@ pub mod port {
     pub const ROUTER_ADMIN: u16 = 8081;
     /// An engine's HTTP endpoint; its admin endpoint is the next one.
     pub const ENGINE: u16 = 8000;
+    /// The operator's admin endpoint.
+    pub const OPERATOR_ADMIN: u16 = 8082;
 }
 
 /// Header names, lower case as HTTP libraries keep them.
@@ -58,6 +60,28 @@ pub mod resource {
     pub const API_VERSION: &str = "llmprogram.dev/v1alpha1";
     /// Kind.
     pub const KIND: &str = "LLMProgramServing";
+    /// Finalizer by which the operator drains the engines of a deleted resource before they go.
+    pub const FINALIZER: &str = "llmprogram.dev/drain";
+}
+
+/// Field managers: who writes which part of an object.
+pub mod manager {
+    /// The operator: engines, what belongs to them, and its part of the status.
+    pub const OPERATOR: &str = "lps-operator";
+    /// The router: programs, loads and scaling in the status, and its condition of engines' pods.
+    pub const ROUTER: &str = "lps-router";
+    /// The router as the one that writes `replicas` through `/scale`.
+    pub const SCALER: &str = "lps-router-scaler";
+}
+
+/// Conditions of engines' pods.
+pub mod condition {
+    /// Readiness gate: whether the router sends calls to the engine. The router writes it.
+    pub const ADMITTED: &str = "llmprogram.dev/admitted";
+    /// Reason of a false [`ADMITTED`]: no new calls come, and some are not finished.
+    pub const DRAINING: &str = "Draining";
+    /// Reason of a false [`ADMITTED`]: no new calls come, and none is left.
+    pub const DRAINED: &str = "Drained";
 }
 
 /// Labels of what the operator makes.
@@ -66,6 +90,8 @@ pub mod label {
     pub const SERVING: &str = "llmprogram.dev/serving";
     /// What an engine was made from.
     pub const REVISION: &str = "llmprogram.dev/revision";
+    /// `"true"` on the pod of the router that holds the Lease: its Service selects it.
+    pub const ACTIVE: &str = "llmprogram.dev/active";
     /// Kubernetes' recommended label: what kind of thing it is.
     pub const NAME: &str = "app.kubernetes.io/name";
     /// Kubernetes' recommended label: which one of its kind.

@@ -14,14 +14,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lps_api::quantity::Micros;
 use lps_api::resource::{Device, EngineSettings, PodSettings};
-use lps_api::wellknown::{annotation, label, port};
+use lps_api::wellknown::{annotation, label, manager, port};
 
 use crate::flags::{self, flags};
 use crate::plan::EngineSpec;
 use crate::validate::Source;
 
-/// What stands in `app.kubernetes.io/managed-by`, and the name of the operator's field manager.
-pub const MANAGER: &str = "lps-operator";
 /// The engine's container.
 pub const CONTAINER: &str = "engine";
 /// Where a model's volume appears.
@@ -104,7 +102,7 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
     labels.extend(
         [
             (label::INSTANCE, owner.name.clone()),
-            (label::MANAGED_BY, MANAGER.to_owned()),
+            (label::MANAGED_BY, manager::OPERATOR.to_owned()),
             (label::REVISION, spec.revision.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value)),

@@ -6,10 +6,10 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, P
 use kube::{Client, ResourceExt as _};
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
-use lps_api::wellknown::annotation;
+use lps_api::wellknown::{annotation, manager};
 use serde_json::json;
 
-use crate::build::{self, MANAGER, Mould};
+use crate::build::{self, Mould};
 use crate::home::EngineHome;
 use crate::observe;
 use crate::plan::{DeleteReason, EngineSpec, EngineState, ObservedEngine};
@@ -100,7 +100,7 @@ impl EngineHome for PodHome<'_> {
     async fn create(&mut self, spec: EngineSpec) -> Result<(), Error> {
         let pod = build::pod(self.mould, &spec).map_err(Error::Build)?;
         let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
+            field_manager: Some(manager::OPERATOR.to_owned()),
             ..PostParams::default()
         };
         match self.api.create(&params, &pod).await {

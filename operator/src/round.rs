@@ -9,10 +9,10 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource as _, ResourceExt as _};
 use lps_api::quantity::Micros;
 use lps_api::resource::{LLMProgramServing, LlmProgramServingStatus, Manifest, Metadata};
-use lps_api::wellknown;
+use lps_api::wellknown::{self, manager};
 use serde_json::json;
 
-use crate::build::{self, MANAGER, Mould, Owner, Release};
+use crate::build::{self, Mould, Owner, Release};
 use crate::home::EngineHome as _;
 use crate::observe;
 use crate::pods::{self, PodHome};
@@ -182,7 +182,7 @@ fn manifest(resource: &LLMProgramServing) -> Manifest {
 async fn apply_service(owner: &Owner, tools: &Tools) -> Result<(), Error> {
     let service = build::service(owner);
     let api: Api<Service> = Api::namespaced(tools.client.clone(), &owner.namespace);
-    let params = PatchParams::apply(MANAGER).force();
+    let params = PatchParams::apply(manager::OPERATOR).force();
     api.patch(&service.name_any(), &params, &Patch::Apply(&service))
         .await
         .map(drop)
@@ -208,7 +208,7 @@ async fn tell(
         "kind": wellknown::resource::KIND,
         "status": status,
     }));
-    let params = PatchParams::apply(MANAGER).force();
+    let params = PatchParams::apply(manager::OPERATOR).force();
     match api.patch_status(&owner.name, &params, &patch).await {
         Ok(_) => Ok(()),
         // It was deleted meanwhile.

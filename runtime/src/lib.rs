@@ -9,6 +9,9 @@ pub mod admin;
 pub mod clock;
 /// Signals: the first drains, the second cuts.
 pub mod shutdown;
+/// A Kubernetes Lease: one works, the others stand by.
+#[cfg(feature = "lease")]
+pub mod lease;
 /// Named tasks.
 pub mod task;
 /// Logs: format, level, level changes while running.

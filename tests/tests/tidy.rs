@@ -123,7 +123,12 @@ const IMPORTS: [(&[&str], &[&str]); 5] = [
     ),
     (
         &["kube", "kube_runtime"],
-        &["operator/", "router/src/discovery", "router/src/scale"],
+        &[
+            "operator/",
+            "router/src/discovery",
+            "router/src/scale",
+            "runtime/src/lease.rs",
+        ],
     ),
     (
         &["kube_core", "kube_derive", "k8s_openapi"],
