@@ -43,6 +43,7 @@ sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD
 
 generate: setup ## Rewrite every generated file (the drift tests compare them)
 	@LPS_GENERATE=1 cargo test --quiet -p lps-tests --test drift
+	@scripts/generate_chart.sh
 
 clean: ## Remove what builds made (not the downloads)
 	rm -rf $(TARGET)
