@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-cluster check bench sim generate clean
+.PHONY: help setup run demo test test-cluster check bench sim generate images clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD
 generate: setup ## Rewrite every generated file (the drift tests compare them)
 	@LPS_GENERATE=1 cargo test --quiet -p lps-tests --test drift
 	@scripts/generate_chart.sh
+
+images: setup ## Pack operator, router and engine as OCI archives in the cache's folder images, without a build tool
+	@scripts/images.sh
 
 clean: ## Remove what builds made (not the downloads)
 	rm -rf $(TARGET)
