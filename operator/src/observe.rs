@@ -26,11 +26,11 @@ pub fn engine(pod: &Pod, now: Micros) -> Option<ObservedEngine> {
     let revision = meta
         .labels
         .as_ref()
-        .and_then(|labels| u64::from_str_radix(labels.get(label::REVISION)?, 16).ok());
+        .and_then(|labels| Revision::parse(labels.get(label::REVISION)?));
     Some(ObservedEngine {
         id,
         // One that cannot be read is of no revision that is wanted.
-        revision: Revision(revision.unwrap_or_default()),
+        revision: revision.unwrap_or_default(),
         failures_before: number(pod, annotation::FAILURES_BEFORE).unwrap_or_default() as u32,
         created_at,
         state: state(pod, created_at, now),

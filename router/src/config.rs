@@ -38,9 +38,6 @@ pub struct Config {
     #[arg(long, env = "LPS_ROUTER_CONNECTION_LIMIT", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub connection_limit: u32,
-    /// How long a call is held when its model has no engine, before it is refused with 503.
-    #[arg(long, env = "LPS_ROUTER_COLD_START_HOLD", default_value = "300s", value_parser = duration)]
-    pub cold_start_hold: Duration,
     /// How long a client that does not read may block its stream before it is dropped.
     #[arg(long, env = "LPS_ROUTER_STALL_LIMIT", default_value = "60s", value_parser = duration)]
     pub stall_limit: Duration,
@@ -66,7 +63,6 @@ impl Default for Config {
             ready_limit: 16_384,
             ready_limit_per_tenant: 8_192,
             connection_limit: 16_384,
-            cold_start_hold: Duration::from_secs(300),
             stall_limit: Duration::from_secs(60),
             header_limit: Duration::from_secs(30),
             drain_grace: Duration::from_secs(5),

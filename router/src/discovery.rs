@@ -5,9 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use tokio::sync::watch;
+
+use crate::message::Intake;
 
 /// Where the router learns of pools and engines; each change replaces the whole list.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Pool {
     pub aliases: Vec<ModelName>,
     /// How its calls are scheduled.
     pub settings: Settings,
+    /// How long its calls are held while it has no engine.
+    pub cold_start_hold: Micros,
     /// How many engines it may have.
     pub scaling: Scaling,
 }
@@ -58,12 +63,24 @@ impl Scaling {
 pub struct EngineEndpoint {
     /// Its name here; unique among all pools.
     pub id: EngineId,
+    /// Tells engines apart that bear the same name one after the other.
+    pub uid: String,
     /// Which pool it serves.
     pub model: ModelName,
+    /// What it was made from.
+    pub revision: Revision,
     /// Where it listens.
     pub url: EngineUrl,
-    /// Whether it is to get no new calls.
-    pub draining: bool,
+    /// Which calls it is to get.
+    pub intake: Intake,
+}
+
+impl EngineEndpoint {
+    /// Whether both are the same engine at the same place.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let place = |one: &Self| (one.url.clone(), one.model.clone(), one.revision);
+        (&self.id, &self.uid) == (&other.id, &other.uid) && place(self) == place(other)
+    }
 }
 
 /// `http://HOST:PORT` of an engine.

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Parser;
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, EngineUrl, Pool, Scaling, Sources};
+use lps_router::message::Intake;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry::{self, Format};
@@ -56,6 +58,9 @@ impl FromStr for Served {
         })
     }
 }
+
+/// How long calls are held while no engine of a fixed list answers.
+const COLD_START_HOLD: Micros = Micros::from_secs(300);
 
 /// A configuration error, as in sysexits.h.
 const EXIT_CONFIGURATION: u8 = 64;
@@ -114,9 +119,11 @@ fn endpoints(served: &[Served]) -> anyhow::Result<Vec<EngineEndpoint>> {
             let id = EngineId::parse(&format!("engine-{}", index + 1))?;
             Ok(EngineEndpoint {
                 id,
+                uid: String::new(),
                 model: model.clone(),
+                revision: Revision::default(),
                 url: url.clone(),
-                draining: false,
+                intake: Intake::All,
             })
         });
     named.collect()
@@ -129,6 +136,7 @@ fn pools(served: &[Served]) -> Vec<Pool> {
         model: group[0].clone(),
         aliases: Vec::new(),
         settings: Settings::default(),
+        cold_start_hold: COLD_START_HOLD,
         scaling: Scaling::fixed(u32::try_from(group.len()).unwrap_or(u32::MAX)),
     };
     models.chunk_by(|a, b| a == b).map(pool).collect()

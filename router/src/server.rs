@@ -90,7 +90,6 @@ pub async fn start(
         // A connection carries one call at a time.
         open_max: config.connection_limit as usize,
         stall_limit: config.stall_limit,
-        cold_start_hold: config.cold_start_hold,
         connections: connections.clone(),
         clock,
         metrics: metrics.clone(),

@@ -269,9 +269,11 @@ async fn loads_of(router: &Client) -> BTreeMap<EngineId, (EngineLoad, bool)> {
         let (running, waiting) = (&engine["load"]["running"], &engine["load"]["waiting"]);
         let in_engine = count(running)?.saturating_add(count(waiting)?);
         let sent = count(&engine["calls"]).unwrap_or(0);
+        // A live program that can go on there only is a call to come.
+        let to_come = count(&engine["pinned_programs"]).unwrap_or(0);
         let load = EngineLoad {
             kv_blocks: count(&engine["kv"]["blocks_used"]).unwrap_or(0),
-            calls: in_engine.max(sent),
+            calls: in_engine.max(sent).saturating_add(to_come),
         };
         Some((id, (load, engine["draining"] == true)))
     };

@@ -70,20 +70,11 @@ impl Stack {
         let (trigger, shutdown) = Shutdown::manual();
         let (endpoints, engines) = watch::channel(Vec::new());
         let (pools_tell, pools) = watch::channel(plan.pools.iter().map(routed).collect());
-        let mut config = plan.router;
-        if let Some(longest) = plan
-            .pools
-            .iter()
-            .map(|pool| pool.scaling.cold_start_hold)
-            .max()
-        {
-            config.cold_start_hold = longest.as_duration();
-        }
         let process = Process {
             shutdown: shutdown.clone(),
             telemetry: plan.telemetry,
         };
-        let router = server::start(config, Sources { pools, engines }, process).await?;
+        let router = server::start(plan.router, Sources { pools, engines }, process).await?;
 
         let (reports_tell, reports) = mpsc::channel(REPORTS_MAX);
         let machine = Machine {
@@ -179,6 +170,7 @@ fn routed(pool: &Validated) -> discovery::Pool {
         model: pool.template.model.clone(),
         aliases: Vec::new(),
         settings: pool.settings.clone(),
+        cold_start_hold: scaling.cold_start_hold,
         scaling: discovery::Scaling {
             threshold: scaling.target_calls_per_engine,
             min: scaling.min,

@@ -214,10 +214,12 @@ impl Desk {
         }
         for new in pools {
             let known = old.iter().find(|old| old.model == new.model);
-            if known.is_none_or(|old| old.settings != new.settings) {
+            let rules = |pool: &Pool| (pool.settings.clone(), pool.cold_start_hold);
+            if known.is_none_or(|old| rules(old) != rules(&new)) {
                 self.tell(Event::PoolAdded {
                     model: new.model,
                     settings: new.settings,
+                    cold_start_hold: new.cold_start_hold,
                 });
             }
         }
@@ -229,8 +231,8 @@ impl Desk {
         for engine in changes.gone {
             self.lose(&engine);
         }
-        for engine in changes.draining {
-            self.tell(Event::EngineDraining { engine });
+        for (engine, intake) in changes.intakes {
+            self.tell(Event::EngineIntake { engine, intake });
         }
     }
 

@@ -30,8 +30,6 @@ pub struct Setup {
     pub open_max: usize,
     /// How long a client may not read.
     pub stall_limit: Duration,
-    /// How long a call is held while its model has no engine.
-    pub cold_start_hold: Duration,
     /// To engines.
     pub connections: Connections,
     /// The process's time.
@@ -50,8 +48,7 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         clock: setup.clock,
         stall_limit: setup.stall_limit,
     };
-    let mut desk = Desk::new(rim, setup.limits, setup.metrics);
-    desk.state.set_cold_start_hold(setup.cold_start_hold.into());
+    let desk = Desk::new(rim, setup.limits, setup.metrics);
     let inbox = Inbox {
         requests: request_receiver,
         reports: report_receiver,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ThreadId};
+use lps_api::ids::{CallId, ClassName, EngineId, ModelName, Revision, ThreadId};
 use lps_api::quantity::Micros;
 
 use super::call::Call;
@@ -44,6 +44,8 @@ pub struct Row {
     pub last_completion: Option<Micros>,
     /// Engines that hold its context.
     pub homes: BTreeMap<ModelName, EngineId>,
+    /// What its engines were made from, for each model: its calls stay with that.
+    revisions: Vec<(ModelName, Revision)>,
     /// How long it lives without a call.
     pub idle_limit: Micros,
     /// Calls whose parents were not known.
@@ -85,6 +87,7 @@ impl Row {
             arrived: now,
             last_completion: None,
             homes: BTreeMap::new(),
+            revisions: Vec::new(),
             idle_limit: birth.idle_limit,
             unknown_parents: 0,
             end: None,
@@ -101,6 +104,21 @@ impl Row {
             flight_paths: BTreeSet::new(),
             waits: Waits::default(),
             service_at_promotion: Micros::ZERO,
+        }
+    }
+
+    /// The revision that it began on.
+    pub fn revision(&self, model: &ModelName) -> Option<Revision> {
+        let mut revisions = self.revisions.iter();
+        let of = revisions.find(|(other, _)| other == model);
+        of.map(|(_, revision)| *revision)
+    }
+
+    /// Its calls for this model go to engines of this revision from now on.
+    pub(crate) fn pin(&mut self, model: &ModelName, revision: Revision) {
+        match self.revisions.iter_mut().find(|(other, _)| other == model) {
+            Some((_, old)) => *old = revision,
+            None => self.revisions.push((model.clone(), revision)),
         }
     }
 

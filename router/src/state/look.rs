@@ -8,7 +8,7 @@ use super::view::{
     CallView, EngineLoad, Explain, HomeView, PoolLoad, ProgramFilter, ProgramSummary, ProgramView,
     ThreadView, WaitView,
 };
-use crate::message::{CallKey, Parents, ProgramKey};
+use crate::message::{CallKey, Intake, Parents, ProgramKey};
 use crate::process_table::{Call, Phase, Row, Stage};
 
 impl State {
@@ -124,7 +124,14 @@ impl State {
                     kv_tokens: seats.kv_tokens,
                     kv_booked_tokens: seats.kv_booked,
                     home_programs: self.table.rows().filter(lives_there).count() as u64,
-                    is_draining: seats.is_draining,
+                    pinned_programs: if seats.intake == Intake::Pinned {
+                        let pinned =
+                            |row: &&Row| !row.state().is_end() && pool.is_pinned_to(row, id);
+                        self.table.rows().filter(pinned).count() as u64
+                    } else {
+                        0
+                    },
+                    intake: seats.intake,
                 });
             }
         }

@@ -5,7 +5,7 @@ use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, 
 use lps_api::quantity::{Attempt, Micros, Tokens};
 use serde::Serialize;
 
-use crate::message::IdentitySource;
+use crate::message::{IdentitySource, Intake};
 pub use crate::process_table::{CallCounts, Phase, ProgramState, Reason};
 
 /// A program's row without its calls.
@@ -186,8 +186,10 @@ pub struct EngineLoad {
     pub kv_booked_tokens: u64,
     /// Live programs whose context it holds.
     pub home_programs: u64,
-    /// Whether it takes nothing new.
-    pub is_draining: bool,
+    /// Live programs that can go on with it only, where it drains.
+    pub pinned_programs: u64,
+    /// Which calls it takes.
+    pub intake: Intake,
 }
 
 /// Which programs to list.

@@ -7,6 +7,7 @@ use crate::support::engine::Engine;
 use crate::support::{Rig, config, eventually, model, soon};
 use bytes::Bytes;
 use hyper::Method;
+use lps_api::quantity::Micros;
 use lps_router::config::Config;
 use serde_json::{Value, json};
 
@@ -228,11 +229,9 @@ async fn too_many_waiting_calls_are_told_when_to_come_back() {
 
 #[tokio::test]
 async fn without_an_engine_a_call_is_held_and_then_refused() {
-    let hold = Config {
-        cold_start_hold: Duration::from_millis(200),
-        ..config()
-    };
-    let rig = Rig::start(hold, &[]).await;
+    let rig = Rig::start(config(), &[]).await;
+    rig.pools
+        .send_modify(|pools| pools[0].cold_start_hold = Micros::from_millis(200));
     let refused = rig.client.post("/v1/chat/completions", &[], &good()).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.json()["error"]["code"], "no_engine");

@@ -8,7 +8,7 @@ use lps_api::quantity::Micros;
 use proptest::prelude::*;
 
 use super::bench::{AtEngine, Bench, Sent, engine, model, program, settings};
-use crate::message::{CallKey, Event, Outcome};
+use crate::message::{CallKey, Event, Intake, Outcome};
 
 /// One thing that may happen; what it is about is chosen among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -225,7 +225,7 @@ impl World {
             .engine_loads()
             .into_iter()
             .filter(|engine| {
-                engine.running < engine.slots && engine.waiting == 0 && !engine.is_draining
+                engine.running < engine.slots && engine.waiting == 0 && engine.intake == Intake::All
             });
         let most = free
             .map(|engine| engine.kv_tokens - engine.kv_booked_tokens)

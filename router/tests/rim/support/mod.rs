@@ -6,10 +6,12 @@ pub(crate) mod engine;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, Pool, Scaling, Sources};
+use lps_router::message::Intake;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::{Shutdown, ShutdownTrigger};
 use tokio::sync::watch;
@@ -73,6 +75,7 @@ pub(crate) fn pool(name: &str) -> Pool {
         model: model(name),
         aliases: Vec::new(),
         settings: Settings::default(),
+        cold_start_hold: Micros::from_secs(300),
         scaling: Scaling {
             threshold: 2,
             min: 0,
@@ -84,9 +87,11 @@ pub(crate) fn pool(name: &str) -> Pool {
 pub(crate) fn endpoint(engine: &Engine) -> EngineEndpoint {
     EngineEndpoint {
         id: EngineId::parse(&engine.id).unwrap(),
+        uid: String::new(),
         model: model("m"),
+        revision: Revision::default(),
         url: format!("http://{}", engine.addr).parse().unwrap(),
-        draining: false,
+        intake: Intake::All,
     }
 }
 
