@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
     HostPathVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod,
-    PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecurityContext, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
+    PodReadinessGate, PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, Service, ServicePort, ServiceSpec, Toleration, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lps_api::quantity::Micros;
 use lps_api::resource::{Device, EngineSettings, PodSettings};
-use lps_api::wellknown::{annotation, label, manager, port};
+use lps_api::wellknown::{annotation, condition, label, manager, port};
 
 use crate::flags::{self, flags};
 use crate::plan::EngineSpec;
@@ -130,6 +131,10 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
             // On SIGTERM an engine finishes what it has.
             termination_grace_period_seconds: Some((mould.drain_timeout.0 / 1_000_000) as i64),
             automount_service_account_token: Some(false),
+            // Ready is what the router uses.
+            readiness_gates: Some(vec![PodReadinessGate {
+                condition_type: condition::ADMITTED.to_owned(),
+            }]),
             enable_service_links: Some(false),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),

@@ -102,7 +102,7 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
         settings: &resource.spec.engine,
         drain_timeout: pool.rollout.drain_timeout.micros(),
     };
-    let mut home = PodHome::new(&tools.client, mould, now);
+    let mut home = PodHome::new(&tools.client, mould, now).with_loads(&context.before.engines);
     let desired = pool.scaling.decide(resource.spec.replicas);
     let result = reconcile(&pool, desired, &mut home, now).await;
     if let Err(pods::Error::Build(message)) = result {

@@ -153,7 +153,7 @@ fn engines(seen: &[Seen]) -> Vec<EngineStatus> {
             node: one.node.clone(),
             state: Some(word(&one.engine.state).to_owned()),
             revision: Some(one.engine.revision.to_string()),
-            load_percent: None,
+            ..EngineStatus::default()
         })
         .collect();
     engines.sort_by(|a, b| a.pod.cmp(&b.pod));
@@ -176,7 +176,7 @@ pub fn own(status: &LlmProgramServingStatus) -> LlmProgramServingStatus {
         };
     }
     for engine in &mut own.engines {
-        engine.load_percent = None;
+        (engine.load_percent, engine.calls, engine.kv_blocks) = (None, None, None);
     }
     own
 }

@@ -119,8 +119,22 @@ fn what_a_pod_says_is_where_its_engine_stands() {
     };
     let since = Micros::from_secs(40);
     for (meta, status, expected) in [
-        (json!({}), json!({}), EngineState::Starting { placed: true }),
-        (json!({}), unplaced, EngineState::Starting { placed: false }),
+        (
+            json!({}),
+            json!({}),
+            EngineState::Starting {
+                placed: true,
+                loaded: false,
+            },
+        ),
+        (
+            json!({}),
+            unplaced,
+            EngineState::Starting {
+                placed: false,
+                loaded: false,
+            },
+        ),
         (json!({}), ready.clone(), EngineState::Ready),
         (
             draining.clone(),
@@ -133,6 +147,24 @@ fn what_a_pod_says_is_where_its_engine_stands() {
     ] {
         assert_eq!(state(meta, status), expected);
     }
+}
+
+#[test]
+fn a_drain_is_over_when_the_router_says_so_of_this_drain() {
+    let draining = json!({"annotations": {"llmprogram.dev/draining-since": "40900000"}});
+    let load = |status: &str, reason: &str, second: u32| {
+        let time = format!("1970-01-01T00:00:{second}Z");
+        let conditions = json!([{
+            "type": "llmprogram.dev/admitted", "status": status, "reason": reason, "lastTransitionTime": time,
+        }]);
+        let status = json!({"phase": "Running", "conditions": conditions});
+        let engine = observe::engine(&shown(draining.clone(), status), NOW).expect("is an engine");
+        engine.load.map(|load| load.calls)
+    };
+    assert_eq!(load("False", "Drained", 40), Some(0));
+    assert_eq!(load("False", "Drained", 39), None, "of an earlier drain");
+    assert_eq!(load("False", "Draining", 41), None);
+    assert_eq!(load("True", "Admitted", 30), None);
 }
 
 #[test]
@@ -191,7 +223,13 @@ fn conditions_change_their_time_only_with_their_status() {
         };
         status::of(&pool, String::new(), desired, seen, context)
     };
-    let starting = seen(EngineState::Starting { placed: true }, None);
+    let starting = seen(
+        EngineState::Starting {
+            placed: true,
+            loaded: false,
+        },
+        None,
+    );
     let one = tell(
         1,
         std::slice::from_ref(&starting),

@@ -15,6 +15,9 @@ pub struct Config {
     /// Port of the OpenAI endpoint; 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_PORT", default_value_t = port::ROUTER)]
     pub port: u16,
+    /// Address of the admin endpoint; unset: the same.
+    #[arg(long, env = "LPS_ROUTER_ADMIN_HOST")]
+    pub admin_host: Option<IpAddr>,
     /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
     pub admin_port: u16,
@@ -57,6 +60,7 @@ impl Default for Config {
         Self {
             host: IpAddr::from([127, 0, 0, 1]),
             port: port::ROUTER,
+            admin_host: None,
             admin_port: port::ROUTER_ADMIN,
             body_limit_bytes: 32 << 20,
             bodies_limit_bytes: 1 << 30,

@@ -1,4 +1,4 @@
-//! `lps-router`: a router on a fixed list of engines. Owns: its command line, and its end.
+//! `lps-router`: a router on a fixed list of engines, or in a cluster. Owns: its command line, and its end.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, EngineUrl, Pool, Scaling, Sources};
+use lps_router::kubernetes;
 use lps_router::message::Intake;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::Shutdown;
@@ -25,11 +26,13 @@ struct Cli {
         long = "engine",
         env = "LPS_ROUTER_ENGINES",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "kubernetes"
     )]
     engines: Vec<Served>,
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    cluster: kubernetes::Options,
     /// How log lines look: plain or json.
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     log_format: Format,
@@ -100,12 +103,15 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("signals")?;
-    let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
-    let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
     let process = Process {
         shutdown,
         telemetry: Some(telemetry),
     };
+    if cli.cluster.kubernetes {
+        return kubernetes::run(cli.config, &cli.cluster, process).await;
+    }
+    let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
+    let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
     let router = server::start(cli.config, Sources { pools, engines }, process).await?;
     tracing::info!(address = %router.addr, admin = %router.admin_addr, "the router listens");
     router.task.await.context("the router's task failed")

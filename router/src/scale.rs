@@ -1,5 +1,8 @@
 //! Asking for engines. Owns: when each pool is looked at, and telling whoever creates engines how many there should be.
 
+/// What pods are told of the router's use of them.
+pub mod gate;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

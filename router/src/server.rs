@@ -47,6 +47,8 @@ pub struct RunningRouter {
     pub addr: SocketAddr,
     /// Where `/metrics` is.
     pub admin_addr: SocketAddr,
+    /// Reads what the router knows.
+    pub dispatcher: Handle,
     /// Engines that each model should have; changes only when a figure does.
     pub scale: watch::Receiver<BTreeMap<ModelName, u32>>,
     /// Ends when the router has drained, or was cut.
@@ -76,8 +78,11 @@ pub async fn start(
     process: Process,
 ) -> Result<RunningRouter, Error> {
     let (listener, addr) = listen(SocketAddr::new(config.host, config.port)).await?;
-    let (admin_listener, admin_addr) =
-        listen(SocketAddr::new(config.host, config.admin_port)).await?;
+    let (admin_listener, admin_addr) = listen(SocketAddr::new(
+        config.admin_host.unwrap_or(config.host),
+        config.admin_port,
+    ))
+    .await?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry);
     let (clock, connections) = (Clock::start(), Connections::default());
@@ -127,7 +132,7 @@ pub async fn start(
     let serving = Serving {
         listener,
         context,
-        dispatcher,
+        dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
         admin: (admin, admin_listener, ready_tell),
         config,
@@ -137,6 +142,7 @@ pub async fn start(
     Ok(RunningRouter {
         addr,
         admin_addr,
+        dispatcher,
         scale,
         task,
     })

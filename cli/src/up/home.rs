@@ -235,7 +235,10 @@ impl LocalHome {
         let state = match (process.standing, process.draining_since) {
             (Standing::Ended { at, ready_for }, _) => EngineState::Failed { at, ready_for },
             _ if process.deleted => EngineState::Ending,
-            (Standing::Starting, _) => EngineState::Starting { placed: true },
+            (Standing::Starting, _) => EngineState::Starting {
+                placed: true,
+                loaded: false,
+            },
             (Standing::Ready { .. }, Some(since)) => EngineState::Draining { since },
             (Standing::Ready { .. }, None) => EngineState::Ready,
         };

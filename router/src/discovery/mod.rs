@@ -1,5 +1,12 @@
 //! What there is to route to. Owns: the words in which whoever knows (a static list, the local home of engines, the
-//! cluster) tells the router its pools and engines. It must not know how they are found or made.
+//! cluster) tells the router its pools and engines. How a cluster is read stands in the modules below.
+
+/// Which of several routers works.
+pub mod activity;
+/// Watching a cluster.
+pub mod cluster;
+/// What its objects mean.
+pub mod read;
 
 use std::fmt;
 use std::str::FromStr;
