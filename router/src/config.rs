@@ -44,6 +44,9 @@ pub struct Config {
     /// How long a client that does not read may block its stream before it is dropped.
     #[arg(long, env = "LPS_ROUTER_STALL_LIMIT", default_value = "60s", value_parser = duration)]
     pub stall_limit: Duration,
+    /// How long the client of a streamed answer hears nothing, while its call waits, before it gets a comment; and again.
+    #[arg(long, env = "LPS_ROUTER_HEARTBEAT", default_value = "10s", value_parser = duration)]
+    pub heartbeat: Duration,
     /// How long a client may take to send a request's header, and how long an idle connection is kept.
     #[arg(long, env = "LPS_ROUTER_HEADER_LIMIT", default_value = "30s", value_parser = duration)]
     pub header_limit: Duration,
@@ -68,6 +71,7 @@ impl Default for Config {
             ready_limit_per_tenant: 8_192,
             connection_limit: 16_384,
             stall_limit: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
             header_limit: Duration::from_secs(30),
             drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),

@@ -117,6 +117,7 @@ pub async fn start(
         limits: http::Limits {
             body_bytes: config.body_limit_bytes,
             body_time: config.header_limit * BODY_TIMES,
+            heartbeat: config.heartbeat,
         },
         names: Arc::default(),
         clock,

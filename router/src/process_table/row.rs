@@ -192,7 +192,7 @@ impl Row {
     }
 
     /// Ended calls that are remembered, in order of arrival.
-    pub fn ended(&self) -> impl Iterator<Item = &Call> {
+    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Call> {
         self.ended.values()
     }
 

@@ -184,6 +184,8 @@ pub struct EngineLoad {
     pub kv_tokens: u64,
     /// Of those, booked for the calls there.
     pub kv_booked_tokens: u64,
+    /// The same, and the contexts that live programs left there.
+    pub kv_resident_tokens: u64,
     /// Live programs whose context it holds.
     pub home_programs: u64,
     /// Live programs that can go on with it only, where it drains.

@@ -266,6 +266,49 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
 }
 
 #[tokio::test]
+async fn a_streamed_call_that_waits_gets_signs_of_life() {
+    let quick = Config {
+        heartbeat: Duration::from_millis(20),
+        ..config()
+    };
+    let rig = Rig::start(quick, &[]).await;
+    let request = json!({"model": "m", "prompt": "x", "stream": true});
+    let headers = [("x-call-id", "late")];
+    let asking = rig.client.stream("/v1/completions", &headers, &request);
+    let mut answer = soon("a head without an engine", asking).await;
+    assert_eq!(answer.status, 200);
+    for _ in 0..2 {
+        let sign = soon("a sign of life", answer.next()).await.unwrap();
+        assert!(sign.starts_with(b": "), "{sign:?}");
+    }
+    let mut engine = Engine::start("e1", 1).await;
+    rig.engines
+        .send_replace(vec![crate::support::endpoint(&engine)]);
+    let stream = engine.call().await.stream().await;
+    stream.send("data: {\"choices\":[]}\n\n").await;
+    stream.send(&crate::answers::last()).await;
+    stream.send("data: [DONE]\n\n").await;
+    drop(stream);
+    let rest = soon("the rest", answer.rest()).await;
+    assert!(
+        rest.contains("choices") && rest.ends_with("data: [DONE]\n\n"),
+        "{rest}"
+    );
+
+    // What would have been a status is an event once the head is sent.
+    rig.engines.send_replace(Vec::new());
+    rig.pools
+        .send_modify(|pools| pools[0].cold_start_hold = Micros::from_millis(100));
+    let asking = rig.client.stream("/v1/completions", &[], &request);
+    let mut refused = soon("a head", asking).await;
+    let text = soon("the end", refused.rest()).await;
+    assert!(
+        text.contains("\"no_engine\"") && !text.contains("[DONE]"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn a_drain_lets_streams_and_live_programs_finish_and_nobody_else_in() {
     let mut engine = Engine::start("e1", 4).await;
     let rig = Rig::start(config(), &[&engine]).await;
