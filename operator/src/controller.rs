@@ -15,11 +15,13 @@ use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use lps_api::resource::LLMProgramServing;
 use lps_api::wellknown::label;
+use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::task;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::round::{Next, Tools, round};
+use crate::metrics::RoundResult;
+use crate::round::{Error, Next, Tools, round};
 
 /// Until the next look at a resource of which nothing is on its way: what was missed is found then.
 const SETTLED: Duration = Duration::from_secs(300);
@@ -60,7 +62,8 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
     keeper.abort();
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+/// Objects of the one namespace, or of all.
+pub(crate) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
@@ -85,7 +88,11 @@ struct Asked {
 
 impl Work {
     async fn round(&self, resource: &LLMProgramServing) -> Action {
+        let clock = Clock::start();
         let result = round(resource, &self.tools).await;
+        self.tools
+            .metrics
+            .round_ended(counted(&result), clock.now());
         let namespace = resource.namespace().unwrap_or_default();
         let name = resource.name_any();
         let failures = self
@@ -110,6 +117,15 @@ impl Work {
             return 1;
         }
         answer.await.unwrap_or(1)
+    }
+}
+
+fn counted(result: &Result<Next, Error>) -> RoundResult {
+    match result {
+        Ok(Next::Settled) => RoundResult::Settled,
+        Ok(Next::Unsettled) => RoundResult::Unsettled,
+        Ok(Next::Stalled) => RoundResult::Stalled,
+        Err(_) => RoundResult::Failed,
     }
 }
 

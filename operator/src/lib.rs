@@ -4,14 +4,18 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
-/// The operator's options.
-pub mod config;
 /// The YAML that makes a cluster know the resource.
 pub mod crd;
+/// The operator as a process: admin server, Lease, controller.
+pub mod process;
+/// The operator's options.
+pub mod config;
 /// The operator at work: watches resources, and makes rounds.
 pub mod controller;
 /// One round for one resource of a cluster.
 pub mod round;
+/// The operator's metrics.
+pub mod metrics;
 /// Engines as pods: the cluster's half of the seam.
 pub mod pods;
 /// One round: list, plan, act.

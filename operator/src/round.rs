@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::build::{self, Mould, Owner, Release};
 use crate::home::EngineHome as _;
+use crate::metrics::Metrics;
 use crate::observe;
 use crate::pods::{self, PodHome};
 use crate::reconcile::reconcile;
@@ -27,6 +28,10 @@ pub struct Tools {
     pub client: Client,
     /// What engines get besides.
     pub release: Arc<Release>,
+    /// Where clients reach the router.
+    pub router_url: Option<Arc<str>>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for Tools {
@@ -82,6 +87,7 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
     let context = Context {
         generation: resource.metadata.generation,
         before: resource.status.as_ref().unwrap_or(&none),
+        url: tools.router_url.as_deref(),
         now: &text,
     };
     let owner = owner(resource)?;
@@ -111,6 +117,7 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
         return Ok(Next::Stalled);
     }
     for action in result.as_ref().into_iter().flatten() {
+        tools.metrics.acted(action);
         tracing::info!(
             namespace = owner.namespace,
             serving = owner.name,

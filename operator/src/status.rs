@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub before: &'a LlmProgramServingStatus,
     /// Now, in RFC 3339.
     pub now: &'a str,
+    /// Where clients reach the router.
+    pub url: Option<&'a str>,
 }
 
 /// The status of a resource that makes sense.
@@ -141,6 +143,7 @@ fn told(
     LlmProgramServingStatus {
         observed_generation: context.generation,
         conditions: conditions.collect(),
+        url: context.url.map(str::to_owned),
         ..own(context.before)
     }
 }

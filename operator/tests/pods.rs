@@ -188,6 +188,7 @@ fn conditions_change_their_time_only_with_their_status() {
             generation: Some(1),
             before,
             now,
+            url: None,
         };
         status::of(&pool, String::new(), desired, seen, context)
     };

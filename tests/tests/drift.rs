@@ -132,6 +132,16 @@ fn metrics() {
             metric.help
         );
     }
+    text += "\n## Operator\n\n| metric | labels | what |\n|---|---|---|\n";
+    for metric in &lps_operator::metrics::ALL {
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            metric.name,
+            metric.labels.join(", "),
+            metric.help
+        );
+    }
     text += "\n## Engine\n\n| metric | what |\n|---|---|\n";
     for (name, help) in &lps_engine::executor::metrics::METRICS {
         let _ = writeln!(text, "| `{name}` | {help}. |");
