@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
@@ -46,7 +48,16 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
     Controller::new(resources, watcher::Config::default().any_semantic())
         .with_config(kube::runtime::controller::Config::default().concurrency(ROUNDS_MAX))
         .owns(scoped::<Pod>(&client, namespace), engines.clone())
-        .owns(scoped::<Service>(&client, namespace), engines)
+        .owns(scoped::<Service>(&client, namespace), engines.clone())
+        .owns(
+            scoped::<ServiceAccount>(&client, namespace),
+            engines.clone(),
+        )
+        .owns(
+            scoped::<PodDisruptionBudget>(&client, namespace),
+            engines.clone(),
+        )
+        .owns(scoped::<NetworkPolicy>(&client, namespace), engines)
         .graceful_shutdown_on(async move { shutdown.drain().await })
         .run(
             |resource, work| async move { Ok(work.round(&resource).await) },

@@ -14,6 +14,8 @@ pub mod config;
 pub mod controller;
 /// One round for one resource of a cluster.
 pub mod round;
+/// Keeps a resource's Service, account, budget and policy as they should be.
+pub mod upkeep;
 /// The operator's metrics.
 pub mod metrics;
 /// Engines as pods: the cluster's half of the seam.
@@ -24,6 +26,8 @@ pub mod reconcile;
 pub mod status;
 /// From a pod to the engine that it is.
 pub mod observe;
+/// What a resource has in a cluster beside its engines.
+pub mod belongings;
 /// From a pool to a cluster's objects.
 pub mod build;
 /// From a template to an engine's flags.

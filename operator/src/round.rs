@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource as _, ResourceExt as _};
@@ -19,6 +18,7 @@ use crate::observe;
 use crate::pods::{self, PodHome};
 use crate::reconcile::reconcile;
 use crate::status::{self, Context, Seen};
+use crate::upkeep;
 use crate::validate::{Validated, validate};
 
 /// What every round needs.
@@ -48,7 +48,10 @@ pub enum Error {
     /// An engine.
     #[error(transparent)]
     Engine(#[from] pods::Error),
-    /// The resource itself, or what belongs to it.
+    /// What belongs to the resource beside engines.
+    #[error(transparent)]
+    Belonging(#[from] upkeep::Error),
+    /// The resource itself.
     #[error("{what}: {source}")]
     Api {
         /// Of which object.
@@ -100,7 +103,7 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
             return Ok(Next::Stalled);
         }
     };
-    apply_service(&owner, tools).await?;
+    upkeep::keep(&tools.client, &owner).await?;
     let now = Micros(u64::try_from(now.as_microsecond()).unwrap_or_default());
     let mould = Mould {
         owner: &owner,
@@ -184,19 +187,6 @@ fn manifest(resource: &LLMProgramServing) -> Manifest {
         },
         spec: resource.spec.clone(),
     }
-}
-
-async fn apply_service(owner: &Owner, tools: &Tools) -> Result<(), Error> {
-    let service = build::service(owner);
-    let api: Api<Service> = Api::namespaced(tools.client.clone(), &owner.namespace);
-    let params = PatchParams::apply(manager::OPERATOR).force();
-    api.patch(&service.name_any(), &params, &Patch::Apply(&service))
-        .await
-        .map(drop)
-        .map_err(|source| Error::Api {
-            what: "the engines' Service",
-            source,
-        })
 }
 
 /// Writes the status where it differs from what is there.
