@@ -23,7 +23,8 @@ use lps_runtime::task;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::RoundResult;
-use crate::round::{Error, Next, Tools, round};
+use crate::round::round;
+use crate::subject::{Error, Next, Tools};
 
 /// Until the next look at a resource of which nothing is on its way: what was missed is found then.
 const SETTLED: Duration = Duration::from_secs(300);

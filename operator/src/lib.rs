@@ -14,8 +14,14 @@ pub mod config;
 pub mod controller;
 /// One round for one resource of a cluster.
 pub mod round;
+/// The resource that a round is about.
+pub mod subject;
 /// Keeps a resource's Service, account, budget and policy as they should be.
 pub mod upkeep;
+/// Volumes that keep an engine from beginning.
+pub mod mounts;
+/// What is told as events.
+pub mod events;
 /// The operator's metrics.
 pub mod metrics;
 /// Engines as pods: the cluster's half of the seam.

@@ -20,8 +20,9 @@ use tokio::sync::watch;
 use crate::build::Release;
 use crate::config::Config;
 use crate::controller;
+use crate::events::Teller;
 use crate::metrics::Metrics;
-use crate::round::Tools;
+use crate::subject::Tools;
 
 /// How long running rounds may take to end; one that is cut is made again by whoever works next.
 const ROUNDS_END: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ pub async fn run(
     let client = Client::try_default().await.map_err(Error::NoCluster)?;
     let namespace = config.namespace.clone();
     check_definition(&client, namespace.as_deref()).await?;
-    ready_tell.send_replace(Readiness::Ready);
+    task::spawn("readiness", tell_readiness(ready_tell, shutdown.clone()));
     tracing::info!(
         namespace = namespace.as_deref().unwrap_or("all"),
         admin = %address,
@@ -99,9 +100,15 @@ pub async fn run(
             leader.works_while_held(lease, &work).await
         }
     };
-    ready_tell.send_replace(Readiness::Draining);
     serving.abort();
     Ok(result?)
+}
+
+/// Who stands by is ready too: it can take over at any time.
+async fn tell_readiness(tell: watch::Sender<Readiness>, shutdown: Shutdown) {
+    tell.send_replace(Readiness::Ready);
+    shutdown.drain().await;
+    tell.send_replace(Readiness::Draining);
 }
 
 fn tools(client: &Client, config: &Config, metrics: &Metrics) -> Tools {
@@ -112,6 +119,7 @@ fn tools(client: &Client, config: &Config, metrics: &Metrics) -> Tools {
         }),
         router_url: config.router_url.as_deref().map(Arc::from),
         metrics: metrics.clone(),
+        teller: Teller::new(client.clone(), config.pod_name.clone()),
     }
 }
 
