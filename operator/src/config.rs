@@ -58,6 +58,20 @@ impl Config {
     }
 }
 
+/// What is to be left alone, and by whom.
+#[derive(Debug, Clone, Args)]
+pub struct Departure {
+    /// The operator's Deployment.
+    #[arg(long)]
+    pub deployment: String,
+    /// The namespace of the Deployment.
+    #[arg(long, env = "LPS_POD_NAMESPACE")]
+    pub pod_namespace: String,
+    /// The one namespace of resources to let go; unset: all.
+    #[arg(long, env = "LPS_WATCH_NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -113,7 +113,7 @@ impl Work {
         match result {
             Ok(Next::Settled) => Action::requeue(spread(SETTLED, &name)),
             Ok(Next::Unsettled) => Action::requeue(UNSETTLED),
-            Ok(Next::Stalled) => Action::await_change(),
+            Ok(Next::Stalled | Next::Gone) => Action::await_change(),
             Err(error) => {
                 let wait = spread(backoff(failures), &name);
                 tracing::warn!(namespace, serving = name, %error, wait_s = wait.as_secs(), "the round failed");
@@ -134,7 +134,7 @@ impl Work {
 
 fn counted(result: &Result<Next, Error>) -> RoundResult {
     match result {
-        Ok(Next::Settled) => RoundResult::Settled,
+        Ok(Next::Settled | Next::Gone) => RoundResult::Settled,
         Ok(Next::Unsettled) => RoundResult::Unsettled,
         Ok(Next::Stalled) => RoundResult::Stalled,
         Err(_) => RoundResult::Failed,

@@ -22,6 +22,8 @@ pub enum Cause {
     FewerWanted,
     /// Another one replaces it.
     OldRevision,
+    /// Its resource goes.
+    ResourceDeleted,
 }
 
 /// One thing that happened.
@@ -56,6 +58,7 @@ pub fn of_action(action: &Action, cause: Cause) -> Note {
             let why = match cause {
                 Cause::FewerWanted => "fewer engines are wanted",
                 Cause::OldRevision => "it is of an old revision",
+                Cause::ResourceDeleted => "its resource is deleted",
             };
             let text = format!("engine {id} gets no new calls: {why}");
             (id, "EngineDraining", "Drain", text)

@@ -8,14 +8,20 @@
 pub mod crd;
 /// The operator as a process: admin server, Lease, controller.
 pub mod process;
+/// The operator's departure before its release is removed.
+pub mod departure;
 /// The operator's options.
 pub mod config;
 /// The operator at work: watches resources, and makes rounds.
 pub mod controller;
 /// One round for one resource of a cluster.
 pub mod round;
+/// The end of a resource.
+pub mod deletion;
 /// The resource that a round is about.
 pub mod subject;
+/// By what a deleted resource waits for its engines.
+pub mod finalizer;
 /// Keeps a resource's Service, account, budget and policy as they should be.
 pub mod upkeep;
 /// Volumes that keep an engine from beginning.

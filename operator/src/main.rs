@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lps_operator::config::Config;
-use lps_operator::process;
+use lps_operator::config::{Config, Departure};
+use lps_operator::{departure, process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry;
 
@@ -24,6 +24,8 @@ enum Command {
     Crd,
     /// Reconcile until told to end.
     Run(Config),
+    /// End the operator, and let its resources go: what a chart does before it is removed.
+    Release(Departure),
 }
 
 /// A configuration error, as in sysexits.h.
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Crd => print_definition(),
         Command::Run(config) => run(config),
+        Command::Release(departure) => release(&departure),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,6 +68,19 @@ fn run(config: Config) -> anyhow::Result<()> {
         process::run(config, telemetry, shutdown).await?;
         tracing::info!("ended");
         Ok(())
+    })
+}
+
+fn release(departure: &Departure) -> anyhow::Result<()> {
+    let say = |line: String| {
+        // What is done counts, not whether anybody reads it.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    runtime()?.block_on(async {
+        let client = kube::Client::try_default()
+            .await
+            .context("no cluster: neither a kubeconfig nor a service account")?;
+        Ok(departure::depart(&client, departure, say).await?)
     })
 }
 

@@ -6,7 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use lps_api::resource::{LLMProgramServing, LlmProgramServingStatus};
 
+use crate::deletion;
 use crate::events::Cause;
+use crate::finalizer;
 use crate::home::EngineHome as _;
 use crate::mounts;
 use crate::observe;
@@ -25,8 +27,10 @@ use crate::validate::{Validated, validate};
 pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, Error> {
     let subject = Subject::new(resource, tools, Timestamp::now())?;
     if resource.metadata.deletion_timestamp.is_some() {
-        // What it owns goes with it; engines finish what they have.
-        return Ok(Next::Stalled);
+        return deletion::round(&subject).await;
+    }
+    if !finalizer::is_on(resource) && !put_on_finalizer(&subject).await? {
+        return Ok(Next::Unsettled);
     }
     let pool = match validate(&subject.manifest()) {
         Ok(pool) => pool,
@@ -61,6 +65,14 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
         Next::Settled
     } else {
         Next::Unsettled
+    })
+}
+
+async fn put_on_finalizer(subject: &Subject<'_>) -> Result<bool, Error> {
+    let put_on = finalizer::put_on(&subject.api(), subject.resource).await;
+    put_on.map_err(|source| Error::Api {
+        what: "the finalizer",
+        source,
     })
 }
 

@@ -125,6 +125,20 @@ pub fn of(
     counted(counts, seen, &pool.name, told(statements, context))
 }
 
+/// The status of a resource that is deleted, and whose engines end.
+pub fn deleting(serving: &str, seen: &[Seen], context: Context<'_>) -> LlmProgramServingStatus {
+    let message = format!(
+        "the resource is deleted; {} engines finish what they have",
+        seen.len()
+    );
+    let statements = vec![
+        ("Ready", false, "Deleting", message.clone()),
+        ("Reconciling", true, "Deleting", message),
+    ];
+    let counts = Counts::of(0, None, seen);
+    counted(counts, seen, serving, told(statements, context))
+}
+
 /// The status of a resource that cannot be carried out; what was seen of its engines stays.
 pub fn stalled(
     reason: &'static str,

@@ -73,6 +73,8 @@ pub enum Next {
     Unsettled,
     /// Nothing will change until somebody changes the resource.
     Stalled,
+    /// It is deleted, and nothing of it is left to the operator.
+    Gone,
 }
 
 /// One resource in one round.

@@ -293,7 +293,7 @@ fn a_missing_model_and_an_old_engine_are_told_by_their_conditions() {
     let status = status::of(
         &pool,
         1,
-        &[old, seen(starting, Some(missing))],
+        &[old.clone(), seen(starting, Some(missing))],
         context(&none),
     );
     assert_eq!(
@@ -309,6 +309,12 @@ fn a_missing_model_and_an_old_engine_are_told_by_their_conditions() {
     assert_eq!(status.url.as_deref(), Some("http://router"));
     let selector = "app.kubernetes.io/name=lps-engine,llmprogram.dev/serving=a";
     assert_eq!(status.selector.as_deref(), Some(selector));
+    let deleting = status::deleting("a", &[old], context(&status));
+    assert_eq!(
+        told(&deleting),
+        ["Ready=False Deleting @t", "Reconciling=True Deleting @t"]
+    );
+    assert_eq!((deleting.ready_replicas, deleting.engines.len()), (1, 1));
 }
 
 #[test]
