@@ -24,11 +24,11 @@ const PAGE: u32 = 500;
 /// How often a finalizer is tried when others change the resource at the same time.
 const TRIES: usize = 10;
 
-/// What could not be done.
+/// What could not be done; why stands in the source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Deployment or its pods.
-    #[error("Deployment {name}: {source}")]
+    #[error("Deployment {name}")]
     Deployment {
         /// Its name.
         name: String,
@@ -36,7 +36,7 @@ pub enum Error {
         source: kube::Error,
     },
     /// The Deployment's selector.
-    #[error("Deployment {name}: its selector: {source}")]
+    #[error("Deployment {name}: its selector")]
     Selector {
         /// Its name.
         name: String,
@@ -44,10 +44,10 @@ pub enum Error {
         source: ParseExpressionError,
     },
     /// The resources.
-    #[error("the resources cannot be listed: {0}")]
+    #[error("the resources cannot be listed")]
     Resources(#[source] kube::Error),
     /// One resource.
-    #[error("{name}: its finalizer: {source}")]
+    #[error("{name}: its finalizer")]
     Finalizer {
         /// `NAMESPACE/NAME`.
         name: String,

@@ -27,14 +27,14 @@ use crate::subject::Tools;
 /// How long running rounds may take to end; one that is cut is made again by whoever works next.
 const ROUNDS_END: Duration = Duration::from_secs(5);
 
-/// Why the operator cannot work.
+/// Why the operator cannot work; the cause stands in the source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing says where the cluster is.
-    #[error("no cluster: neither a kubeconfig nor a service account: {0}")]
+    #[error("no cluster: neither a kubeconfig nor a service account")]
     NoCluster(#[source] kube::Error),
     /// The admin endpoint's address is taken, or is none of this machine.
-    #[error("admin endpoint {address}: {source}")]
+    #[error("admin endpoint {address}")]
     Listen {
         /// Which address.
         address: SocketAddr,
@@ -48,7 +48,7 @@ pub enum Error {
     )]
     NoDefinition,
     /// Resources cannot be listed.
-    #[error("the resources cannot be listed: {0}")]
+    #[error("the resources cannot be listed")]
     Resources(#[source] kube::Error),
     /// The Lease.
     #[error(transparent)]
@@ -74,9 +74,12 @@ pub async fn run(
     };
     let (address, listener) = listen(config.admin_address()).await?;
     let serving = task::spawn("admin", admin.serve(listener, std::future::pending()));
-    let client = Client::try_default().await.map_err(Error::NoCluster)?;
     let namespace = config.namespace.clone();
-    check_definition(&client, namespace.as_deref()).await?;
+    // A cluster that does not answer must not keep the process from ending.
+    let client = tokio::select! {
+        client = connect(namespace.as_deref()) => client?,
+        () = shutdown.drain() => return Ok(()),
+    };
     task::spawn("readiness", tell_readiness(ready_tell, shutdown.clone()));
     tracing::info!(
         namespace = namespace.as_deref().unwrap_or("all"),
@@ -96,7 +99,10 @@ pub async fn run(
             Ok(())
         }
         Some(claim) => {
-            let lease = Lease::claim(client.clone(), claim).await?;
+            let lease = tokio::select! {
+                lease = Lease::claim(client.clone(), claim) => lease?,
+                () = shutdown.drain() => return Ok(()),
+            };
             leader.works_while_held(lease, &work).await
         }
     };
@@ -133,11 +139,13 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Error>
         .map_err(|source| Error::Listen { address, source })
 }
 
-/// Asks for the resources themselves: the right to read them is needed anyway.
-async fn check_definition(client: &Client, namespace: Option<&str>) -> Result<(), Error> {
-    let resources: Api<LLMProgramServing> = controller::scoped(client, namespace);
+/// A client of a cluster that knows the resource. It asks for the resources themselves: the right to read them is needed
+/// anyway.
+async fn connect(namespace: Option<&str>) -> Result<Client, Error> {
+    let client = Client::try_default().await.map_err(Error::NoCluster)?;
+    let resources: Api<LLMProgramServing> = controller::scoped(&client, namespace);
     match resources.list(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(client),
         Err(kube::Error::Api(refused)) if refused.code == 404 => Err(Error::NoDefinition),
         Err(source) => Err(Error::Resources(source)),
     }
