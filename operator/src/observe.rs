@@ -104,6 +104,12 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
         .filter(|one| one.type_ == "PodScheduled" && one.status == "False")
         .find_map(|one| one.message.clone());
     if let Some(message) = unplaced {
+        let volume = message.contains("persistentvolumeclaim \"") && message.contains(" not found")
+            || message.contains("unbound immediate PersistentVolumeClaims");
+        if volume {
+            let reason = "ModelUnavailable";
+            return Some(Trouble { reason, message });
+        }
         let gpu = message.contains("Insufficient nvidia.com/gpu");
         let reason = if gpu {
             "InsufficientGPU"

@@ -104,25 +104,8 @@ impl State {
                 cold_start_hold,
             } => self.pool_added(model, (settings, cold_start_hold), out),
             Event::PoolRemoved { model } => self.pool_removed(&model, out),
-            Event::EngineUp {
-                engine,
-                model,
-                revision,
-                slots,
-                kv_tokens,
-            } => {
-                let limits = Limits {
-                    revision,
-                    slots,
-                    kv_tokens,
-                };
-                self.engine_up(engine, model, limits);
-            }
-            Event::EngineIntake { engine, intake } => {
-                self.with_engine(&engine, |pool, id| pool.engine_intake(id, intake));
-            }
-            Event::EngineGone { engine } => {
-                self.with_engine(&engine, Pool::engine_gone);
+            Event::EngineUp { .. } | Event::EngineIntake { .. } | Event::EngineGone { .. } => {
+                self.engine_changed(event);
             }
             Event::ProgramOpened {
                 program,
@@ -171,6 +154,32 @@ impl State {
             Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt, out),
             Event::CancelRequested { call } => self.cancel(call, out),
             Event::Tick => {}
+        }
+    }
+
+    fn engine_changed(&mut self, event: Event) {
+        match event {
+            Event::EngineUp {
+                engine,
+                model,
+                revision,
+                slots,
+                kv_tokens,
+            } => {
+                let limits = Limits {
+                    revision,
+                    slots,
+                    kv_tokens,
+                };
+                self.engine_up(engine, model, limits);
+            }
+            Event::EngineIntake { engine, intake } => {
+                self.with_engine(&engine, |pool, id| pool.engine_intake(id, intake));
+            }
+            Event::EngineGone { engine } => {
+                self.with_engine(&engine, Pool::engine_gone);
+            }
+            _ => {}
         }
     }
 
