@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
 use lps_api::ids::{EngineId, ModelName};
+use lps_api::quantity::Micros;
+use lps_api::resource::ScalingRule;
 use lps_api::scheduling::Settings;
 use tokio::sync::watch;
 
@@ -31,24 +33,36 @@ pub struct Pool {
     pub scaling: Scaling,
 }
 
-/// Bounds and rate of a pool's scaling.
+/// How many engines a pool may have, and by what that is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scaling {
-    /// Waiting calls for which one engine is wanted; at least 1.
-    pub threshold: u32,
+    /// By what.
+    pub rule: ScalingRule,
+    /// Calls for which one engine is wanted; at least 1.
+    pub target: u32,
     /// Fewest engines.
     pub min: u32,
     /// Most engines.
     pub max: u32,
+    /// How long nothing was live before the last engine goes.
+    pub idle_after: Micros,
+    /// How long fewer engines were enough before one goes.
+    pub scale_down_delay: Micros,
+    /// Whether decisions are only told.
+    pub dry_run: bool,
 }
 
 impl Scaling {
     /// Always `count` engines.
     pub const fn fixed(count: u32) -> Self {
         Self {
-            threshold: 1,
+            rule: ScalingRule::Programs,
+            target: 1,
             min: count,
             max: count,
+            idle_after: Micros::ZERO,
+            scale_down_delay: Micros::ZERO,
+            dry_run: false,
         }
     }
 }

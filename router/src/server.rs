@@ -13,7 +13,7 @@ use lps_runtime::shutdown::Shutdown;
 use lps_runtime::{task, telemetry};
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{self, BodyBudget};
@@ -23,7 +23,7 @@ use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
 use crate::http::{self, Context, listener};
 use crate::metrics::Metrics;
-use crate::scale::Scale;
+use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
 
 /// A body has this many header times to come.
@@ -47,8 +47,8 @@ pub struct RunningRouter {
     pub addr: SocketAddr,
     /// Where `/metrics` is.
     pub admin_addr: SocketAddr,
-    /// Engines that each model should have; changes only when a figure does.
-    pub scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    /// Engines that each model should have, and why.
+    pub scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     /// Ends when the router has drained, or was cut.
     pub task: JoinHandle<()>,
 }
@@ -82,6 +82,7 @@ pub async fn start(
     let metrics = Metrics::register(&registry);
     let (clock, connections) = (Clock::start(), Connections::default());
     let pools = sources.pools.clone();
+    let stranded = Arc::new(Notify::new());
     let setup = Setup {
         limits: admission::Limits {
             ready: config.ready_limit,
@@ -94,14 +95,19 @@ pub async fn start(
         connections: connections.clone(),
         clock,
         metrics: metrics.clone(),
+        stranded: Arc::clone(&stranded),
     };
     let dispatcher = dispatcher::start(setup, sources);
     let (wanted, scale) = watch::channel(BTreeMap::new());
+    // Engines on this machine are made as they are wanted: nobody writes another number.
+    let (_, written) = watch::channel(BTreeMap::new());
     let scaling = Scale {
         dispatcher: dispatcher.clone(),
         pools: pools.clone(),
+        written,
         wanted,
-        period: config.scale_period,
+        stranded,
+        queue_period: config.scale_period,
         clock,
         metrics: metrics.clone(),
     };
@@ -110,10 +116,7 @@ pub async fn start(
         connections,
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
-        limits: http::Limits {
-            body_bytes: config.body_limit_bytes,
-            body_time: config.header_limit * BODY_TIMES,
-        },
+        limits: http_limits(&config),
         names: Arc::default(),
         clock,
         metrics,
@@ -141,6 +144,13 @@ pub async fn start(
         scale,
         task,
     })
+}
+
+fn http_limits(config: &Config) -> http::Limits {
+    http::Limits {
+        body_bytes: config.body_limit_bytes,
+        body_time: config.header_limit * BODY_TIMES,
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

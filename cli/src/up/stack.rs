@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use lps_api::resource::ScalingMode;
 use lps_operator::validate::Validated;
 use lps_router::config::Config;
 use lps_router::discovery::{self, Sources};
@@ -175,14 +176,23 @@ impl Running {
 
 fn routed(pool: &Validated) -> discovery::Pool {
     let scaling = &pool.scaling;
+    let is_decided_by_router = scaling.mode == ScalingMode::Router && !scaling.suspended;
     discovery::Pool {
         model: pool.template.model.clone(),
         aliases: Vec::new(),
         settings: pool.settings.clone(),
-        scaling: discovery::Scaling {
-            threshold: scaling.target_calls_per_engine,
-            min: scaling.min,
-            max: scaling.max,
+        scaling: if is_decided_by_router {
+            discovery::Scaling {
+                rule: scaling.rule,
+                target: scaling.target_calls_per_engine,
+                min: scaling.min,
+                max: scaling.max,
+                idle_after: scaling.idle_after,
+                scale_down_delay: scaling.scale_down_delay,
+                dry_run: scaling.dry_run,
+            }
+        } else {
+            discovery::Scaling::fixed(scaling.written)
         },
     }
 }

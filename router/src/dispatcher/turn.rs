@@ -1,11 +1,12 @@
 //! The dispatcher's loop. Owns: what it listens to and in which order: what engines report comes before what clients
 //! ask, so that a child call never overtakes the figures of its parent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admission;
 use crate::discovery::{EngineEndpoint, Pool, Sources};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Where it counts.
     pub metrics: Metrics,
+    /// Who makes engines; rung when a call comes for which there is none.
+    pub stranded: Arc<Notify>,
 }
 
 /// Starts the dispatcher. It ends when its last handle is dropped.
@@ -50,7 +53,7 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         clock: setup.clock,
         stall_limit: setup.stall_limit,
     };
-    let mut desk = Desk::new(rim, setup.limits, setup.metrics);
+    let mut desk = Desk::new(rim, setup.limits, (setup.metrics, setup.stranded));
     desk.state.set_cold_start_hold(setup.cold_start_hold.into());
     let inbox = Inbox {
         requests: request_receiver,

@@ -62,6 +62,10 @@ pub struct Row {
     flight_paths: BTreeSet<(Micros, CallKey)>,
     waits: Waits,
     service_at_promotion: Micros,
+    /// The models that it has called, one bit each.
+    pub(super) models: u64,
+    /// Time from a call's end to the next call, the last ones most; zero before the first.
+    usual_gap: Micros,
 }
 
 /// Who begins a life.
@@ -101,7 +105,26 @@ impl Row {
             flight_paths: BTreeSet::new(),
             waits: Waits::default(),
             service_at_promotion: Micros::ZERO,
+            models: 0,
+            usual_gap: Micros::ZERO,
         }
+    }
+
+    /// How long it usually is without a call, once it has been.
+    pub fn usual_gap(&self) -> Option<Micros> {
+        Some(self.usual_gap).filter(|gap| *gap > Micros::ZERO)
+    }
+
+    /// It calls: if it was quiet, that was a gap.
+    pub(super) fn end_gap(&mut self, now: Micros) {
+        let Some(since) = self.last_completion.filter(|_| self.open.is_empty()) else {
+            return;
+        };
+        let gap = now.saturating_sub(since).max(Micros(1));
+        self.usual_gap = match self.usual_gap() {
+            None => gap,
+            Some(before) => Micros(before.0 - before.0 / 4 + gap.0 / 4),
+        };
     }
 
     /// Σ of its calls' service, in flight included.
@@ -174,7 +197,7 @@ impl Row {
     }
 
     /// Ended calls that are remembered, in order of arrival.
-    pub fn ended(&self) -> impl Iterator<Item = &Call> {
+    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Call> {
         self.ended.values()
     }
 

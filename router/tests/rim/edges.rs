@@ -245,7 +245,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     let mut scale = rig.scale.clone();
     soon(
         "the first figures",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&0)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 0)),
     )
     .await
     .unwrap();
@@ -255,7 +255,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     });
     soon(
         "an engine to be asked for",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&1)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 1)),
     )
     .await
     .unwrap();

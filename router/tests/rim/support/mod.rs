@@ -10,6 +10,7 @@ use lps_api::ids::{EngineId, ModelName};
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, Pool, Scaling, Sources};
+use lps_router::scale::Wanted;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::{Shutdown, ShutdownTrigger};
 use tokio::sync::watch;
@@ -47,7 +48,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 pub(crate) struct Rig {
     pub(crate) client: Client,
     pub(crate) admin: Client,
-    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     pub(crate) trigger: ShutdownTrigger,
     pub(crate) task: JoinHandle<()>,
     pub(crate) engines: watch::Sender<Vec<EngineEndpoint>>,
@@ -74,9 +75,9 @@ pub(crate) fn pool(name: &str) -> Pool {
         aliases: Vec::new(),
         settings: Settings::default(),
         scaling: Scaling {
-            threshold: 2,
-            min: 0,
+            target: 2,
             max: 4,
+            ..Scaling::fixed(0)
         },
     }
 }
