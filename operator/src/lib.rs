@@ -48,8 +48,6 @@ pub mod flags;
 pub mod home;
 /// Which engines to create, drain and delete.
 pub mod plan;
-/// The past of a wish: fewer engines must have been enough for a while.
-pub mod steady;
 /// From a resource to what it means, or to every reason why it means nothing.
 pub mod validate;
 /// Which fields of a resource make an engine another one.

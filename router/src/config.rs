@@ -53,7 +53,7 @@ pub struct Config {
     /// After the first SIGTERM: how long calls of live programs are still let in.
     #[arg(long, env = "LPS_ROUTER_DRAIN_GRACE", default_value = "5s", value_parser = duration)]
     pub drain_grace: Duration,
-    /// Time between two evaluations of how many engines a model should have.
+    /// Time between two evaluations of the scaling rule `Queue`; `Programs` looks every second.
     #[arg(long, env = "LPS_ROUTER_SCALE_PERIOD", default_value = "10s", value_parser = duration)]
     pub scale_period: Duration,
 }

@@ -1,5 +1,6 @@
 //! A router in a cluster. Owns: what stands beside the server there: discovery, the pods' gate, and the Lease.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::discovery::activity::{Post, compete};
 use crate::discovery::cluster::Cluster;
 use crate::scale::gate::Gate;
+use crate::scale::writer::{Writer, started};
 use crate::server::{self, Process};
 
 /// Pause before the router competes again after an error.
@@ -57,7 +59,8 @@ impl Options {
 pub async fn run(config: Config, options: &Options, process: Process) -> anyhow::Result<()> {
     let shutdown = process.shutdown.clone();
     let cluster = Cluster::watch(options.namespace.as_deref()).await?;
-    let router = server::start(config, cluster.sources(), process).await?;
+    let (tell_written, written) = watch::channel(BTreeMap::new());
+    let router = server::start(config, cluster.sources(written), process).await?;
     tracing::info!(address = %router.addr, admin = %router.admin_addr, "the router listens");
     let post = options.post();
     let (tell_active, active) = watch::channel(post.is_none());
@@ -67,6 +70,16 @@ pub async fn run(config: Config, options: &Options, process: Process) -> anyhow:
         active: active.clone(),
     };
     task::spawn("gate", gate.run());
+    let writer = Writer {
+        cluster: cluster.clone(),
+        dispatcher: router.dispatcher,
+        wanted: router.scale,
+        written: tell_written,
+        active,
+        started: started(router.clock),
+        clock: router.clock,
+    };
+    task::spawn("scale-writer", writer.run());
     let competing = post.map(|post| {
         let again = keep_competing(cluster, post, tell_active, shutdown);
         task::spawn("compete", again)

@@ -1,5 +1,6 @@
 //! `lps-router`: a router on a fixed list of engines, or in a cluster. Owns: its command line, and its end.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -111,8 +112,18 @@ async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
         return kubernetes::run(cli.config, &cli.cluster, process).await;
     }
     let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
+    let (_written_tell, written) = watch::channel(BTreeMap::new());
     let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
-    let router = server::start(cli.config, Sources { pools, engines }, process).await?;
+    let router = server::start(
+        cli.config,
+        Sources {
+            pools,
+            engines,
+            written,
+        },
+        process,
+    )
+    .await?;
     tracing::info!(address = %router.addr, admin = %router.admin_addr, "the router listens");
     router.task.await.context("the router's task failed")
 }

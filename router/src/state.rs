@@ -1,6 +1,7 @@
 //! What the dispatcher decides with. Owns: the process table and the pools, and the order in which what happens at one
 //! instant is taken. Pure: it knows no clock, no engine's address and no client.
 
+mod demand;
 mod look;
 #[cfg(test)]
 mod tests;

@@ -193,7 +193,7 @@ const PURE: [&str; 14] = [
     "router/src/state.rs",
     "router/src/state",
     "router/src/message.rs",
-    "router/src/autoscaler.rs",
+    "router/src/autoscaler",
     "operator/src/plan",
     "operator/src/validate",
     "operator/src/belongings.rs",

@@ -1,6 +1,7 @@
 //! Pools and engines of a Kubernetes cluster. Owns: watching the resources and their pods. While the API server does not
 //! answer, what was seen last stands.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -12,14 +13,15 @@ use kube::api::Api;
 use kube::runtime::reflector::{self, Lookup, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
+use lps_api::ids::ModelName;
 use lps_api::resource::LLMProgramServing;
 use lps_api::wellknown::label;
 use lps_runtime::task;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
-use super::Sources;
 use super::read::{Found, read};
+use super::{Sources, Written};
 
 /// A cluster as it was seen last.
 #[derive(Clone)]
@@ -110,8 +112,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// What the router routes to.
-    pub fn sources(&self) -> Sources {
+    /// What the router routes to, where `written` tells what the resources ask for.
+    pub fn sources(&self, written: watch::Receiver<BTreeMap<ModelName, Written>>) -> Sources {
         let first = self.found.borrow().clone();
         let (pools_tell, pools) = watch::channel(first.pools);
         let (engines_tell, engines) = watch::channel(first.engines);
@@ -123,7 +125,11 @@ impl Cluster {
                 engines_tell.send_if_modified(|told| replace(told, now.engines));
             }
         });
-        Sources { pools, engines }
+        Sources {
+            pools,
+            engines,
+            written,
+        }
     }
 }
 

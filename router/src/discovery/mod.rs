@@ -8,12 +8,14 @@ pub mod cluster;
 /// What its objects mean.
 pub mod read;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
 use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::quantity::Micros;
+use lps_api::resource::ScalingRule;
 use lps_api::scheduling::Settings;
 use tokio::sync::watch;
 
@@ -26,6 +28,20 @@ pub struct Sources {
     pub pools: watch::Receiver<Vec<Pool>>,
     /// Engines that exist, whether or not they answer yet.
     pub engines: watch::Receiver<Vec<EngineEndpoint>>,
+    /// What is asked for where engines are made. A pool that is not named is asked for what was last wanted here.
+    pub written: watch::Receiver<BTreeMap<ModelName, Written>>,
+}
+
+/// What is known where engines are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Engines that are asked for now.
+    pub replicas: u32,
+    /// How long nearly all starts take, as known from elsewhere (an earlier router's status). It counts until the
+    /// autoscaler has seen a start itself.
+    pub cold_start: Option<Micros>,
+    /// Whether engines are being replaced.
+    pub rolling_out: bool,
 }
 
 /// One model with all that decides about its calls.
@@ -43,24 +59,36 @@ pub struct Pool {
     pub scaling: Scaling,
 }
 
-/// Bounds and rate of a pool's scaling.
+/// How many engines a pool may have, and by what that is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scaling {
-    /// Waiting calls for which one engine is wanted; at least 1.
-    pub threshold: u32,
+    /// By what.
+    pub rule: ScalingRule,
+    /// Calls for which one engine is wanted; at least 1.
+    pub target: u32,
     /// Fewest engines.
     pub min: u32,
     /// Most engines.
     pub max: u32,
+    /// How long nothing was live before the last engine goes.
+    pub idle_after: Micros,
+    /// How long fewer engines were enough before one goes.
+    pub scale_down_delay: Micros,
+    /// Whether decisions are only told.
+    pub dry_run: bool,
 }
 
 impl Scaling {
     /// Always `count` engines.
     pub const fn fixed(count: u32) -> Self {
         Self {
-            threshold: 1,
+            rule: ScalingRule::Programs,
+            target: 1,
             min: count,
             max: count,
+            idle_after: Micros::ZERO,
+            scale_down_delay: Micros::ZERO,
+            dry_run: false,
         }
     }
 }

@@ -91,10 +91,18 @@ fn pool(
         aliases: Vec::new(),
         settings,
         cold_start_hold: scaling.cold_start_hold.micros(),
-        scaling: Scaling {
-            threshold: scaling.target_calls_per_engine,
-            min: scaling.min,
-            max: scaling.max.unwrap_or(scaling.min.max(1)),
+        scaling: if spec.suspend {
+            Scaling::fixed(0)
+        } else {
+            Scaling {
+                rule: scaling.rule,
+                target: scaling.target_calls_per_engine,
+                min: scaling.min,
+                max: scaling.max.unwrap_or(scaling.min.max(1)),
+                idle_after: scaling.idle_after.micros(),
+                scale_down_delay: scaling.scale_down_delay.micros(),
+                dry_run: scaling.dry_run,
+            }
         },
     })
 }

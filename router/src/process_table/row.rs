@@ -64,6 +64,10 @@ pub struct Row {
     flight_paths: BTreeSet<(Micros, CallKey)>,
     waits: Waits,
     service_at_promotion: Micros,
+    /// The models that it has called, one bit each.
+    pub(super) models: u64,
+    /// Time from a call's end to the next call, the last ones most; zero before the first.
+    usual_gap: Micros,
 }
 
 /// Who begins a life.
@@ -104,6 +108,8 @@ impl Row {
             flight_paths: BTreeSet::new(),
             waits: Waits::default(),
             service_at_promotion: Micros::ZERO,
+            models: 0,
+            usual_gap: Micros::ZERO,
         }
     }
 
@@ -120,6 +126,23 @@ impl Row {
             Some((_, old)) => *old = revision,
             None => self.revisions.push((model.clone(), revision)),
         }
+    }
+
+    /// How long it usually is without a call, once it has been.
+    pub fn usual_gap(&self) -> Option<Micros> {
+        Some(self.usual_gap).filter(|gap| *gap > Micros::ZERO)
+    }
+
+    /// It calls: if it was quiet, that was a gap.
+    pub(super) fn end_gap(&mut self, now: Micros) {
+        let Some(since) = self.last_completion.filter(|_| self.open.is_empty()) else {
+            return;
+        };
+        let gap = now.saturating_sub(since).max(Micros(1));
+        self.usual_gap = match self.usual_gap() {
+            None => gap,
+            Some(before) => Micros(before.0 - before.0 / 4 + gap.0 / 4),
+        };
     }
 
     /// Σ of its calls' service, in flight included.

@@ -7,7 +7,7 @@ use lps_api::quantity::{Micros, Tokens};
 
 use super::State;
 use super::view::{
-    CallView, EngineLoad, Explain, HomeView, PoolLoad, ProgramFilter, ProgramSummary, ProgramView,
+    CallView, EngineLoad, Explain, HomeView, ProgramFilter, ProgramSummary, ProgramView,
     ThreadView, WaitView,
 };
 use crate::message::{CallKey, Intake, Parents, ProgramKey};
@@ -81,29 +81,6 @@ impl State {
         self.pools
             .get(model)
             .map_or(0, crate::scheduler::Pool::held)
-    }
-
-    /// What a pool has to do.
-    pub fn pool_load(&self, model: &ModelName) -> PoolLoad {
-        let Some(pool) = self.pools.get(model) else {
-            return PoolLoad::default();
-        };
-        let (mut running, mut at_engines) = (0, 0);
-        for (_, engine) in pool.engines() {
-            running += u64::from(engine.running);
-            at_engines += u64::from(engine.running + engine.waiting);
-        }
-        let has_model = |row: &&Row| {
-            let mut models = row.open().filter_map(|key| self.table.call(key));
-            models.any(|call| call.model == *model) || row.ended().any(|call| call.model == *model)
-        };
-        let live = self.table.rows().filter(|row| !row.state().is_end());
-        PoolLoad {
-            running,
-            waiting_in_engine: at_engines - running,
-            ready: pool.held() as u64,
-            live_programs: live.filter(has_model).count() as u64,
-        }
     }
 
     /// Time that the waits of a pool's ended calls took, by reason.

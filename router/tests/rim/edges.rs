@@ -244,7 +244,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     let mut scale = rig.scale.clone();
     soon(
         "the first figures",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&0)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 0)),
     )
     .await
     .unwrap();
@@ -254,7 +254,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     });
     soon(
         "an engine to be asked for",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&1)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 1)),
     )
     .await
     .unwrap();
@@ -424,7 +424,12 @@ async fn a_port_in_use_is_said() {
         port: rig.client.port(),
         ..config()
     };
-    let sources = lps_router::discovery::Sources { pools, engines };
+    let (_, written) = tokio::sync::watch::channel(std::collections::BTreeMap::new());
+    let sources = lps_router::discovery::Sources {
+        pools,
+        engines,
+        written,
+    };
     let process = lps_router::server::Process {
         shutdown,
         telemetry: None,

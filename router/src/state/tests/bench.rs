@@ -13,7 +13,7 @@ use crate::message::{
     Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey, Refusal,
 };
 use crate::state::State;
-use crate::state::view::CallView;
+use crate::state::view::{CallView, Demand};
 
 pub(super) const S: u64 = 1_000_000;
 
@@ -214,6 +214,12 @@ impl Bench {
             prompt,
             output: 0,
         })
+    }
+
+    /// What scaling would see.
+    pub(super) fn demand(&self) -> Demand {
+        let mut demands = self.state.demands(&[model()], Micros(self.now));
+        demands.remove(0)
     }
 
     pub(super) fn seat(&self, call: CallKey) -> Option<(EngineId, AtEngine)> {

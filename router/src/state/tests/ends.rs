@@ -47,11 +47,7 @@ fn calls_of_a_lost_engine_go_elsewhere_or_end() {
         ("b", Attempt(1))
     );
     bench.end(first);
-    let load = bench.state.pool_load(&model());
-    assert_eq!(
-        (load.running, load.waiting_in_engine, load.ready),
-        (0, 0, 0)
-    );
+    assert_eq!(bench.demand().load(), 0);
 }
 
 #[test]

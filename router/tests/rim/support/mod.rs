@@ -12,6 +12,7 @@ use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, Pool, Scaling, Sources};
 use lps_router::message::Intake;
+use lps_router::scale::Wanted;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::{Shutdown, ShutdownTrigger};
 use tokio::sync::watch;
@@ -49,7 +50,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 pub(crate) struct Rig {
     pub(crate) client: Client,
     pub(crate) admin: Client,
-    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     pub(crate) trigger: ShutdownTrigger,
     pub(crate) task: JoinHandle<()>,
     pub(crate) engines: watch::Sender<Vec<EngineEndpoint>>,
@@ -77,9 +78,9 @@ pub(crate) fn pool(name: &str) -> Pool {
         settings: Settings::default(),
         cold_start_hold: Micros::from_secs(300),
         scaling: Scaling {
-            threshold: 2,
-            min: 0,
+            target: 2,
             max: 4,
+            ..Scaling::fixed(0)
         },
     }
 }
@@ -102,9 +103,11 @@ impl Rig {
         let list = engines.iter().map(|engine| endpoint(engine)).collect();
         let (engines_tell, engines_read) = watch::channel(list);
         let (trigger, shutdown) = Shutdown::manual();
+        let (_, written) = watch::channel(BTreeMap::new());
         let sources = Sources {
             pools: pools_read,
             engines: engines_read,
+            written,
         };
         let process = Process {
             shutdown,
