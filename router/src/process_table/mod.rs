@@ -102,9 +102,15 @@ impl ProcessTable {
         row.models & self.models.bit(model) != 0
     }
 
-    /// Live programs without an open call, those that expire first first.
-    pub fn quiet(&self) -> impl ExactSizeIterator<Item = Option<&Row>> {
-        self.expiring.iter().map(|(_, id)| self.rows.get(id))
+    /// How many live programs have no open call.
+    pub fn quiet_count(&self) -> usize {
+        self.expiring.len()
+    }
+
+    /// One in so many of them, those that expire first first.
+    pub fn quiet_sample(&self, one_in: usize) -> impl Iterator<Item = &Row> {
+        let sample = self.expiring.iter().step_by(one_in);
+        sample.filter_map(|(_, id)| self.rows.get(id))
     }
 
     /// An open call.

@@ -1,5 +1,5 @@
-//! What scaling reads. Owns: one pool's calls, programs and engines as figures, in time that does not grow with what
-//! programs have done.
+//! What scaling reads. Owns: one pool's calls, programs and engines as figures, in time that hardly grows with the
+//! number of programs: beyond a bound, some are looked at for all.
 
 use lps_api::ids::ModelName;
 use lps_api::quantity::Micros;
@@ -10,7 +10,7 @@ use crate::message::Intake;
 use crate::process_table::Row;
 
 /// Quiet programs that are looked at, at most; of more, each one looked at stands for several.
-const QUIET_MAX: usize = 1_024;
+const QUIET_MAX: usize = 256;
 /// A program's last calls among which its last one of a model is looked for.
 const LAST_CALLS: usize = 8;
 
@@ -18,8 +18,8 @@ impl State {
     /// What the pools have to do, in the order of the models given.
     pub fn demands(&self, models: &[ModelName], now: Micros) -> Vec<Demand> {
         let mut demands: Vec<Demand> = models.iter().map(|model| self.present(model)).collect();
-        let stride = self.table.quiet().len().div_ceil(QUIET_MAX).max(1);
-        for row in self.table.quiet().step_by(stride).flatten() {
+        let stride = self.table.quiet_count().div_ceil(QUIET_MAX).max(1);
+        for row in self.table.quiet_sample(stride) {
             for (model, demand) in models.iter().zip(&mut demands) {
                 if self.table.has_called(row, model) {
                     demand.add(row, model, (stride as u32, now));

@@ -88,8 +88,8 @@ fn of_many_quiet_programs_some_stand_for_all() {
     }
     let demand = bench.demand();
     assert_eq!(demand.live_programs, 1_500);
-    assert_eq!(demand.quiet.len(), 750);
-    assert!(demand.quiet.iter().all(|quiet| quiet.programs == 2));
+    assert_eq!(demand.quiet.len(), 250);
+    assert!(demand.quiet.iter().all(|quiet| quiet.programs == 6));
     assert_eq!(demand.kv_used_tokens, 1_500);
 }
 
