@@ -73,6 +73,11 @@ fn ended(exit_code: i32) -> Value {
                                  "startedAt": "1970-01-01T00:00:20Z", "finishedAt": "1970-01-01T00:00:50Z"}}}]})
 }
 
+const STARTING: EngineState = EngineState::Starting {
+    placed: true,
+    loaded: false,
+};
+
 #[test]
 fn a_pod_is_given_what_the_resource_says() {
     let pod = pod(json!({
@@ -120,14 +125,7 @@ fn what_a_pod_says_is_where_its_engine_stands() {
     };
     let since = Micros::from_secs(40);
     for (meta, status, expected) in [
-        (
-            json!({}),
-            json!({}),
-            EngineState::Starting {
-                placed: true,
-                loaded: false,
-            },
-        ),
+        (json!({}), json!({}), STARTING),
         (
             json!({}),
             unplaced,
@@ -225,13 +223,7 @@ fn conditions_change_their_time_only_with_their_status() {
         };
         status::of(&pool, desired, seen, context)
     };
-    let starting = seen(
-        EngineState::Starting {
-            placed: true,
-            loaded: false,
-        },
-        None,
-    );
+    let starting = seen(STARTING, None);
     let one = tell(
         1,
         std::slice::from_ref(&starting),
@@ -327,10 +319,7 @@ fn a_missing_model_and_an_old_engine_are_told_by_their_conditions() {
     };
     let mut old = seen(EngineState::Ready, None);
     old.engine.revision = Revision(1);
-    let starting = EngineState::Starting {
-        placed: true,
-        loaded: false,
-    };
+    let starting = STARTING;
     let status = status::of(
         &pool,
         1,
