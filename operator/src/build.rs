@@ -1,4 +1,4 @@
-//! From a pool to the objects of a cluster. Owns: what an engine's pod and its Service look like. Pure: the same input
+//! From a pool to the objects of a cluster. Owns: what an engine's pod looks like. Pure: the same input
 //! gives the same object, so that applying it again changes nothing.
 
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
     HostPathVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod,
-    PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecurityContext, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
+    PodReadinessGate, PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lps_api::quantity::Micros;
 use lps_api::resource::{Device, EngineSettings, PodSettings};
-use lps_api::wellknown::{annotation, label, manager, port};
+use lps_api::wellknown::{annotation, condition, label, manager, port};
 
 use crate::flags::{self, flags};
 use crate::plan::EngineSpec;
@@ -81,6 +81,11 @@ pub fn selector_text(serving: &str) -> String {
     labels.join(",")
 }
 
+/// The account that a resource's engines run under; it has no rights and no token.
+pub fn service_account_name(serving: &str) -> String {
+    format!("{serving}-engine")
+}
+
 /// A pod for the engine.
 ///
 /// # Errors
@@ -129,7 +134,12 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
             restart_policy: Some("Never".to_owned()),
             // On SIGTERM an engine finishes what it has.
             termination_grace_period_seconds: Some((mould.drain_timeout.0 / 1_000_000) as i64),
+            service_account_name: Some(service_account_name(&owner.name)),
             automount_service_account_token: Some(false),
+            // Ready is what the router uses.
+            readiness_gates: Some(vec![PodReadinessGate {
+                condition_type: condition::ADMITTED.to_owned(),
+            }]),
             enable_service_links: Some(false),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
@@ -341,34 +351,4 @@ fn placement(custom: PodSettings) -> Result<PodSpec, String> {
         resource_claims: Some(claims.collect()),
         ..PodSpec::default()
     })
-}
-
-/// A Service without an address of its own, by which people and monitors find the engines; the router finds pods.
-pub fn service(owner: &Owner) -> Service {
-    let ports = [("http", port::ENGINE), ("admin", port::ENGINE + 1)];
-    Service {
-        metadata: ObjectMeta {
-            name: Some(format!("{}-engines", owner.name)),
-            namespace: Some(owner.namespace.clone()),
-            labels: Some(selector(&owner.name)),
-            owner_references: Some(vec![owner.reference.clone()]),
-            ..ObjectMeta::default()
-        },
-        spec: Some(ServiceSpec {
-            cluster_ip: Some("None".to_owned()),
-            selector: Some(selector(&owner.name)),
-            ports: Some(
-                ports
-                    .map(|(name, port)| ServicePort {
-                        name: Some(name.to_owned()),
-                        port: i32::from(port),
-                        target_port: Some(IntOrString::String(name.to_owned())),
-                        ..ServicePort::default()
-                    })
-                    .into(),
-            ),
-            ..ServiceSpec::default()
-        }),
-        status: None,
-    }
 }

@@ -1,10 +1,14 @@
 //! The operator's options. Owns: their names, environment variables and defaults.
 
+use std::net::{IpAddr, SocketAddr};
+
 use clap::Args;
+use lps_api::wellknown::port;
+use lps_runtime::lease::Claim;
 use lps_runtime::telemetry::Format;
 
 /// How the operator works.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Config {
     /// The engines' image, where a resource names none.
     #[arg(long, env = "LPS_ENGINE_IMAGE")]
@@ -12,10 +16,98 @@ pub struct Config {
     /// The one namespace to work in; unset: all.
     #[arg(long, env = "LPS_WATCH_NAMESPACE")]
     pub namespace: Option<String>,
+    /// Where clients reach the router; shown in every resource's status.
+    #[arg(long, env = "LPS_ROUTER_URL")]
+    pub router_url: Option<String>,
+    /// The Lease whose holder works while others stand by; unset: work at once.
+    #[arg(long, env = "LPS_LEASE", requires_all = ["pod_name", "pod_namespace"])]
+    pub lease: Option<String>,
+    /// The pod that this process runs in: its name in the Lease and in events.
+    #[arg(long, env = "LPS_POD_NAME")]
+    pub pod_name: Option<String>,
+    /// The namespace of the pod and of the Lease.
+    #[arg(long, env = "LPS_POD_NAMESPACE")]
+    pub pod_namespace: Option<String>,
+    /// Address of the admin endpoint.
+    #[arg(long, env = "LPS_ADMIN_HOST", default_value = "127.0.0.1")]
+    pub admin_host: IpAddr,
+    /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
+    #[arg(long, env = "LPS_ADMIN_PORT", default_value_t = port::OPERATOR_ADMIN)]
+    pub admin_port: u16,
     /// How log lines look: plain or json.
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     pub log_format: Format,
     /// Which log lines are written: error, warn, info, debug, trace, or a list of module=level.
     #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+impl Config {
+    /// Where the admin endpoint listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        SocketAddr::new(self.admin_host, self.admin_port)
+    }
+
+    /// The Lease to work under; `None`: work without one.
+    pub fn claim(&self) -> Option<Claim> {
+        Some(Claim {
+            namespace: self.pod_namespace.clone()?,
+            name: self.lease.clone()?,
+            identity: self.pod_name.clone()?,
+        })
+    }
+}
+
+/// What is to be left alone, and by whom.
+#[derive(Debug, Clone, Args)]
+pub struct Departure {
+    /// The operator's Deployment.
+    #[arg(long)]
+    pub deployment: String,
+    /// The namespace of the Deployment.
+    #[arg(long, env = "LPS_POD_NAMESPACE")]
+    pub pod_namespace: String,
+    /// The one namespace of resources to let go; unset: all.
+    #[arg(long, env = "LPS_WATCH_NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(flags: &str) -> Result<Config, clap::Error> {
+        let flags = ["lps-operator", "--engine-image", "i"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        Cli::try_parse_from(flags).map(|cli| cli.config)
+    }
+
+    #[test]
+    fn a_lease_needs_to_know_who_holds_it() {
+        assert!(parse("").expect("parses").claim().is_none());
+        for lacking in ["", "--pod-name p", "--pod-namespace n"] {
+            assert!(parse(&format!("--lease l {lacking}")).is_err(), "{lacking}");
+        }
+        let claim = parse("--lease l --pod-name p --pod-namespace n")
+            .expect("parses")
+            .claim()
+            .expect("a claim");
+        assert_eq!(
+            (
+                claim.namespace.as_str(),
+                claim.name.as_str(),
+                claim.identity.as_str()
+            ),
+            ("n", "l", "p")
+        );
+    }
 }

@@ -8,18 +8,23 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use lps_api::resource::LLMProgramServing;
 use lps_api::wellknown::label;
+use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::task;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::round::{Next, Tools, round};
+use crate::metrics::RoundResult;
+use crate::round::round;
+use crate::subject::{Error, Next, Tools};
 
 /// Until the next look at a resource of which nothing is on its way: what was missed is found then.
 const SETTLED: Duration = Duration::from_secs(300);
@@ -44,7 +49,16 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
     Controller::new(resources, watcher::Config::default().any_semantic())
         .with_config(kube::runtime::controller::Config::default().concurrency(ROUNDS_MAX))
         .owns(scoped::<Pod>(&client, namespace), engines.clone())
-        .owns(scoped::<Service>(&client, namespace), engines)
+        .owns(scoped::<Service>(&client, namespace), engines.clone())
+        .owns(
+            scoped::<ServiceAccount>(&client, namespace),
+            engines.clone(),
+        )
+        .owns(
+            scoped::<PodDisruptionBudget>(&client, namespace),
+            engines.clone(),
+        )
+        .owns(scoped::<NetworkPolicy>(&client, namespace), engines)
         .graceful_shutdown_on(async move { shutdown.drain().await })
         .run(
             |resource, work| async move { Ok(work.round(&resource).await) },
@@ -60,7 +74,8 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
     keeper.abort();
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+/// Objects of the one namespace, or of all.
+pub(crate) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
@@ -85,7 +100,11 @@ struct Asked {
 
 impl Work {
     async fn round(&self, resource: &LLMProgramServing) -> Action {
+        let clock = Clock::start();
         let result = round(resource, &self.tools).await;
+        self.tools
+            .metrics
+            .round_ended(counted(&result), clock.now());
         let namespace = resource.namespace().unwrap_or_default();
         let name = resource.name_any();
         let failures = self
@@ -94,7 +113,7 @@ impl Work {
         match result {
             Ok(Next::Settled) => Action::requeue(spread(SETTLED, &name)),
             Ok(Next::Unsettled) => Action::requeue(UNSETTLED),
-            Ok(Next::Stalled) => Action::await_change(),
+            Ok(Next::Stalled | Next::Gone) => Action::await_change(),
             Err(error) => {
                 let wait = spread(backoff(failures), &name);
                 tracing::warn!(namespace, serving = name, %error, wait_s = wait.as_secs(), "the round failed");
@@ -110,6 +129,15 @@ impl Work {
             return 1;
         }
         answer.await.unwrap_or(1)
+    }
+}
+
+fn counted(result: &Result<Next, Error>) -> RoundResult {
+    match result {
+        Ok(Next::Settled | Next::Gone) => RoundResult::Settled,
+        Ok(Next::Unsettled) => RoundResult::Unsettled,
+        Ok(Next::Stalled) => RoundResult::Stalled,
+        Err(_) => RoundResult::Failed,
     }
 }
 

@@ -4,14 +4,32 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
-/// The operator's options.
-pub mod config;
 /// The YAML that makes a cluster know the resource.
 pub mod crd;
+/// The operator as a process: admin server, Lease, controller.
+pub mod process;
+/// The operator's departure before its release is removed.
+pub mod departure;
+/// The operator's options.
+pub mod config;
 /// The operator at work: watches resources, and makes rounds.
 pub mod controller;
 /// One round for one resource of a cluster.
 pub mod round;
+/// The end of a resource.
+pub mod deletion;
+/// The resource that a round is about.
+pub mod subject;
+/// By what a deleted resource waits for its engines.
+pub mod finalizer;
+/// Keeps a resource's Service, account, budget and policy as they should be.
+pub mod upkeep;
+/// Volumes that keep an engine from beginning.
+pub mod mounts;
+/// What is told as events.
+pub mod events;
+/// The operator's metrics.
+pub mod metrics;
 /// Engines as pods: the cluster's half of the seam.
 pub mod pods;
 /// One round: list, plan, act.
@@ -20,6 +38,8 @@ pub mod reconcile;
 pub mod status;
 /// From a pod to the engine that it is.
 pub mod observe;
+/// What a resource has in a cluster beside its engines.
+pub mod belongings;
 /// From a pool to a cluster's objects.
 pub mod build;
 /// From a template to an engine's flags.
@@ -28,8 +48,6 @@ pub mod flags;
 pub mod home;
 /// Which engines to create, drain and delete.
 pub mod plan;
-/// The past of a wish: fewer engines must have been enough for a while.
-pub mod steady;
 /// From a resource to what it means, or to every reason why it means nothing.
 pub mod validate;
 /// Which fields of a resource make an engine another one.

@@ -2,14 +2,11 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lps_operator::build::Release;
-use lps_operator::config::Config;
-use lps_operator::controller;
-use lps_operator::round::Tools;
+use lps_operator::config::{Config, Departure};
+use lps_operator::{departure, process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry;
 
@@ -27,12 +24,28 @@ enum Command {
     Crd,
     /// Reconcile until told to end.
     Run(Config),
+    /// End the operator, and let its resources go: what a chart does before it is removed.
+    Release(Departure),
 }
 
+/// A configuration error, as in sysexits.h.
+const EXIT_CONFIGURATION: u8 = 64;
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let code = if error.use_stderr() {
+            i32::from(EXIT_CONFIGURATION)
+        } else {
+            0
+        };
+        // Nothing can be done when even this cannot be printed.
+        let _ = error.print();
+        std::process::exit(code)
+    });
+    let result = match cli.command {
         Command::Crd => print_definition(),
-        Command::Run(options) => run(options),
+        Command::Run(config) => run(config),
+        Command::Release(departure) => release(&departure),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,27 +61,32 @@ fn print_definition() -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(yaml.as_bytes())?)
 }
 
-fn run(options: Config) -> anyhow::Result<()> {
-    telemetry::init(options.log_format, &options.log_level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("no runtime")?;
-    runtime.block_on(async {
+fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init(config.log_format, &config.log_level)?;
+    runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals().context("signals")?;
-        let client = kube::Client::try_default()
-            .await
-            .context("no cluster: neither a kubeconfig nor a service account")?;
-        let tools = Tools {
-            client: client.clone(),
-            release: Arc::new(Release {
-                engine_image: options.engine_image,
-            }),
-        };
-        let namespace = options.namespace.as_deref();
-        tracing::info!(namespace = namespace.unwrap_or("all"), "the operator works");
-        controller::run(client, namespace, tools, shutdown).await;
+        process::run(config, telemetry, shutdown).await?;
         tracing::info!("ended");
         Ok(())
     })
+}
+
+fn release(departure: &Departure) -> anyhow::Result<()> {
+    let say = |line: String| {
+        // What is done counts, not whether anybody reads it.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    runtime()?.block_on(async {
+        let client = kube::Client::try_default()
+            .await
+            .context("no cluster: neither a kubeconfig nor a service account")?;
+        Ok(departure::depart(&client, departure, say).await?)
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")
 }

@@ -4,10 +4,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
-use lps_api::wellknown::{annotation, label};
+use lps_api::wellknown::{annotation, condition, label};
 
-use crate::plan::{EngineState, ObservedEngine};
+use crate::plan::{EngineLoad, EngineState, ObservedEngine};
 use crate::revision::Revision;
+
+/// Microseconds of a second.
+const SECOND: u64 = 1_000_000;
 
 /// Why an engine does not serve, as far as its pod tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +29,20 @@ pub fn engine(pod: &Pod, now: Micros) -> Option<ObservedEngine> {
     let revision = meta
         .labels
         .as_ref()
-        .and_then(|labels| u64::from_str_radix(labels.get(label::REVISION)?, 16).ok());
+        .and_then(|labels| Revision::parse(labels.get(label::REVISION)?));
+    let state = state(pod, created_at, now);
+    let load = match state {
+        EngineState::Draining { since } => has_drained(pod, since).then(EngineLoad::default),
+        _ => None,
+    };
     Some(ObservedEngine {
         id,
         // One that cannot be read is of no revision that is wanted.
-        revision: Revision(revision.unwrap_or_default()),
+        revision: revision.unwrap_or_default(),
         failures_before: number(pod, annotation::FAILURES_BEFORE).unwrap_or_default() as u32,
         created_at,
-        state: state(pod, created_at, now),
-        load: None,
+        state,
+        load,
     })
 }
 
@@ -63,13 +71,29 @@ fn state(pod: &Pod, created_at: Micros, now: Micros) -> EngineState {
             since: Micros(since).max(created_at),
         };
     }
-    if condition(pod, "Ready") == Some("True") {
+    if pod_condition(pod, "Ready") == Some("True") {
         EngineState::Ready
     } else {
         EngineState::Starting {
-            placed: condition(pod, "PodScheduled") != Some("False"),
+            placed: pod_condition(pod, "PodScheduled") != Some("False"),
+            loaded: container(pod).and_then(|status| status.started) == Some(true),
         }
     }
+}
+
+/// Whether the router says that the drain which began at `since` is over.
+fn has_drained(pod: &Pod, since: Micros) -> bool {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions
+        .find(|one| one.type_ == condition::ADMITTED)
+        .is_some_and(|one| {
+            let told_at = one.last_transition_time.as_ref().map(micros);
+            // Conditions tell whole seconds. One from before is of an earlier drain.
+            let is_of_this = told_at.is_some_and(|at| at.0 / SECOND >= since.0 / SECOND);
+            one.status == "False" && one.reason.as_deref() == Some(condition::DRAINED) && is_of_this
+        })
 }
 
 /// What keeps the engine from serving, when its pod says so.
@@ -80,6 +104,12 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
         .filter(|one| one.type_ == "PodScheduled" && one.status == "False")
         .find_map(|one| one.message.clone());
     if let Some(message) = unplaced {
+        let volume = message.contains("persistentvolumeclaim \"") && message.contains(" not found")
+            || message.contains("unbound immediate PersistentVolumeClaims");
+        if volume {
+            let reason = "ModelUnavailable";
+            return Some(Trouble { reason, message });
+        }
         let gpu = message.contains("Insufficient nvidia.com/gpu");
         let reason = if gpu {
             "InsufficientGPU"
@@ -117,7 +147,7 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
+fn pod_condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     conditions
         .iter()

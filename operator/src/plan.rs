@@ -64,6 +64,8 @@ pub enum EngineState {
     Starting {
         /// Whether it has a place to run; a pod that no node takes has none.
         placed: bool,
+        /// Whether it has loaded its model: what is missing is that the router uses it.
+        loaded: bool,
     },
     /// It serves.
     Ready,
@@ -220,9 +222,9 @@ impl<'a> Turn<'a> {
         match engine.state {
             EngineState::Ending => {}
             EngineState::Ready => self.serving.push(engine),
-            EngineState::Starting { .. } => {
+            EngineState::Starting { loaded, .. } => {
                 let age = self.now.saturating_sub(engine.created_at);
-                if age >= self.pool.template.start_timeout {
+                if !loaded && age >= self.pool.template.start_timeout {
                     self.delete(engine, DeleteReason::StartTimeout);
                     self.failures.push(engine.failures_before.saturating_add(1));
                 } else {
@@ -380,7 +382,7 @@ impl<'a> Turn<'a> {
         let no_place = self
             .serving
             .iter()
-            .any(|engine| engine.state == EngineState::Starting { placed: false });
+            .any(|engine| matches!(engine.state, EngineState::Starting { placed: false, .. }));
         let may_leave = if self.replaces() {
             let settled = ready(&self.serving) == self.desired && self.draining.is_empty();
             usize::from(settled)

@@ -1,18 +1,21 @@
 //! Engines as pods. Owns: speaking to the API server about one resource's engines: the cluster's half of the seam. It
 //! decides nothing.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
+use lps_api::resource::EngineStatus;
 use lps_api::wellknown::{annotation, manager};
 use serde_json::json;
 
 use crate::build::{self, Mould};
 use crate::home::EngineHome;
 use crate::observe;
-use crate::plan::{DeleteReason, EngineSpec, EngineState, ObservedEngine};
+use crate::plan::{DeleteReason, EngineLoad, EngineSpec, EngineState, ObservedEngine};
 
 /// Seconds that a pod gets to end when it serves nobody any more.
 const SHORT_GRACE_S: u32 = 5;
@@ -39,6 +42,8 @@ pub struct PodHome<'a> {
     api: Api<Pod>,
     mould: Mould<'a>,
     now: Micros,
+    /// What the router said lately that each engine holds.
+    loads: BTreeMap<String, EngineLoad>,
     pods: Vec<Pod>,
 }
 
@@ -49,8 +54,34 @@ impl<'a> PodHome<'a> {
             api: Api::namespaced(client.clone(), &mould.owner.namespace),
             mould,
             now,
+            loads: BTreeMap::new(),
             pods: Vec::new(),
         }
+    }
+
+    /// The same, knowing what the router wrote of the engines' loads into the resource's status.
+    pub fn with_loads(self, engines: &[EngineStatus]) -> Self {
+        let load = |engine: &EngineStatus| {
+            let load = EngineLoad {
+                kv_blocks: engine.kv_blocks?,
+                calls: engine.calls?,
+            };
+            Some((engine.pod.clone(), load))
+        };
+        Self {
+            loads: engines.iter().filter_map(load).collect(),
+            ..self
+        }
+    }
+
+    /// The engine of a pod; what one holds that serves is what the router said.
+    fn observe(&self, pod: &Pod) -> Option<ObservedEngine> {
+        let engine = observe::engine(pod, self.now)?;
+        let load = match engine.state {
+            EngineState::Ready => self.loads.get(engine.id.as_str()).copied(),
+            _ => engine.load,
+        };
+        Some(ObservedEngine { load, ..engine })
     }
 
     /// The pods as they were last listed.
@@ -92,9 +123,7 @@ impl EngineHome for PodHome<'_> {
         self.pods
             .retain(|pod| pod.owner_references().iter().any(|it| it.uid == *owner));
         let engines = self.pods.iter();
-        Ok(engines
-            .filter_map(|pod| observe::engine(pod, self.now))
-            .collect())
+        Ok(engines.filter_map(|pod| self.observe(pod)).collect())
     }
 
     async fn create(&mut self, spec: EngineSpec) -> Result<(), Error> {

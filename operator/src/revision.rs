@@ -1,19 +1,9 @@
 //! The name of what engines are made from. Owns: which fields of a resource make an engine another one.
 
-use std::fmt;
-
 use lps_api::resource::{Dtype, EngineSettings, LlmProgramServingSpec};
 use serde_json::{Value, json};
 
-/// Names what the engines of a pool are: a hash of the fields that a user sees, without those left at their default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(pub u64);
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
+pub use lps_api::ids::Revision;
 
 /// FNV-1a, because the hash must be the same in every release.
 fn fnv1a(bytes: &[u8]) -> u64 {
@@ -22,7 +12,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Names the engines that the spec asks for.
+/// Names the engines that the spec asks for; a field left at its default counts as not written.
 pub fn revision(spec: &LlmProgramServingSpec) -> Revision {
     let mut engine = spec.engine.clone();
     // How long a start may take does not change what is started.

@@ -1,128 +1,67 @@
 //! One round for one resource of a cluster: read it, bring its engines nearer to what it says, tell what was seen. Owns:
 //! the order of these steps.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Resource as _, ResourceExt as _};
-use lps_api::quantity::Micros;
-use lps_api::resource::{LLMProgramServing, LlmProgramServingStatus, Manifest, Metadata};
-use lps_api::wellknown::{self, manager};
-use serde_json::json;
+use kube::ResourceExt as _;
+use lps_api::resource::{LLMProgramServing, LlmProgramServingStatus};
 
-use crate::build::{self, Mould, Owner, Release};
+use crate::deletion;
+use crate::events::Cause;
+use crate::finalizer;
 use crate::home::EngineHome as _;
+use crate::mounts;
 use crate::observe;
+use crate::plan::Action;
 use crate::pods::{self, PodHome};
 use crate::reconcile::reconcile;
-use crate::status::{self, Context, Seen};
+use crate::status::{self, Seen};
+use crate::subject::{Error, Next, Subject, Tools};
+use crate::upkeep;
 use crate::validate::{Validated, validate};
-
-/// What every round needs.
-#[derive(Clone)]
-pub struct Tools {
-    /// The API server.
-    pub client: Client,
-    /// What engines get besides.
-    pub release: Arc<Release>,
-}
-
-impl std::fmt::Debug for Tools {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tools")
-            .field("release", &self.release)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a round did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An engine.
-    #[error(transparent)]
-    Engine(#[from] pods::Error),
-    /// The resource itself, or what belongs to it.
-    #[error("{what}: {source}")]
-    Api {
-        /// Of which object.
-        what: &'static str,
-        /// What the API server said.
-        source: kube::Error,
-    },
-    /// The object lacks what the API server gives every object.
-    #[error("the resource has no {0}")]
-    Incomplete(&'static str),
-}
-
-/// What comes after a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// All is as it should be.
-    Settled,
-    /// Something is on its way.
-    Unsettled,
-    /// Nothing will change until somebody changes the resource.
-    Stalled,
-}
 
 /// Makes one round.
 ///
 /// # Errors
 /// What kept it from its end; the caller tries again later.
 pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, Error> {
+    let subject = Subject::new(resource, tools, Timestamp::now())?;
     if resource.metadata.deletion_timestamp.is_some() {
-        // What it owns goes with it; engines finish what they have.
-        return Ok(Next::Stalled);
+        return deletion::round(&subject).await;
     }
-    let now = Timestamp::now();
-    let text = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let none = LlmProgramServingStatus::default();
-    let context = Context {
-        generation: resource.metadata.generation,
-        before: resource.status.as_ref().unwrap_or(&none),
-        now: &text,
-    };
-    let owner = owner(resource)?;
-    let pool = match validate(&manifest(resource)) {
+    if !finalizer::is_on(resource) && !put_on_finalizer(&subject).await? {
+        return Ok(Next::Unsettled);
+    }
+    let pool = match validate(&subject.manifest()) {
         Ok(pool) => pool,
         Err(errors) => {
             let message = status::problems(&errors);
-            let stalled = status::stalled("InvalidSpec", message, context);
-            tell(&owner, tools, context.before, stalled).await?;
+            let stalled = status::stalled(status::INVALID_SPEC, message, subject.context());
+            subject.tell(stalled).await?;
             return Ok(Next::Stalled);
         }
     };
-    apply_service(&owner, tools).await?;
-    let now = Micros(u64::try_from(now.as_microsecond()).unwrap_or_default());
-    let mould = Mould {
-        owner: &owner,
-        release: &tools.release,
-        settings: &resource.spec.engine,
-        drain_timeout: pool.rollout.drain_timeout.micros(),
-    };
-    let mut home = PodHome::new(&tools.client, mould, now);
+    upkeep::keep(&tools.client, &subject.owner).await?;
+    let loads = resource.status.as_ref().map(|status| &status.engines[..]);
+    let mut home = PodHome::new(&tools.client, subject.mould(), subject.now())
+        .with_loads(loads.unwrap_or_default());
     let desired = pool.scaling.decide(resource.spec.replicas);
-    let result = reconcile(&pool, desired, &mut home, now).await;
+    let result = reconcile(&pool, desired, &mut home, subject.now()).await;
     if let Err(pods::Error::Build(message)) = result {
-        let stalled = status::stalled("NotAvailable", message, context);
-        tell(&owner, tools, context.before, stalled).await?;
+        let stalled = status::stalled(status::NOT_AVAILABLE, message, subject.context());
+        subject.tell(stalled).await?;
         return Ok(Next::Stalled);
     }
-    for action in result.as_ref().into_iter().flatten() {
-        tracing::info!(
-            namespace = owner.namespace,
-            serving = owner.name,
-            "{action}"
-        );
+    if let Ok(done) = &result {
+        let found = home.pods();
+        subject
+            .done(done, |action| cause(&subject, &pool, found, action))
+            .await;
     }
-    let status = look(&pool, desired, &mut home, context, now).await?;
-    let is_settled = !status
-        .conditions
-        .iter()
-        .any(|one| one.kind == "Reconciling");
-    tell(&owner, tools, context.before, status).await?;
+    let status = look(&subject, &pool, desired, &mut home).await?;
+    let mut conditions = status.conditions.iter();
+    let is_settled = !conditions.any(|one| one.kind == "Reconciling");
+    subject.tell(status).await?;
     result?;
     Ok(if is_settled {
         Next::Settled
@@ -131,91 +70,39 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
     })
 }
 
-/// What is seen after the round's actions.
-async fn look(
-    pool: &Validated,
-    desired: u32,
-    home: &mut PodHome<'_>,
-    context: Context<'_>,
-    now: Micros,
-) -> Result<LlmProgramServingStatus, Error> {
-    home.list().await?;
-    let seen: Vec<Seen> = home
-        .pods()
-        .iter()
-        .filter_map(|pod| {
-            Some(Seen {
-                engine: observe::engine(pod, now)?,
-                node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-                trouble: observe::trouble(pod),
-            })
-        })
-        .collect();
-    let selector = build::selector_text(&pool.name);
-    Ok(status::of(pool, selector, desired, &seen, context))
-}
-
-fn owner(resource: &LLMProgramServing) -> Result<Owner, Error> {
-    Ok(Owner {
-        namespace: resource.namespace().ok_or(Error::Incomplete("namespace"))?,
-        name: resource.name_any(),
-        reference: resource
-            .controller_owner_ref(&())
-            .ok_or(Error::Incomplete("uid"))?,
+async fn put_on_finalizer(subject: &Subject<'_>) -> Result<bool, Error> {
+    let put_on = finalizer::put_on(&subject.api(), subject.resource).await;
+    put_on.map_err(|source| Error::Api {
+        what: "the finalizer",
+        source,
     })
 }
 
-/// The resource as a user would have written it.
-fn manifest(resource: &LLMProgramServing) -> Manifest {
-    Manifest {
-        api_version: wellknown::resource::API_VERSION.to_owned(),
-        kind: wellknown::resource::KIND.to_owned(),
-        metadata: Metadata {
-            name: resource.name_any(),
-            namespace: resource.namespace(),
-            ..Metadata::default()
-        },
-        spec: resource.spec.clone(),
+/// Why an engine that serves had to go, by the pods that there were.
+fn cause(subject: &Subject<'_>, pool: &Validated, pods: &[Pod], action: &Action) -> Cause {
+    let Action::Drain(id) = action else {
+        return Cause::FewerWanted;
+    };
+    let pod = pods.iter().find(|pod| pod.name_any() == id.as_str());
+    match pod.and_then(|pod| observe::engine(pod, subject.now())) {
+        Some(engine) if engine.revision != pool.revision => Cause::OldRevision,
+        _ => Cause::FewerWanted,
     }
 }
 
-async fn apply_service(owner: &Owner, tools: &Tools) -> Result<(), Error> {
-    let service = build::service(owner);
-    let api: Api<Service> = Api::namespaced(tools.client.clone(), &owner.namespace);
-    let params = PatchParams::apply(manager::OPERATOR).force();
-    api.patch(&service.name_any(), &params, &Patch::Apply(&service))
-        .await
-        .map(drop)
-        .map_err(|source| Error::Api {
-            what: "the engines' Service",
-            source,
-        })
-}
-
-/// Writes the status where it differs from what is there.
-async fn tell(
-    owner: &Owner,
-    tools: &Tools,
-    before: &LlmProgramServingStatus,
-    status: LlmProgramServingStatus,
-) -> Result<(), Error> {
-    if status == status::own(before) {
-        return Ok(());
-    }
-    let api: Api<LLMProgramServing> = Api::namespaced(tools.client.clone(), &owner.namespace);
-    let patch = Patch::Apply(json!({
-        "apiVersion": wellknown::resource::API_VERSION,
-        "kind": wellknown::resource::KIND,
-        "status": status,
-    }));
-    let params = PatchParams::apply(manager::OPERATOR).force();
-    match api.patch_status(&owner.name, &params, &patch).await {
-        Ok(_) => Ok(()),
-        // It was deleted meanwhile.
-        Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-        Err(source) => Err(Error::Api {
-            what: "the status",
-            source,
-        }),
-    }
+/// What is seen after the round's actions.
+async fn look(
+    subject: &Subject<'_>,
+    pool: &Validated,
+    desired: u32,
+    home: &mut PodHome<'_>,
+) -> Result<LlmProgramServingStatus, Error> {
+    home.list().await?;
+    let mut seen: Vec<Seen> = home
+        .pods()
+        .iter()
+        .filter_map(|pod| Seen::of(pod, subject.now()))
+        .collect();
+    mounts::explain(&subject.tools.client, home.pods(), &mut seen, subject.now()).await;
+    Ok(status::of(pool, desired, &seen, subject.context()))
 }

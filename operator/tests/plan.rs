@@ -28,8 +28,14 @@ fn id(index: u32) -> EngineId {
 }
 
 const READY: EngineState = EngineState::Ready;
-const STARTING: EngineState = EngineState::Starting { placed: true };
-const UNPLACED: EngineState = EngineState::Starting { placed: false };
+const STARTING: EngineState = EngineState::Starting {
+    placed: true,
+    loaded: false,
+};
+const UNPLACED: EngineState = EngineState::Starting {
+    placed: false,
+    loaded: false,
+};
 const DRAINING: EngineState = EngineState::Draining {
     since: Micros::from_secs(90),
 };
@@ -213,6 +219,12 @@ fn an_engine_that_does_not_start_is_replaced() {
         &[engine(50, STARTING, 0)],
         &["delete p-50 StartTimeout", "create p-0"],
     );
+    // It has started; that the router does not use it is not its fault.
+    let loaded = EngineState::Starting {
+        placed: true,
+        loaded: true,
+    };
+    check(&pool, 1, &[engine(50, loaded, 0)], &[]);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lps_api::quantity::Micros;
-use lps_api::resource::{LlmProgramServingStatus, Manifest};
+use lps_api::resource::{Condition, EngineStatus, LlmProgramServingStatus, Manifest};
 use lps_operator::build::{self, Mould, Owner, Release};
 use lps_operator::observe::{self, Trouble};
 use lps_operator::plan::{Action, EngineState, ObservedEngine, plan};
+use lps_operator::revision::Revision;
 use lps_operator::status::{self, Context, Seen};
 use lps_operator::validate::{Validated, validate};
 use serde_json::{Value, json};
@@ -72,6 +73,11 @@ fn ended(exit_code: i32) -> Value {
                                  "startedAt": "1970-01-01T00:00:20Z", "finishedAt": "1970-01-01T00:00:50Z"}}}]})
 }
 
+const STARTING: EngineState = EngineState::Starting {
+    placed: true,
+    loaded: false,
+};
+
 #[test]
 fn a_pod_is_given_what_the_resource_says() {
     let pod = pod(json!({
@@ -119,8 +125,15 @@ fn what_a_pod_says_is_where_its_engine_stands() {
     };
     let since = Micros::from_secs(40);
     for (meta, status, expected) in [
-        (json!({}), json!({}), EngineState::Starting { placed: true }),
-        (json!({}), unplaced, EngineState::Starting { placed: false }),
+        (json!({}), json!({}), STARTING),
+        (
+            json!({}),
+            unplaced,
+            EngineState::Starting {
+                placed: false,
+                loaded: false,
+            },
+        ),
         (json!({}), ready.clone(), EngineState::Ready),
         (
             draining.clone(),
@@ -133,6 +146,24 @@ fn what_a_pod_says_is_where_its_engine_stands() {
     ] {
         assert_eq!(state(meta, status), expected);
     }
+}
+
+#[test]
+fn a_drain_is_over_when_the_router_says_so_of_this_drain() {
+    let draining = json!({"annotations": {"llmprogram.dev/draining-since": "40900000"}});
+    let load = |status: &str, reason: &str, second: u32| {
+        let time = format!("1970-01-01T00:00:{second}Z");
+        let conditions = json!([{
+            "type": "llmprogram.dev/admitted", "status": status, "reason": reason, "lastTransitionTime": time,
+        }]);
+        let status = json!({"phase": "Running", "conditions": conditions});
+        let engine = observe::engine(&shown(draining.clone(), status), NOW).expect("is an engine");
+        engine.load.map(|load| load.calls)
+    };
+    assert_eq!(load("False", "Drained", 40), Some(0));
+    assert_eq!(load("False", "Drained", 39), None, "of an earlier drain");
+    assert_eq!(load("False", "Draining", 41), None);
+    assert_eq!(load("True", "Admitted", 30), None);
 }
 
 #[test]
@@ -188,10 +219,11 @@ fn conditions_change_their_time_only_with_their_status() {
             generation: Some(1),
             before,
             now,
+            url: None,
         };
-        status::of(&pool, String::new(), desired, seen, context)
+        status::of(&pool, desired, seen, context)
     };
-    let starting = seen(EngineState::Starting { placed: true }, None);
+    let starting = seen(STARTING, None);
     let one = tell(
         1,
         std::slice::from_ref(&starting),
@@ -202,7 +234,10 @@ fn conditions_change_their_time_only_with_their_status() {
         told(&one),
         [
             "Ready=False EnginesStarting @t1",
-            "Reconciling=True EnginesStarting @t1"
+            "Reconciling=True EnginesStarting @t1",
+            "ModelResolved=True Resolved @t1",
+            "EnginesAvailable=False EnginesStarting @t1",
+            "RolloutComplete=True Complete @t1",
         ]
     );
     let trouble = Trouble {
@@ -214,7 +249,10 @@ fn conditions_change_their_time_only_with_their_status() {
         told(&two),
         [
             "Ready=False ImagePull @t1",
-            "Reconciling=True ImagePull @t1"
+            "Reconciling=True ImagePull @t1",
+            "ModelResolved=True Resolved @t1",
+            "EnginesAvailable=False ImagePull @t1",
+            "RolloutComplete=True Complete @t1",
         ]
     );
     assert_eq!(
@@ -222,14 +260,109 @@ fn conditions_change_their_time_only_with_their_status() {
         "0 of 1 engines serve; engine a-0: no such image"
     );
     let three = tell(1, &[seen(EngineState::Ready, None)], &two, "t3");
-    assert_eq!(told(&three), ["Ready=True EnginesReady @t3"]);
+    assert_eq!(
+        told(&three),
+        [
+            "Ready=True EnginesReady @t3",
+            "ModelResolved=True Resolved @t1",
+            "EnginesAvailable=True EnginesServe @t3",
+            "RolloutComplete=True Complete @t1",
+        ]
+    );
     assert_eq!((three.ready_replicas, three.updated_replicas), (1, 1));
-    // What the router writes is not the operator's to repeat.
-    let mut shared = three.clone();
-    shared.programs = Some(lps_api::resource::Programs { live: 7 });
-    shared.engines[0].load_percent = Some(50);
-    assert_eq!(status::own(&shared), three);
     let none = tell(0, &[], &three, "t4");
     assert!(none.engines.is_empty());
-    assert_eq!(told(&none), ["Ready=True ScaledToZero @t3"]);
+    assert_eq!(
+        told(&none)[0..3],
+        [
+            "Ready=True ScaledToZero @t3",
+            "ModelResolved=True Resolved @t1",
+            "EnginesAvailable=True ScaledToZero @t3",
+        ]
+    );
+}
+
+#[test]
+fn what_the_router_writes_is_not_the_operators_to_repeat() {
+    let (pool, none) = (pool(), LlmProgramServingStatus::default());
+    let own = status::of(&pool, 1, &[seen(EngineState::Ready, None)], context(&none));
+    let mut shared = own.clone();
+    shared.programs = Some(lps_api::resource::Programs { live: 7 });
+    shared.engines[0].load_percent = Some(50);
+    shared.engines.push(EngineStatus {
+        pod: "gone".to_owned(),
+        load_percent: Some(1),
+        ..EngineStatus::default()
+    });
+    shared.conditions.push(Condition {
+        kind: "ScalingActive".to_owned(),
+        ..shared.conditions[0].clone()
+    });
+    assert_eq!(status::own(&shared), own);
+}
+
+fn context(before: &LlmProgramServingStatus) -> Context<'_> {
+    Context {
+        generation: Some(2),
+        before,
+        now: "t",
+        url: Some("http://router"),
+    }
+}
+
+#[test]
+fn a_missing_model_and_an_old_engine_are_told_by_their_conditions() {
+    let (pool, none) = (pool(), LlmProgramServingStatus::default());
+    let missing = Trouble {
+        reason: "VolumeMissing",
+        message: "no such folder".to_owned(),
+    };
+    let mut old = seen(EngineState::Ready, None);
+    old.engine.revision = Revision(1);
+    let starting = STARTING;
+    let status = status::of(
+        &pool,
+        1,
+        &[old.clone(), seen(starting, Some(missing))],
+        context(&none),
+    );
+    assert_eq!(
+        told(&status),
+        [
+            "Ready=True EnginesReady @t",
+            "Reconciling=True EnginesReady @t",
+            "ModelResolved=False VolumeMissing @t",
+            "EnginesAvailable=True EnginesServe @t",
+            "RolloutComplete=False RollingOut @t",
+        ]
+    );
+    assert_eq!(status.url.as_deref(), Some("http://router"));
+    let selector = "app.kubernetes.io/name=lps-engine,llmprogram.dev/serving=a";
+    assert_eq!(status.selector.as_deref(), Some(selector));
+    let deleting = status::deleting("a", &[old], context(&status));
+    assert_eq!(
+        told(&deleting),
+        ["Ready=False Deleting @t", "Reconciling=True Deleting @t"]
+    );
+    assert_eq!((deleting.ready_replicas, deleting.engines.len()), (1, 1));
+}
+
+#[test]
+fn what_cannot_be_carried_out_leaves_what_was_said_of_the_engines() {
+    let (pool, none) = (pool(), LlmProgramServingStatus::default());
+    let serving = status::of(&pool, 1, &[seen(EngineState::Ready, None)], context(&none));
+    let stalled = |reason| told(&status::stalled(reason, String::new(), context(&serving)));
+    assert_eq!(
+        stalled(status::INVALID_SPEC),
+        [
+            "Ready=False InvalidSpec @t",
+            "Stalled=True InvalidSpec @t",
+            "ModelResolved=True Resolved @t",
+            "EnginesAvailable=True EnginesServe @t",
+            "RolloutComplete=True Complete @t",
+        ]
+    );
+    let not_available = stalled(status::NOT_AVAILABLE);
+    assert_eq!(not_available.len(), 5);
+    assert_eq!(not_available[2], "ModelResolved=False NotAvailable @t");
 }

@@ -1,8 +1,6 @@
 //! What makes sense: each rule refuses with the field, the value and the fix, and all at once.
 
-use lps_api::quantity::Micros;
 use lps_api::resource::Manifest;
-use lps_operator::steady::Steady;
 use lps_operator::validate::{Validated, validate};
 use serde_json::{Value, json};
 
@@ -209,32 +207,4 @@ fn who_decides_how_many() {
             "{spec} {asked:?}"
         );
     }
-}
-
-#[test]
-fn fewer_engines_must_have_been_enough_for_a_while() {
-    let pool = valid(
-        json!({"scaling": {"min": 0, "max": 9, "scaleDownDelay": "10s", "idleAfter": "60s"}}),
-    );
-    let mut steady = Steady::default();
-    for (at_s, wanted, expected) in [
-        (0, 1, 1),
-        (1, 4, 4),
-        (5, 2, 4),
-        (11, 2, 4),
-        (12, 1, 2),
-        (13, 5, 5),
-        (14, 0, 5),
-        (23, 0, 5),
-        // Nothing for ten seconds: the last one stays until nothing was wanted for a minute.
-        (24, 0, 1),
-        (73, 0, 1),
-        (74, 0, 0),
-        (75, 3, 3),
-    ] {
-        let got = steady.on(wanted, &pool.scaling, Micros::from_secs(at_s));
-        assert_eq!(got, expected, "at {at_s} s");
-    }
-    let suspended = valid(json!({"suspend": true}));
-    assert_eq!(steady.on(0, &suspended.scaling, Micros::from_secs(76)), 0);
 }

@@ -15,6 +15,9 @@ pub struct Config {
     /// Port of the OpenAI endpoint; 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_PORT", default_value_t = port::ROUTER)]
     pub port: u16,
+    /// Address of the admin endpoint; unset: the same.
+    #[arg(long, env = "LPS_ROUTER_ADMIN_HOST")]
+    pub admin_host: Option<IpAddr>,
     /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
     pub admin_port: u16,
@@ -38,19 +41,19 @@ pub struct Config {
     #[arg(long, env = "LPS_ROUTER_CONNECTION_LIMIT", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub connection_limit: u32,
-    /// How long a call is held when its model has no engine, before it is refused with 503.
-    #[arg(long, env = "LPS_ROUTER_COLD_START_HOLD", default_value = "300s", value_parser = duration)]
-    pub cold_start_hold: Duration,
     /// How long a client that does not read may block its stream before it is dropped.
     #[arg(long, env = "LPS_ROUTER_STALL_LIMIT", default_value = "60s", value_parser = duration)]
     pub stall_limit: Duration,
+    /// How long the client of a streamed answer hears nothing, while its call waits, before it gets a comment; and again.
+    #[arg(long, env = "LPS_ROUTER_HEARTBEAT", default_value = "10s", value_parser = duration)]
+    pub heartbeat: Duration,
     /// How long a client may take to send a request's header, and how long an idle connection is kept.
     #[arg(long, env = "LPS_ROUTER_HEADER_LIMIT", default_value = "30s", value_parser = duration)]
     pub header_limit: Duration,
     /// After the first SIGTERM: how long calls of live programs are still let in.
     #[arg(long, env = "LPS_ROUTER_DRAIN_GRACE", default_value = "5s", value_parser = duration)]
     pub drain_grace: Duration,
-    /// Time between two evaluations of how many engines a model should have.
+    /// Time between two evaluations of the scaling rule `Queue`; `Programs` looks every second.
     #[arg(long, env = "LPS_ROUTER_SCALE_PERIOD", default_value = "10s", value_parser = duration)]
     pub scale_period: Duration,
 }
@@ -60,14 +63,15 @@ impl Default for Config {
         Self {
             host: IpAddr::from([127, 0, 0, 1]),
             port: port::ROUTER,
+            admin_host: None,
             admin_port: port::ROUTER_ADMIN,
             body_limit_bytes: 32 << 20,
             bodies_limit_bytes: 1 << 30,
             ready_limit: 16_384,
             ready_limit_per_tenant: 8_192,
             connection_limit: 16_384,
-            cold_start_hold: Duration::from_secs(300),
             stall_limit: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
             header_limit: Duration::from_secs(30),
             drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),

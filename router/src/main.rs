@@ -1,14 +1,18 @@
-//! `lps-router`: a router on a fixed list of engines. Owns: its command line, and its end.
+//! `lps-router`: a router on a fixed list of engines, or in a cluster. Owns: its command line, and its end.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Parser;
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, EngineUrl, Pool, Scaling, Sources};
+use lps_router::kubernetes;
+use lps_router::message::Intake;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry::{self, Format};
@@ -23,11 +27,13 @@ struct Cli {
         long = "engine",
         env = "LPS_ROUTER_ENGINES",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "kubernetes"
     )]
     engines: Vec<Served>,
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    cluster: kubernetes::Options,
     /// How log lines look: plain or json.
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     log_format: Format,
@@ -56,6 +62,9 @@ impl FromStr for Served {
         })
     }
 }
+
+/// How long calls are held while no engine of a fixed list answers.
+const COLD_START_HOLD: Micros = Micros::from_secs(300);
 
 /// A configuration error, as in sysexits.h.
 const EXIT_CONFIGURATION: u8 = 64;
@@ -95,13 +104,26 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("signals")?;
-    let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
-    let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
     let process = Process {
         shutdown,
         telemetry: Some(telemetry),
     };
-    let router = server::start(cli.config, Sources { pools, engines }, process).await?;
+    if cli.cluster.kubernetes {
+        return kubernetes::run(cli.config, &cli.cluster, process).await;
+    }
+    let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
+    let (_written_tell, written) = watch::channel(BTreeMap::new());
+    let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
+    let router = server::start(
+        cli.config,
+        Sources {
+            pools,
+            engines,
+            written,
+        },
+        process,
+    )
+    .await?;
     tracing::info!(address = %router.addr, admin = %router.admin_addr, "the router listens");
     router.task.await.context("the router's task failed")
 }
@@ -114,9 +136,11 @@ fn endpoints(served: &[Served]) -> anyhow::Result<Vec<EngineEndpoint>> {
             let id = EngineId::parse(&format!("engine-{}", index + 1))?;
             Ok(EngineEndpoint {
                 id,
+                uid: String::new(),
                 model: model.clone(),
+                revision: Revision::default(),
                 url: url.clone(),
-                draining: false,
+                intake: Intake::All,
             })
         });
     named.collect()
@@ -129,6 +153,7 @@ fn pools(served: &[Served]) -> Vec<Pool> {
         model: group[0].clone(),
         aliases: Vec::new(),
         settings: Settings::default(),
+        cold_start_hold: COLD_START_HOLD,
         scaling: Scaling::fixed(u32::try_from(group.len()).unwrap_or(u32::MAX)),
     };
     models.chunk_by(|a, b| a == b).map(pool).collect()

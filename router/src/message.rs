@@ -1,7 +1,9 @@
 //! What the dispatcher's state is told, and what it asks for. Owns: the words between the acting rim (HTTP, engine
 //! client, discovery) and the pure state (process table, scheduler); the simulator speaks the same ones.
 
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, ThreadId};
+use lps_api::ids::{
+    CallId, ClassName, EngineId, ModelName, ProgramId, Revision, TenantId, ThreadId,
+};
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
@@ -81,6 +83,20 @@ pub enum Outcome {
     Failed,
 }
 
+/// Which calls an engine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intake {
+    /// None: it ends.
+    Nothing,
+    /// Those of programs that began on its revision, where no other engine of that revision takes calls: a program
+    /// stays on one revision until it ends. So it drains.
+    Pinned,
+    /// Every call.
+    #[default]
+    All,
+}
+
 /// Something that happened. Times come beside the event, as `now`: µs since the process started.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -90,6 +106,8 @@ pub enum Event {
         model: ModelName,
         /// Its scheduler's settings.
         settings: Settings,
+        /// How long its calls are held while it has no engine.
+        cold_start_hold: Micros,
     },
     /// A model is served no more; its waiting calls fail.
     PoolRemoved {
@@ -102,15 +120,19 @@ pub enum Event {
         engine: EngineId,
         /// Which pool it serves.
         model: ModelName,
+        /// What it was made from.
+        revision: Revision,
         /// Sequences it runs at once.
         slots: u32,
         /// Tokens its KV pool holds.
         kv_tokens: u64,
     },
-    /// An engine takes no new calls; its home programs move.
-    EngineDraining {
+    /// An engine takes other calls than before.
+    EngineIntake {
         /// Which engine.
         engine: EngineId,
+        /// Which calls.
+        intake: Intake,
     },
     /// An engine is gone. The rim follows with [`Event::AttemptFailed`] or [`Event::Ended`] for each call it had.
     EngineGone {

@@ -101,13 +101,28 @@ const WAITING: Description = describe(
 const RUNNING: Description = describe("lps_router_running_calls", &["model"], "Calls at engines.");
 const ENGINES: Description = describe("lps_router_engines", &["model"], "Engines that answer.");
 const DESIRED: Description = describe(
-    "lps_router_desired_engines",
+    "lps_router_scaling_desired",
     &["model"],
-    "Engines that the model should have.",
+    "Engines that are asked for.",
+);
+const RECOMMENDED: Description = describe(
+    "lps_router_scaling_recommended",
+    &["model"],
+    "Engines that the load calls for, before bounds, delays and steps.",
+);
+const CAPACITY: Description = describe(
+    "lps_router_scaling_capacity",
+    &["model"],
+    "Engines that take calls, and those that start and are not late.",
+);
+const DECISIONS: Description = describe(
+    "lps_router_scaling_decisions_total",
+    &["model", "direction", "reason"],
+    "Changes of the number of engines that is asked for; in a dry run those that would have been.",
 );
 
 /// Every metric.
-pub const ALL: [Description; 17] = [
+pub const ALL: [Description; 20] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -125,6 +140,9 @@ pub const ALL: [Description; 17] = [
     RUNNING,
     ENGINES,
     DESIRED,
+    RECOMMENDED,
+    CAPACITY,
+    DECISIONS,
 ];
 
 /// From 10 µs: what the router adds.
@@ -155,19 +173,26 @@ pub struct Metrics {
     running: IntGaugeVec,
     engines: IntGaugeVec,
     desired: IntGaugeVec,
+    recommended: IntGaugeVec,
+    capacity: IntGaugeVec,
+    decisions: IntCounterVec,
 }
 
 /// A pool's gauges.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PoolFigures {
     /// Ready calls.
-    pub waiting: usize,
+    pub waiting: u32,
     /// Calls at engines.
-    pub running: usize,
+    pub running: u32,
     /// Engines that answer.
-    pub engines: usize,
-    /// Engines that there should be.
+    pub engines: u32,
+    /// Engines that are asked for.
     pub desired: u32,
+    /// Engines that the load calls for.
+    pub recommended: u32,
+    /// Engines that take calls or will soon.
+    pub capacity: u32,
 }
 
 impl Metrics {
@@ -194,6 +219,9 @@ impl Metrics {
             running: gauge(registry, RUNNING),
             engines: gauge(registry, ENGINES),
             desired: gauge(registry, DESIRED),
+            recommended: gauge(registry, RECOMMENDED),
+            capacity: gauge(registry, CAPACITY),
+            decisions: counter(registry, DECISIONS),
         }
     }
 
@@ -300,20 +328,26 @@ impl Metrics {
 
     /// A pool's present figures.
     pub fn pool(&self, model: &ModelName, figures: PoolFigures) {
-        let label = [model.as_str()];
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.waiting
-            .with_label_values(&label)
-            .set(count(figures.waiting));
-        self.running
-            .with_label_values(&label)
-            .set(count(figures.running));
-        self.engines
-            .with_label_values(&label)
-            .set(count(figures.engines));
-        self.desired
-            .with_label_values(&label)
-            .set(i64::from(figures.desired));
+        for (series, count) in [
+            (&self.waiting, figures.waiting),
+            (&self.running, figures.running),
+            (&self.engines, figures.engines),
+            (&self.desired, figures.desired),
+            (&self.recommended, figures.recommended),
+            (&self.capacity, figures.capacity),
+        ] {
+            series
+                .with_label_values(&[model.as_str()])
+                .set(i64::from(count));
+        }
+    }
+
+    /// Another number of engines is asked for.
+    pub fn scaled(&self, model: &ModelName, (from, to): (u32, u32), reason: &'static str) {
+        let direction = if to > from { "up" } else { "down" };
+        self.decisions
+            .with_label_values(&[model.as_str(), direction, reason])
+            .inc();
     }
 }
 
@@ -365,6 +399,7 @@ mod tests {
         metrics.program_ended(&model, &program());
         metrics.call_moved(&call());
         metrics.pool(&model, PoolFigures::default());
+        metrics.scaled(&model, (1, 2), "Load");
         let mut shown: Vec<_> = registry
             .gather()
             .iter()

@@ -13,7 +13,7 @@ use lps_runtime::shutdown::Shutdown;
 use lps_runtime::{task, telemetry};
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{self, BodyBudget};
@@ -23,7 +23,7 @@ use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
 use crate::http::{self, Context, listener};
 use crate::metrics::Metrics;
-use crate::scale::Scale;
+use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
 
 /// A body has this many header times to come.
@@ -47,8 +47,12 @@ pub struct RunningRouter {
     pub addr: SocketAddr,
     /// Where `/metrics` is.
     pub admin_addr: SocketAddr,
-    /// Engines that each model should have; changes only when a figure does.
-    pub scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    /// Its time.
+    pub clock: Clock,
+    /// Reads what it knows.
+    pub dispatcher: Handle,
+    /// Engines that each model should have, and why.
+    pub scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     /// Ends when the router has drained, or was cut.
     pub task: JoinHandle<()>,
 }
@@ -76,32 +80,33 @@ pub async fn start(
     process: Process,
 ) -> Result<RunningRouter, Error> {
     let (listener, addr) = listen(SocketAddr::new(config.host, config.port)).await?;
+    let admin_host = config.admin_host.unwrap_or(config.host);
     let (admin_listener, admin_addr) =
-        listen(SocketAddr::new(config.host, config.admin_port)).await?;
+        listen(SocketAddr::new(admin_host, config.admin_port)).await?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry);
     let (clock, connections) = (Clock::start(), Connections::default());
-    let pools = sources.pools.clone();
+    let (pools, written) = (sources.pools.clone(), sources.written.clone());
+    let stranded = Arc::new(Notify::new());
     let setup = Setup {
-        limits: admission::Limits {
-            ready: config.ready_limit,
-            ready_per_tenant: config.ready_limit_per_tenant,
-        },
+        limits: call_limits(&config),
         // A connection carries one call at a time.
         open_max: config.connection_limit as usize,
         stall_limit: config.stall_limit,
-        cold_start_hold: config.cold_start_hold,
         connections: connections.clone(),
         clock,
         metrics: metrics.clone(),
+        stranded: Arc::clone(&stranded),
     };
     let dispatcher = dispatcher::start(setup, sources);
     let (wanted, scale) = watch::channel(BTreeMap::new());
     let scaling = Scale {
         dispatcher: dispatcher.clone(),
         pools: pools.clone(),
+        written,
         wanted,
-        period: config.scale_period,
+        stranded,
+        queue_period: config.scale_period,
         clock,
         metrics: metrics.clone(),
     };
@@ -110,10 +115,7 @@ pub async fn start(
         connections,
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
-        limits: http::Limits {
-            body_bytes: config.body_limit_bytes,
-            body_time: config.header_limit * BODY_TIMES,
-        },
+        limits: http_limits(&config),
         names: Arc::default(),
         clock,
         metrics,
@@ -128,7 +130,7 @@ pub async fn start(
     let serving = Serving {
         listener,
         context,
-        dispatcher,
+        dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
         admin: (admin, admin_listener, ready_tell),
         config,
@@ -138,9 +140,26 @@ pub async fn start(
     Ok(RunningRouter {
         addr,
         admin_addr,
+        clock,
+        dispatcher,
         scale,
         task,
     })
+}
+
+fn call_limits(config: &Config) -> admission::Limits {
+    admission::Limits {
+        ready: config.ready_limit,
+        ready_per_tenant: config.ready_limit_per_tenant,
+    }
+}
+
+fn http_limits(config: &Config) -> http::Limits {
+    http::Limits {
+        body_bytes: config.body_limit_bytes,
+        body_time: config.header_limit * BODY_TIMES,
+        heartbeat: config.heartbeat,
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

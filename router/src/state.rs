@@ -1,6 +1,7 @@
 //! What the dispatcher decides with. Owns: the process table and the pools, and the order in which what happens at one
 //! instant is taken. Pure: it knows no clock, no engine's address and no client.
 
+mod demand;
 mod look;
 #[cfg(test)]
 mod tests;
@@ -15,17 +16,13 @@ use lps_api::scheduling::Settings;
 
 use crate::message::{Action, CallKey, Event, NewCall, Outcome, ProgramKey, Refusal};
 use crate::process_table::{IDLE_LIMIT_OPENED, Opening, Phase, ProcessTable, Reason, Stage};
-use crate::scheduler::Pool;
-
-/// How long calls are held while their model has no engine, unless told otherwise.
-const COLD_START_HOLD: Micros = Micros::from_secs(300);
+use crate::scheduler::{Limits, Pool};
 
 /// Process table and pools.
 #[derive(Debug)]
 pub struct State {
     table: ProcessTable,
     pools: BTreeMap<ModelName, Pool>,
-    cold_start_hold: Micros,
     /// The time of the last event.
     now: Micros,
     /// The wake that was asked for last, until it comes.
@@ -62,16 +59,10 @@ impl State {
         Self {
             table: ProcessTable::default(),
             pools: BTreeMap::new(),
-            cold_start_hold: COLD_START_HOLD,
             now: Micros::ZERO,
             wake: None,
             changed: BTreeSet::new(),
         }
-    }
-
-    /// How long calls are held while their model has no engine.
-    pub fn set_cold_start_hold(&mut self, hold: Micros) {
-        self.cold_start_hold = hold;
     }
 
     /// Takes one event and says what is to be done.
@@ -108,19 +99,14 @@ impl State {
 
     fn take(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::PoolAdded { model, settings } => self.pool_added(model, settings, out),
-            Event::PoolRemoved { model } => self.pool_removed(&model, out),
-            Event::EngineUp {
-                engine,
+            Event::PoolAdded {
                 model,
-                slots,
-                kv_tokens,
-            } => {
-                self.engine_up(engine, model, (slots, kv_tokens));
-            }
-            Event::EngineDraining { engine } => self.with_engine(&engine, Pool::engine_draining),
-            Event::EngineGone { engine } => {
-                self.with_engine(&engine, Pool::engine_gone);
+                settings,
+                cold_start_hold,
+            } => self.pool_added(model, (settings, cold_start_hold), out),
+            Event::PoolRemoved { model } => self.pool_removed(&model, out),
+            Event::EngineUp { .. } | Event::EngineIntake { .. } | Event::EngineGone { .. } => {
+                self.engine_changed(event);
             }
             Event::ProgramOpened {
                 program,
@@ -172,15 +158,43 @@ impl State {
         }
     }
 
-    fn pool_added(&mut self, model: ModelName, settings: Settings, out: &mut Vec<Action>) {
-        self.changed.insert(model.clone());
-        match self.pools.get_mut(&model) {
-            Some(pool) => pool.configure(settings, &mut self.table, out),
-            None => drop(
-                self.pools
-                    .insert(model.clone(), Pool::new(model, settings, self.now)),
-            ),
+    fn engine_changed(&mut self, event: Event) {
+        match event {
+            Event::EngineUp {
+                engine,
+                model,
+                revision,
+                slots,
+                kv_tokens,
+            } => {
+                let limits = Limits {
+                    revision,
+                    slots,
+                    kv_tokens,
+                };
+                self.engine_up(engine, model, limits);
+            }
+            Event::EngineIntake { engine, intake } => {
+                self.with_engine(&engine, |pool, id| pool.engine_intake(id, intake));
+            }
+            Event::EngineGone { engine } => {
+                self.with_engine(&engine, Pool::engine_gone);
+            }
+            _ => {}
         }
+    }
+
+    fn pool_added(
+        &mut self,
+        model: ModelName,
+        (settings, cold_start_hold): (Settings, Micros),
+        out: &mut Vec<Action>,
+    ) {
+        self.changed.insert(model.clone());
+        let new = || Pool::new(model.clone(), settings.clone(), self.now);
+        let pool = self.pools.entry(model.clone()).or_insert_with(new);
+        pool.set_cold_start_hold(cold_start_hold);
+        pool.configure(settings, &mut self.table, out);
     }
 
     fn pool_removed(&mut self, model: &ModelName, out: &mut Vec<Action>) {
@@ -193,7 +207,7 @@ impl State {
         self.pools.retain(|_, pool| !pool.is_over());
     }
 
-    fn engine_up(&mut self, engine: EngineId, model: ModelName, limits: (u32, u64)) {
+    fn engine_up(&mut self, engine: EngineId, model: ModelName, limits: Limits) {
         let now = self.now;
         let pool = self.pools.entry(model.clone());
         let pool = pool.or_insert_with(|| Pool::unserved(model.clone(), Settings::default(), now));
@@ -373,11 +387,11 @@ impl State {
 
     /// Ends what waited too long, and programs that nobody called.
     fn pass_time(&mut self, out: &mut Vec<Action>) {
-        let (hold, now) = (self.cold_start_hold, self.now);
+        let now = self.now;
         let given_up: Vec<CallKey> = self
             .pools
             .values()
-            .flat_map(|pool| pool.given_up(hold, now))
+            .flat_map(|pool| pool.given_up(now))
             .collect();
         for call in given_up {
             self.refuse(call, Refusal::NoEngine, out);
@@ -390,9 +404,7 @@ impl State {
 
     fn decide(&mut self, out: &mut Vec<Action>) {
         for (model, pool) in &mut self.pools {
-            let is_due = pool
-                .next_wake(self.cold_start_hold)
-                .is_some_and(|at| at <= self.now);
+            let is_due = pool.next_wake().is_some_and(|at| at <= self.now);
             if is_due || self.changed.contains(model) {
                 pool.decide(&mut self.table, self.now, out);
             }
@@ -404,8 +416,7 @@ impl State {
         if self.wake.is_some_and(|at| at <= self.now) {
             self.wake = None;
         }
-        let hold = self.cold_start_hold;
-        let pools = self.pools.values().filter_map(|pool| pool.next_wake(hold));
+        let pools = self.pools.values().filter_map(Pool::next_wake);
         let Some(next) = pools.chain(self.table.next_expiry()).min() else {
             return;
         };

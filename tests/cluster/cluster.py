@@ -3,6 +3,7 @@
 Owns: starting and ending it, and speaking to it with its own tools. Knows nothing of what a test wants from it.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BIN = pathlib.Path(os.environ["LPS_TEST_BIN"])
 IMAGE = "localhost/lps-engine:test"
+ROUTER = "http://10.99.0.1:8080"
 WAIT_S_MAX = 120.0
 
 
@@ -56,9 +58,17 @@ class Cluster:
     def kubectl(self, *arguments, text=None, check=True):
         return self.inside("kubectl", *arguments, text=text, check=check)
 
-    def start(self, program, *arguments, log):
-        """A program of ours inside, as a process of the node."""
-        return subprocess.Popen([HERE / "kin", program, *map(str, arguments)], stdout=log, stderr=log)
+    @contextlib.contextmanager
+    def started(self, log, program, *arguments):
+        """A program of ours inside, as a process of the node; its log is shown after its end."""
+        with open(log, "wb") as file:
+            process = subprocess.Popen([HERE / "kin", program, *map(str, arguments)], stdout=file, stderr=file)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+            print(log.read_text())
 
     def load_image(self, program, archive):
         subprocess.run([HERE / "pack.sh", archive, IMAGE, program], check=True)

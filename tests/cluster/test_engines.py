@@ -6,7 +6,7 @@ import pytest
 
 from cluster import resource, wait_for
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = pytest.mark.usefixtures("operator", "router")
 
 
 def uids(cluster, name):

@@ -52,6 +52,11 @@ fn configuration() {
         "lps-operator run",
         &lps_operator::config::Config::augment_args(Command::new("lps-operator")),
     );
+    flags(
+        &mut text,
+        "lps-operator release",
+        &lps_operator::config::Departure::augment_args(Command::new("lps-operator")),
+    );
     text += "\n## Scheduling\n\nThe `scheduling` section of a manifest (there in camelCase, such as `homeWait`), and \
              `lps sim --set key=value`. Times are in seconds or carry a unit (`250ms`, `8s`, `2m`, `1h`); lists are \
              separated by commas; `none` turns a rule off.\n\n| key | default | values | what and why |\n|---|---|---|---|\n";
@@ -124,6 +129,16 @@ fn metrics() {
          admin port of each process.\n\n## Router\n\n| metric | labels | what |\n|---|---|---|\n",
     );
     for metric in &lps_router::metrics::ALL {
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            metric.name,
+            metric.labels.join(", "),
+            metric.help
+        );
+    }
+    text += "\n## Operator\n\n| metric | labels | what |\n|---|---|---|\n";
+    for metric in &lps_operator::metrics::ALL {
         let _ = writeln!(
             text,
             "| `{}` | {} | {} |",

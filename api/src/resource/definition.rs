@@ -106,9 +106,22 @@ fn part<'a>(root: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSch
 mod tests {
     use super::*;
 
+    /// Rules anywhere in a schema. A field of the resource is called `rule`, too, so the word alone says nothing.
+    fn rules(schema: &serde_json::Value) -> usize {
+        match schema {
+            serde_json::Value::Object(fields) => {
+                let here = fields.get("x-kubernetes-validations");
+                let here = here.and_then(|rules| rules.as_array()).map_or(0, Vec::len);
+                here + fields.values().map(rules).sum::<usize>()
+            }
+            serde_json::Value::Array(items) => items.iter().map(rules).sum(),
+            _ => 0,
+        }
+    }
+
     #[test]
     fn every_rule_has_its_place() {
-        let text = serde_json::to_string(&definition()).expect("serialises");
-        assert_eq!(text.matches("\"rule\":").count(), RULES.len());
+        let definition = serde_json::to_value(definition()).expect("serialises");
+        assert_eq!(rules(&definition), RULES.len());
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use engine::{Device, EngineSettings, KvCache, Resources};
 pub use model::{Builtin, Dtype, HostPath, HuggingFace, Image, Model, Pvc, SecretKey, Source};
 pub use pod::{Affinity, EnvVar, LocalReference, PodSettings, ResourceClaim, Toleration};
-pub use scaling::{Rollout, RolloutStrategy, Scaling, ScalingMode};
+pub use scaling::{Rollout, RolloutStrategy, Scaling, ScalingMode, ScalingRule};
 pub use status::{
     Condition, Decision, EngineStatus, LlmProgramServingStatus, Programs, ScalingStatus, StartTimes,
 };

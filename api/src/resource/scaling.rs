@@ -11,6 +11,10 @@ use super::text::Period;
 pub struct Scaling {
     /// Who decides.
     pub mode: ScalingMode,
+    /// By what the router decides.
+    pub rule: ScalingRule,
+    /// Whether the router only tells what it would decide.
+    pub dry_run: bool,
     /// Fewest engines; 0 allows none while no program is live.
     #[schemars(range(max = 1024))]
     pub min: u32,
@@ -18,10 +22,10 @@ pub struct Scaling {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max: Option<u32>,
-    /// Waiting calls for which one engine is wanted.
+    /// Calls for which one engine is wanted: running and waiting ones; by rule `Queue` waiting ones only.
     #[schemars(range(min = 1, max = 4096))]
     pub target_calls_per_engine: u32,
-    /// How long nothing may have been asked before the last engine goes, where `min` is 0.
+    /// How long no program may have been live before the last engine goes, where `min` is 0.
     pub idle_after: Period,
     /// How long fewer engines must have been enough before one is drained.
     pub scale_down_delay: Period,
@@ -33,6 +37,8 @@ impl Default for Scaling {
     fn default() -> Self {
         Self {
             mode: ScalingMode::default(),
+            rule: ScalingRule::default(),
+            dry_run: false,
             min: 1,
             max: None,
             target_calls_per_engine: 8,
@@ -46,13 +52,23 @@ impl Default for Scaling {
 /// Who decides how many engines there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ScalingMode {
-    /// The router, from its own queue.
+    /// The router, by `rule`.
     #[default]
     Router,
     /// An autoscaler of the cluster, through `/scale`.
     External,
     /// A person, by `kubectl scale`: `replicas`, or else `min`.
     Manual,
+}
+
+/// By what the router decides how many engines there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ScalingRule {
+    /// Calls, and programs that are expected to call again; never none while a program is live.
+    #[default]
+    Programs,
+    /// The length of the queue, every ten seconds.
+    Queue,
 }
 
 /// How engines are replaced after a change of the resource.

@@ -45,7 +45,7 @@ pub struct LlmProgramServingStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// One engine.
+/// One engine; its loads are written by the router.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EngineStatus {
@@ -60,9 +60,15 @@ pub struct EngineStatus {
     /// What it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Share of its slots in use; written by the router.
+    /// Share of its slots in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_percent: Option<u32>,
+    /// Calls in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u32>,
+    /// KV pages in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_blocks: Option<u32>,
 }
 
 /// Programs of one model.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
-use lps_api::ids::{CallId, EngineId, ModelName};
+use lps_api::ids::{CallId, EngineId, ModelName, Revision};
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
@@ -138,6 +138,7 @@ impl<'a> World<'a> {
         let mut events = vec![Event::PoolAdded {
             model: model.clone(),
             settings: setup.settings.clone(),
+            cold_start_hold: Micros::MAX,
         }];
         for index in 0..setup.engines {
             let id = EngineId::parse(&format!("engine-{index}"))?;
@@ -146,6 +147,7 @@ impl<'a> World<'a> {
             events.push(Event::EngineUp {
                 engine: id,
                 model: model.clone(),
+                revision: Revision::default(),
                 slots,
                 kv_tokens,
             });

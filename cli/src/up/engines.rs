@@ -10,8 +10,8 @@ use lps_api::ids::{EngineId, ModelName};
 use lps_api::quantity::Micros;
 use lps_operator::plan::{Action, DeleteReason, EngineLoad};
 use lps_operator::reconcile::reconcile;
-use lps_operator::steady::Steady;
 use lps_operator::validate::Validated;
+use lps_router::scale::Wanted;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 use serde_json::Value;
@@ -35,7 +35,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Pool {
     wanted: Validated,
-    steady: Steady,
     home: LocalHome,
     /// Whether it once had all the engines that it starts with. Before, a failure is the user's to mend.
     has_started: bool,
@@ -47,7 +46,7 @@ pub(super) struct Engines {
     pools: Vec<Pool>,
     clock: Clock,
     reports: mpsc::Receiver<Report>,
-    scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     router: Client,
 }
 
@@ -56,11 +55,10 @@ impl Engines {
         pools: Vec<Validated>,
         machine: Machine,
         reports: mpsc::Receiver<Report>,
-        router: (watch::Receiver<BTreeMap<ModelName, u32>>, Client),
+        router: (watch::Receiver<BTreeMap<ModelName, Wanted>>, Client),
     ) -> Self {
         let machine = Arc::new(machine);
         let pool = |wanted: Validated| Pool {
-            steady: Steady::default(),
             home: LocalHome::new(Arc::clone(&machine), wanted.template.model.clone()),
             has_started: false,
             wanted,
@@ -204,8 +202,8 @@ impl Engines {
         let mut loads = None;
         for pool in &mut self.pools {
             let scaling = &pool.wanted.scaling;
-            let asked = scaling.decide(scale.get(&pool.wanted.template.model).copied());
-            let desired = pool.steady.on(asked, scaling, now);
+            let asked = scale.get(&pool.wanted.template.model);
+            let desired = scaling.decide(asked.map(|asked| asked.desired));
             if pool.home.loads_matter(desired) {
                 if loads.is_none() {
                     loads = Some(loads_of(&self.router).await);
@@ -269,9 +267,11 @@ async fn loads_of(router: &Client) -> BTreeMap<EngineId, (EngineLoad, bool)> {
         let (running, waiting) = (&engine["load"]["running"], &engine["load"]["waiting"]);
         let in_engine = count(running)?.saturating_add(count(waiting)?);
         let sent = count(&engine["calls"]).unwrap_or(0);
+        // A live program that can go on there only is a call to come.
+        let to_come = count(&engine["pinned_programs"]).unwrap_or(0);
         let load = EngineLoad {
             kv_blocks: count(&engine["kv"]["blocks_used"]).unwrap_or(0),
-            calls: in_engine.max(sent),
+            calls: in_engine.max(sent).saturating_add(to_come),
         };
         Some((id, (load, engine["draining"] == true)))
     };

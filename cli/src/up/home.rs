@@ -11,6 +11,7 @@ use lps_api::quantity::Micros;
 use lps_operator::home::EngineHome;
 use lps_operator::plan::{DeleteReason, EngineLoad, EngineSpec, EngineState, ObservedEngine};
 use lps_router::discovery::EngineEndpoint;
+use lps_router::message::Intake;
 use lps_runtime::clock::Clock;
 use tokio::sync::{mpsc, watch};
 
@@ -204,9 +205,15 @@ impl LocalHome {
                 };
                 Some(EngineEndpoint {
                     id: process.spec.id.clone(),
+                    uid: address.to_string(),
                     model: process.spec.template.model.clone(),
+                    revision: process.spec.revision,
                     url: format!("http://{address}").parse().ok()?,
-                    draining: process.draining_since.is_some(),
+                    intake: if process.draining_since.is_some() {
+                        Intake::Pinned
+                    } else {
+                        Intake::All
+                    },
                 })
             })
             .collect();
@@ -228,7 +235,10 @@ impl LocalHome {
         let state = match (process.standing, process.draining_since) {
             (Standing::Ended { at, ready_for }, _) => EngineState::Failed { at, ready_for },
             _ if process.deleted => EngineState::Ending,
-            (Standing::Starting, _) => EngineState::Starting { placed: true },
+            (Standing::Starting, _) => EngineState::Starting {
+                placed: true,
+                loaded: false,
+            },
             (Standing::Ready { .. }, Some(since)) => EngineState::Draining { since },
             (Standing::Ready { .. }, None) => EngineState::Ready,
         };

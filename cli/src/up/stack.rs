@@ -1,6 +1,7 @@
 //! A running stack. Owns: the order in which its parts start and end: ports first, then engines; at the end the
 //! router's streams first, then engines. After its end nothing is left.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use lps_api::resource::ScalingMode;
 use lps_operator::validate::Validated;
 use lps_router::config::Config;
 use lps_router::discovery::{self, Sources};
@@ -69,21 +71,23 @@ impl Stack {
         let (folder, lock) = engines_folder(&plan.state_dir)?;
         let (trigger, shutdown) = Shutdown::manual();
         let (endpoints, engines) = watch::channel(Vec::new());
+        // Engines on this machine are made as they are wanted: nobody writes another number.
+        let (_, written) = watch::channel(BTreeMap::new());
         let (pools_tell, pools) = watch::channel(plan.pools.iter().map(routed).collect());
-        let mut config = plan.router;
-        if let Some(longest) = plan
-            .pools
-            .iter()
-            .map(|pool| pool.scaling.cold_start_hold)
-            .max()
-        {
-            config.cold_start_hold = longest.as_duration();
-        }
         let process = Process {
             shutdown: shutdown.clone(),
             telemetry: plan.telemetry,
         };
-        let router = server::start(config, Sources { pools, engines }, process).await?;
+        let router = server::start(
+            plan.router,
+            Sources {
+                pools,
+                engines,
+                written,
+            },
+            process,
+        )
+        .await?;
 
         let (reports_tell, reports) = mpsc::channel(REPORTS_MAX);
         let machine = Machine {
@@ -175,14 +179,24 @@ impl Running {
 
 fn routed(pool: &Validated) -> discovery::Pool {
     let scaling = &pool.scaling;
+    let is_decided_by_router = scaling.mode == ScalingMode::Router && !scaling.suspended;
     discovery::Pool {
         model: pool.template.model.clone(),
         aliases: Vec::new(),
         settings: pool.settings.clone(),
-        scaling: discovery::Scaling {
-            threshold: scaling.target_calls_per_engine,
-            min: scaling.min,
-            max: scaling.max,
+        cold_start_hold: scaling.cold_start_hold,
+        scaling: if is_decided_by_router {
+            discovery::Scaling {
+                rule: scaling.rule,
+                target: scaling.target_calls_per_engine,
+                min: scaling.min,
+                max: scaling.max,
+                idle_after: scaling.idle_after,
+                scale_down_delay: scaling.scale_down_delay,
+                dry_run: scaling.dry_run,
+            }
+        } else {
+            discovery::Scaling::fixed(scaling.written)
         },
     }
 }

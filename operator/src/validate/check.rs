@@ -299,6 +299,8 @@ impl Check {
         };
         Scaling {
             mode: scaling.mode,
+            rule: scaling.rule,
+            dry_run: scaling.dry_run,
             min: scaling.min,
             max: max.max(scaling.min),
             written,

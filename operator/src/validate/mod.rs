@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lps_api::ids::{EngineId, ModelName};
 use lps_api::quantity::{Micros, Tokens};
 use lps_api::resource::{
-    Builtin, Bytes, Device, Dtype, HuggingFace, Manifest, Pvc, Rollout, ScalingMode,
+    Builtin, Bytes, Device, Dtype, HuggingFace, Manifest, Pvc, Rollout, ScalingMode, ScalingRule,
 };
 use lps_api::scheduling::Settings;
 
@@ -98,6 +98,10 @@ pub enum KvCache {
 pub struct Scaling {
     /// Who decides.
     pub mode: ScalingMode,
+    /// By what the router decides.
+    pub rule: ScalingRule,
+    /// Whether the router only tells what it would decide.
+    pub dry_run: bool,
     /// Fewest engines.
     pub min: u32,
     /// Most engines.
@@ -106,9 +110,9 @@ pub struct Scaling {
     pub written: u32,
     /// Whether there are to be no engines for now.
     pub suspended: bool,
-    /// Waiting calls for which one engine is wanted.
+    /// Calls for which one engine is wanted.
     pub target_calls_per_engine: u32,
-    /// How long nothing was wanted before the last engine goes.
+    /// How long no program was live before the last engine goes.
     pub idle_after: Micros,
     /// How long fewer engines were enough before one goes.
     pub scale_down_delay: Micros,

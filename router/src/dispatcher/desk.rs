@@ -2,11 +2,13 @@
 //! either goes through here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros};
+use tokio::sync::Notify;
 
 use crate::admission::{Admission, Limits};
 use crate::discovery::{EngineEndpoint, Pool};
@@ -36,6 +38,8 @@ pub(super) struct Desk {
     pub(super) retries: RetryBudget,
     pub(super) paces: BTreeMap<ModelName, Pace>,
     pub(super) metrics: Metrics,
+    /// Rung when a call comes for which there is no engine.
+    pub(super) stranded: Arc<Notify>,
     pub(super) is_draining: bool,
     /// Programs whose end is not counted yet, each with its last call's model.
     live: BTreeMap<ProgramKey, ModelName>,
@@ -78,7 +82,11 @@ pub(super) struct End {
 }
 
 impl Desk {
-    pub(super) fn new(rim: Rim, limits: Limits, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        rim: Rim,
+        limits: Limits,
+        (metrics, stranded): (Metrics, Arc<Notify>),
+    ) -> Self {
         Self {
             state: State::new(),
             fleet: Fleet::new(rim.clone()),
@@ -89,6 +97,7 @@ impl Desk {
             retries: RetryBudget::new(),
             paces: BTreeMap::new(),
             metrics,
+            stranded,
             is_draining: false,
             live: BTreeMap::new(),
             swept: Micros::ZERO,
@@ -214,10 +223,12 @@ impl Desk {
         }
         for new in pools {
             let known = old.iter().find(|old| old.model == new.model);
-            if known.is_none_or(|old| old.settings != new.settings) {
+            let rules = |pool: &Pool| (pool.settings.clone(), pool.cold_start_hold);
+            if known.is_none_or(|old| rules(old) != rules(&new)) {
                 self.tell(Event::PoolAdded {
                     model: new.model,
                     settings: new.settings,
+                    cold_start_hold: new.cold_start_hold,
                 });
             }
         }
@@ -229,8 +240,8 @@ impl Desk {
         for engine in changes.gone {
             self.lose(&engine);
         }
-        for engine in changes.draining {
-            self.tell(Event::EngineDraining { engine });
+        for (engine, intake) in changes.intakes {
+            self.tell(Event::EngineIntake { engine, intake });
         }
     }
 

@@ -12,6 +12,7 @@ use crate::discovery::EngineEndpoint;
 use crate::engine_client::commands::Lane;
 use crate::engine_client::events;
 use crate::engine_client::leg::Rim;
+use crate::message::Intake;
 
 /// Bytes of prompt text for a thousand tokens until an engine has said better.
 const BYTES_PER_KILOTOKEN: u32 = 4_000;
@@ -25,8 +26,8 @@ pub struct Engine {
     pub hello: Option<Hello>,
     /// What it last said that it holds.
     pub load: Load,
-    /// Whether it takes nothing new.
-    pub is_draining: bool,
+    /// Whether it says itself that it ends.
+    pub(super) is_ending: bool,
     lane: Lane,
     follower: AbortHandle,
 }
@@ -42,8 +43,8 @@ impl Drop for Engine {
 pub(super) struct Changes {
     /// No longer listed, but were up.
     pub(super) gone: Vec<EngineId>,
-    /// To get nothing new from now on.
-    pub(super) draining: Vec<EngineId>,
+    /// To get other calls from now on.
+    pub(super) intakes: Vec<(EngineId, Intake)>,
 }
 
 /// All engines that are listed.
@@ -105,11 +106,7 @@ impl Fleet {
     pub(super) fn set(&mut self, listed: &[EngineEndpoint]) -> Changes {
         let mut changes = Changes::default();
         self.engines.retain(|id, engine| {
-            let stays = listed.iter().any(|other| {
-                other.id == *id
-                    && other.url == engine.endpoint.url
-                    && other.model == engine.endpoint.model
-            });
+            let stays = listed.iter().any(|other| engine.endpoint.is_same(other));
             if !stays && engine.hello.is_some() {
                 changes.gone.push(id.clone());
             }
@@ -117,9 +114,11 @@ impl Fleet {
         });
         for endpoint in listed {
             if let Some(engine) = self.engines.get_mut(&endpoint.id) {
-                if endpoint.draining && !engine.is_draining {
-                    engine.is_draining = true;
-                    changes.draining.push(endpoint.id.clone());
+                let before = engine.intake();
+                engine.endpoint.intake = endpoint.intake;
+                if engine.intake() != before {
+                    let change = (endpoint.id.clone(), engine.intake());
+                    changes.intakes.push(change);
                 }
             } else {
                 self.engines
@@ -138,6 +137,15 @@ impl Fleet {
 }
 
 impl Engine {
+    /// Which calls it is to get.
+    pub fn intake(&self) -> Intake {
+        if self.is_ending {
+            Intake::Nothing
+        } else {
+            self.endpoint.intake
+        }
+    }
+
     fn follow(endpoint: &EngineEndpoint, rim: &Rim) -> Self {
         let (connections, reports) = (rim.connections.clone(), rim.reports.clone());
         let follower = events::follow(endpoint.clone(), connections.clone(), reports.clone());
@@ -145,7 +153,7 @@ impl Engine {
             endpoint: endpoint.clone(),
             hello: None,
             load: Load::default(),
-            is_draining: endpoint.draining,
+            is_ending: false,
             lane: Lane::open(endpoint, connections, reports),
             follower: task::spawn("engine-events", follower).abort_handle(),
         }

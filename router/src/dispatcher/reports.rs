@@ -12,7 +12,7 @@ use crate::dispatcher::desk::{Desk, End};
 use crate::dispatcher::later::Due;
 use crate::dispatcher::open_call::Place;
 use crate::engine_client::{Failure, LegEnd, Report, wire};
-use crate::message::{CallKey, Event, Outcome};
+use crate::message::{CallKey, Event, Intake, Outcome};
 
 /// Attempts of one call that may end with a failed connection.
 const CONNECTION_FAILURES_MAX: u32 = 2;
@@ -39,9 +39,10 @@ impl Desk {
             Report::Progress { engine, calls } => self.progress(&engine, &calls),
             Report::Draining { engine } => {
                 if let Some(known) = self.fleet.get_mut(&engine)
-                    && !std::mem::replace(&mut known.is_draining, true)
+                    && !std::mem::replace(&mut known.is_ending, true)
                 {
-                    self.tell(Event::EngineDraining { engine });
+                    let intake = Intake::Nothing;
+                    self.tell(Event::EngineIntake { engine, intake });
                 }
             }
             Report::Gone { engine } => {
@@ -71,15 +72,16 @@ impl Desk {
         let up = Event::EngineUp {
             engine: engine.clone(),
             model: hello.model.clone(),
+            revision: known.endpoint.revision,
             slots: hello.max_num_seqs,
             kv_tokens: u64::from(hello.kv_blocks_total) * u64::from(hello.block_tokens.0),
         };
         known.hello = Some(hello);
-        let is_draining = known.endpoint.draining;
-        known.is_draining = is_draining;
+        known.is_ending = false;
+        let intake = known.intake();
         self.tell(up);
-        if is_draining {
-            self.tell(Event::EngineDraining { engine });
+        if intake != Intake::All {
+            self.tell(Event::EngineIntake { engine, intake });
         }
     }
 

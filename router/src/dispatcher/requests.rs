@@ -156,7 +156,11 @@ impl Desk {
             _body: submission.body,
         };
         self.calls.insert(key, open);
+        let model = call.model.clone();
         self.tell(Event::CallArrived(call));
+        if self.state.is_stranded(&model) {
+            self.stranded.notify_one();
+        }
     }
 
     fn new_call(&mut self, key: CallKey, from: &Submission, program: &ProgramKey) -> NewCall {

@@ -1,11 +1,12 @@
 //! The dispatcher's loop. Owns: what it listens to and in which order: what engines report comes before what clients
 //! ask, so that a child call never overtakes the figures of its parent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admission;
 use crate::discovery::{EngineEndpoint, Pool, Sources};
@@ -30,14 +31,14 @@ pub struct Setup {
     pub open_max: usize,
     /// How long a client may not read.
     pub stall_limit: Duration,
-    /// How long a call is held while its model has no engine.
-    pub cold_start_hold: Duration,
     /// To engines.
     pub connections: Connections,
     /// The process's time.
     pub clock: Clock,
     /// Where it counts.
     pub metrics: Metrics,
+    /// Who makes engines; rung when a call comes for which there is none.
+    pub stranded: Arc<Notify>,
 }
 
 /// Starts the dispatcher. It ends when its last handle is dropped.
@@ -50,8 +51,7 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         clock: setup.clock,
         stall_limit: setup.stall_limit,
     };
-    let mut desk = Desk::new(rim, setup.limits, setup.metrics);
-    desk.state.set_cold_start_hold(setup.cold_start_hold.into());
+    let desk = Desk::new(rim, setup.limits, (setup.metrics, setup.stranded));
     let inbox = Inbox {
         requests: request_receiver,
         reports: report_receiver,

@@ -1,6 +1,8 @@
 //! A call's answer on its way out. Owns: the response's headers, and how an answer ends when it is not complete: one
 //! error event and the end of the stream, never a silent cut and never `[DONE]`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +16,7 @@ use lps_runtime::clock::Clock;
 use crate::dispatcher::CallStream;
 use crate::engine_client::{Head, Piece};
 use crate::http::error::Error;
+use crate::http::held;
 use crate::metrics::Metrics;
 
 /// What an answer's headers need beside the answer.
@@ -26,6 +29,8 @@ pub(super) struct Asked {
     pub(super) model: ModelName,
     /// When the request came.
     pub(super) since: Micros,
+    /// Of a streamed answer: how long its client hears nothing before it gets a sign of life.
+    pub(super) heartbeat: Option<Duration>,
 }
 
 /// Waits for the answer's beginning (or, where it is not streamed, for all of it) and passes it on.
@@ -34,16 +39,19 @@ pub(super) async fn pass(
     asked: Asked,
     (clock, metrics): (Clock, Metrics),
 ) -> Response {
-    let head = match call.next().await {
+    let first = match asked.heartbeat {
+        None => call.next().await,
+        Some(period) => match tokio::time::timeout(period, call.next()).await {
+            Ok(first) => first,
+            Err(_) => return with_names(held::stream(call, period), &asked),
+        },
+    };
+    let head = match first {
         Piece::Head(head) => head,
         Piece::Failed(failure) => return with_names(Error::from(failure).into_response(), &asked),
         Piece::Data(_) | Piece::End => unreachable!("an answer begins with its head"),
     };
-    let is_stream = head
-        .content_type
-        .as_ref()
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let body = if is_stream {
+    let body = if is_stream(&head) {
         Body::from_stream(stream::unfold(Some(call), next_bytes))
     } else {
         match whole(call).await {
@@ -62,8 +70,14 @@ pub(super) async fn pass(
     with_names(response, &asked)
 }
 
+/// Whether the answer is a stream of events.
+pub(super) fn is_stream(head: &Head) -> bool {
+    let kind = head.content_type.as_ref();
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
 /// The body's next bytes; the error event is the last.
-async fn next_bytes(
+pub(super) async fn next_bytes(
     call: Option<CallStream>,
 ) -> Option<(Result<Bytes, std::convert::Infallible>, Option<CallStream>)> {
     let mut call = call?;
@@ -74,7 +88,7 @@ async fn next_bytes(
     }
 }
 
-async fn whole(mut call: CallStream) -> Result<Bytes, Error> {
+pub(super) async fn whole(mut call: CallStream) -> Result<Bytes, Error> {
     let mut body = BytesMut::new();
     loop {
         match call.next().await {

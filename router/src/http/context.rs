@@ -20,13 +20,15 @@ use crate::http::error::Error;
 use crate::identity::Fresh;
 use crate::metrics::Metrics;
 
-/// Bounds of one request.
+/// Bounds of one request and its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Largest body.
     pub body_bytes: u32,
     /// Longest time for a body to come.
     pub body_time: Duration,
+    /// Longest silence of a streamed answer whose call waits.
+    pub heartbeat: Duration,
 }
 
 /// Shared by all handlers.

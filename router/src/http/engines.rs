@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::dispatcher::{Engine, View};
 use crate::http::context::Context;
 use crate::http::error::Error;
-use crate::message::Event;
+use crate::message::{Event, Intake};
 use crate::state::view::EngineLoad;
 
 /// `GET /v1/engines`: those that answer.
@@ -38,7 +38,10 @@ pub(super) async fn drain(
     // First here, so that no call is sent there while the engine is told.
     context
         .dispatcher
-        .tell(Event::EngineDraining { engine: id.clone() })
+        .tell(Event::EngineIntake {
+            engine: id.clone(),
+            intake: Intake::Nothing,
+        })
         .await?;
     context
         .connections
@@ -71,7 +74,7 @@ fn one(id: &EngineId, engine: &Engine, counted: Option<&EngineLoad>) -> Value {
         "object": "engine",
         "model": engine.endpoint.model,
         "url": engine.endpoint.url.to_string(),
-        "draining": engine.is_draining || counted.is_some_and(|load| load.is_draining),
+        "draining": engine.intake().min(counted.map_or(Intake::All, |load| load.intake)) != Intake::All,
         "slots": engine.hello.as_ref().map_or(0, |hello| hello.max_num_seqs),
         "load": engine.load,
         "calls": counted.map_or(0, |load| load.running + load.waiting),
@@ -81,6 +84,7 @@ fn one(id: &EngineId, engine: &Engine, counted: Option<&EngineLoad>) -> Value {
             "tokens_total": counted.map_or(0, |load| load.kv_tokens),
             "tokens_booked": counted.map_or(0, |load| load.kv_booked_tokens),
         },
+        "pinned_programs": counted.map_or(0, |load| load.pinned_programs),
         "home_programs": counted.map_or(0, |load| load.home_programs),
     })
 }

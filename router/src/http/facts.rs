@@ -37,8 +37,8 @@ struct Written<'a> {
     prompt: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tools: Option<&'a RawValue>,
-    #[serde(default, rename = "stream")]
-    _stream: Option<bool>,
+    #[serde(default)]
+    stream: Option<bool>,
     #[serde(default)]
     n: Option<u32>,
     #[serde(default)]
@@ -75,6 +75,8 @@ pub(super) struct Facts {
     pub(super) prompt: PromptSize,
     /// What the client says about the output.
     pub(super) expected_output: Option<Tokens>,
+    /// Whether the answer is to come piece by piece.
+    pub(super) stream: bool,
     /// What it says about its program.
     pub(super) says: BodySays,
 }
@@ -106,6 +108,7 @@ impl Facts {
             model_at: start..start + model_text.len(),
             prompt,
             expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
+            stream: written.stream.unwrap_or(false),
             says: BodySays {
                 program: written.program.map(program).transpose()?,
                 autellix_session: written.autellix_session_id,

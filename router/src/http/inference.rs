@@ -91,6 +91,7 @@ async fn call(
         call: identity.call.clone(),
         model: model.clone(),
         since,
+        heartbeat: facts.stream.then_some(context.limits.heartbeat),
     };
     let outgoing = outgoing(form, facts.body_for(bytes, &model), (headers, request_id));
     let submission = Submission {

@@ -19,6 +19,8 @@ mod calls;
 mod engines;
 /// A call's answer on its way out.
 mod answer;
+/// A streamed answer that begins late.
+mod held;
 /// Reading a request's body.
 mod body;
 /// What of an inference request the router needs.

@@ -3,6 +3,7 @@
 
 mod call;
 mod kept;
+mod models;
 mod priority;
 mod reason;
 mod row;
@@ -11,7 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lps_api::ids::{CallId, ClassName, EngineId, TenantId};
+use lps_api::ids::{CallId, ClassName, EngineId, ModelName, TenantId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::{Settings, Unit};
@@ -19,6 +20,7 @@ use lps_api::scheduling::{Settings, Unit};
 use crate::message::{CallKey, IdentitySource, NewCall, Outcome, ProgramKey};
 pub use call::{Call, Place, Scan, Stage};
 use kept::Kept;
+use models::Models;
 pub use reason::{CallCounts, Phase, ProgramState, Reason};
 use row::Birth;
 pub use row::{Row, RowId};
@@ -47,6 +49,7 @@ pub struct ProcessTable {
     /// Rows without open calls, by the time at which they expire.
     expiring: BTreeSet<(Micros, RowId)>,
     kept: Kept,
+    models: Models,
     released: Vec<(ProgramKey, EngineId)>,
     last_row: u64,
 }
@@ -87,6 +90,27 @@ impl ProcessTable {
     /// All rows, in order of arrival.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.rows.values()
+    }
+
+    /// Programs that are live and have called a model.
+    pub fn live_programs(&self, model: &ModelName) -> u32 {
+        self.models.live(model)
+    }
+
+    /// Whether a program has called a model.
+    pub fn has_called(&self, row: &Row, model: &ModelName) -> bool {
+        row.models & self.models.bit(model) != 0
+    }
+
+    /// How many live programs have no open call.
+    pub fn quiet_count(&self) -> usize {
+        self.expiring.len()
+    }
+
+    /// One in so many of them, those that expire first first.
+    pub fn quiet_sample(&self, one_in: usize) -> impl Iterator<Item = &Row> {
+        let sample = self.expiring.iter().step_by(one_in);
+        sample.filter_map(|(_, id)| self.rows.get(id))
     }
 
     /// An open call.
@@ -135,6 +159,8 @@ impl ProcessTable {
         call.p = p;
         let row = self.rows.get_mut(&row_id).expect("it was found or begun");
         call.path_before = row.critical_path();
+        row.end_gap(now);
+        row.models = self.models.called(row.models, &call.model);
         row.unknown_parents += u64::from(!is_known);
         row.count(None, Phase::Pending);
         row.open.insert(call.key);
@@ -354,6 +380,7 @@ impl ProcessTable {
                 .into_iter()
                 .map(|engine| (row.key.clone(), engine.clone())),
         );
+        self.models.ended(row.models);
         self.kept.add(id, row.ended.len());
         while let Some(evicted) = self.kept.evict() {
             let Some(row) = self.rows.remove(&evicted) else {
@@ -389,6 +416,8 @@ impl ProcessTable {
             .filter(|row| row.expires_at.is_some())
             .count();
         assert_eq!(expiring, self.expiring.len(), "rows that expire");
+        let live = self.rows.values().filter(|row| !row.state().is_end());
+        self.models.check_integrity(live.map(|row| row.models));
     }
 }
 

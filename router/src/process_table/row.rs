@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ThreadId};
+use lps_api::ids::{CallId, ClassName, EngineId, ModelName, Revision, ThreadId};
 use lps_api::quantity::Micros;
 
 use super::call::Call;
@@ -44,6 +44,8 @@ pub struct Row {
     pub last_completion: Option<Micros>,
     /// Engines that hold its context.
     pub homes: BTreeMap<ModelName, EngineId>,
+    /// What its engines were made from, for each model: its calls stay with that.
+    revisions: Vec<(ModelName, Revision)>,
     /// How long it lives without a call.
     pub idle_limit: Micros,
     /// Calls whose parents were not known.
@@ -62,6 +64,10 @@ pub struct Row {
     flight_paths: BTreeSet<(Micros, CallKey)>,
     waits: Waits,
     service_at_promotion: Micros,
+    /// The models that it has called, one bit each.
+    pub(super) models: u64,
+    /// Time from a call's end to the next call, the last ones most; zero before the first.
+    usual_gap: Micros,
 }
 
 /// Who begins a life.
@@ -85,6 +91,7 @@ impl Row {
             arrived: now,
             last_completion: None,
             homes: BTreeMap::new(),
+            revisions: Vec::new(),
             idle_limit: birth.idle_limit,
             unknown_parents: 0,
             end: None,
@@ -101,7 +108,41 @@ impl Row {
             flight_paths: BTreeSet::new(),
             waits: Waits::default(),
             service_at_promotion: Micros::ZERO,
+            models: 0,
+            usual_gap: Micros::ZERO,
         }
+    }
+
+    /// The revision that it began on.
+    pub fn revision(&self, model: &ModelName) -> Option<Revision> {
+        let mut revisions = self.revisions.iter();
+        let of = revisions.find(|(other, _)| other == model);
+        of.map(|(_, revision)| *revision)
+    }
+
+    /// Its calls for this model go to engines of this revision from now on.
+    pub(crate) fn pin(&mut self, model: &ModelName, revision: Revision) {
+        match self.revisions.iter_mut().find(|(other, _)| other == model) {
+            Some((_, old)) => *old = revision,
+            None => self.revisions.push((model.clone(), revision)),
+        }
+    }
+
+    /// How long it usually is without a call, once it has been.
+    pub fn usual_gap(&self) -> Option<Micros> {
+        Some(self.usual_gap).filter(|gap| *gap > Micros::ZERO)
+    }
+
+    /// It calls: if it was quiet, that was a gap.
+    pub(super) fn end_gap(&mut self, now: Micros) {
+        let Some(since) = self.last_completion.filter(|_| self.open.is_empty()) else {
+            return;
+        };
+        let gap = now.saturating_sub(since).max(Micros(1));
+        self.usual_gap = match self.usual_gap() {
+            None => gap,
+            Some(before) => Micros(before.0 - before.0 / 4 + gap.0 / 4),
+        };
     }
 
     /// Σ of its calls' service, in flight included.
@@ -174,7 +215,7 @@ impl Row {
     }
 
     /// Ended calls that are remembered, in order of arrival.
-    pub fn ended(&self) -> impl Iterator<Item = &Call> {
+    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Call> {
         self.ended.values()
     }
 

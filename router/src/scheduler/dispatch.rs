@@ -21,7 +21,7 @@ type PassedOver = (usize, CallKey);
 impl Pool {
     /// Dispatches all that fits now.
     pub fn decide(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) {
-        if self.closed_since.is_some() {
+        if self.open_revisions.is_empty() && self.pinned_revisions.is_empty() {
             return;
         }
         self.promote_due(table, now, out);
@@ -249,10 +249,12 @@ impl Pool {
         let id = id.clone();
         engine.sit(key, order, size);
         *self.seats_of.entry(row).or_default() += 1;
-        if target.makes_home
-            && let Some(row) = table.row_mut(row)
-        {
-            row.homes.insert(self.model.clone(), id.clone());
+        let revision = engine.limits.revision;
+        if let Some(row) = table.row_mut(row) {
+            row.pin(&self.model, revision);
+            if target.makes_home {
+                row.homes.insert(self.model.clone(), id.clone());
+            }
         }
         table.wait(key, Reason::EngineQueue, now);
         let Some(call) = table.call_mut(key) else {

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use lps_api::ids::Revision;
 use lps_api::quantity::Order;
 
-use crate::message::CallKey;
+use crate::message::{CallKey, Intake};
 
 /// A call at an engine.
 #[derive(Debug, Clone, Copy)]
@@ -73,12 +74,22 @@ struct Batch {
     unstarted_kv: u64,
 }
 
+/// What an engine is and holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// What it was made from.
+    pub revision: Revision,
+    /// Sequences it runs at once.
+    pub slots: u32,
+    /// Tokens its KV pool holds.
+    pub kv_tokens: u64,
+}
+
 /// One engine.
 #[derive(Debug)]
 pub(super) struct Engine {
-    pub(super) slots: u32,
-    pub(super) kv_tokens: u64,
-    pub(super) is_draining: bool,
+    pub(super) limits: Limits,
+    pub(super) intake: Intake,
     pub(super) reserve: Option<Reserve>,
     seats: BTreeMap<Order, Seat>,
     booked: u64,
@@ -86,11 +97,10 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(slots: u32, kv_tokens: u64) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            slots,
-            kv_tokens,
-            is_draining: false,
+            limits,
+            intake: Intake::All,
             reserve: None,
             seats: BTreeMap::new(),
             booked: 0,
@@ -98,9 +108,9 @@ impl Engine {
         }
     }
 
-    /// Its limits are others from now on.
-    pub(super) fn limit(&mut self, slots: u32, kv_tokens: u64) {
-        (self.slots, self.kv_tokens, self.is_draining) = (slots, kv_tokens, false);
+    /// It is another one from now on, and takes all calls.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        (self.limits, self.intake) = (limits, Intake::All);
         self.renew();
     }
 
@@ -128,7 +138,7 @@ impl Engine {
 
     /// KV tokens that no call there has booked.
     pub(super) fn kv_free(&self) -> u64 {
-        self.kv_tokens.saturating_sub(self.booked)
+        self.limits.kv_tokens.saturating_sub(self.booked)
     }
 
     /// Calls that stand before one and wait there, too.
@@ -141,7 +151,7 @@ impl Engine {
 
     /// What is booked for a call of this size: a call that expects more than there is may run alone.
     pub(super) fn booking(&self, size: u64) -> u64 {
-        size.min(self.kv_tokens)
+        size.min(self.limits.kv_tokens)
     }
 
     pub(super) fn sit(&mut self, call: CallKey, order: Order, size: u64) {
@@ -196,16 +206,16 @@ impl Engine {
 
     /// Whether any call that stands at or behind this order could fit.
     pub(super) fn is_open_at(&self, ask: Ask) -> bool {
-        if self.is_draining {
+        if self.intake == Intake::Nothing {
             return false;
         }
         if !ask.displaces {
-            let has_seat = self.load() < self.slots + ask.oversubscription;
+            let has_seat = self.load() < self.limits.slots + ask.oversubscription;
             return has_seat && self.kv_free() >= self.booking(ask.size);
         }
         let batch = &self.batch;
-        let has_kv = batch.kv + self.booking(ask.size) <= self.kv_tokens;
-        let has_slot = batch.running < self.slots;
+        let has_kv = batch.kv + self.booking(ask.size) <= self.limits.kv_tokens;
+        let has_slot = batch.running < self.limits.slots;
         let may_wait = batch.unstarted < ask.oversubscription && self.is_behind(ask.order);
         self.has_victim(ask.order) || (has_kv && (has_slot || may_wait))
     }
@@ -240,11 +250,11 @@ impl Engine {
     }
 
     fn fit_in_turn(&self, ask: Ask) -> Result<Fit, Lacks> {
-        if self.load() >= self.slots + ask.oversubscription {
+        if self.load() >= self.limits.slots + ask.oversubscription {
             Err(Lacks::Slot)
-        } else if self.booked + ask.size > self.kv_tokens {
+        } else if self.booked + ask.size > self.limits.kv_tokens {
             Err(Lacks::Kv)
-        } else if self.load() < self.slots {
+        } else if self.load() < self.limits.slots {
             Ok(Fit::Runs)
         } else {
             Ok(Fit::Waits)
@@ -260,25 +270,25 @@ impl Engine {
             unstarted_kv,
             ..
         } = self.batch;
-        if running < self.slots && kv + ask.size <= self.kv_tokens {
+        if running < self.limits.slots && kv + ask.size <= self.limits.kv_tokens {
             return Ok(Fit::Runs);
         }
-        let mut lacks = if running < self.slots {
+        let mut lacks = if running < self.limits.slots {
             Lacks::Kv
         } else {
             Lacks::Slot
         };
         if let Some(victim) = worst.filter(|_| self.has_victim(ask.order)) {
             let (slots, kv) = self.kept_before(ask.order);
-            if slots < self.slots {
-                if kv + ask.size <= self.kv_tokens {
+            if slots < self.limits.slots {
+                if kv + ask.size <= self.limits.kv_tokens {
                     return Ok(Fit::Displaces(victim));
                 }
                 lacks = Lacks::Kv;
             }
         }
         if unstarted < ask.oversubscription && self.is_behind(ask.order) {
-            if kv + unstarted_kv + ask.size <= self.kv_tokens {
+            if kv + unstarted_kv + ask.size <= self.limits.kv_tokens {
                 return Ok(Fit::Waits);
             }
             lacks = Lacks::Kv;
@@ -292,7 +302,7 @@ impl Engine {
         let (mut slots, mut kv) = (0, 0);
         for (place, seat) in &self.seats {
             let is_kept = if *place < order {
-                slots < self.slots && kv + seat.size <= self.kv_tokens
+                slots < self.limits.slots && kv + seat.size <= self.limits.kv_tokens
             } else {
                 place.queue == order.queue && seat.in_batch && !seat.is_demoted
             };
@@ -307,7 +317,8 @@ impl Engine {
     fn renew(&mut self) {
         let mut batch = Batch::default();
         for (order, seat) in &mut self.seats {
-            seat.in_batch = batch.running < self.slots && batch.kv + seat.size <= self.kv_tokens;
+            seat.in_batch =
+                batch.running < self.limits.slots && batch.kv + seat.size <= self.limits.kv_tokens;
             if seat.in_batch {
                 batch.running += 1;
                 batch.kv += seat.size;
@@ -324,6 +335,6 @@ impl Engine {
     pub(super) fn check_integrity(&self) {
         let booked: u64 = self.seats.values().map(|seat| seat.size).sum();
         assert_eq!(self.booked, booked, "KV tokens booked");
-        assert!(self.batch.running <= self.slots && self.batch.kv <= self.kv_tokens);
+        assert!(self.batch.running <= self.limits.slots && self.batch.kv <= self.limits.kv_tokens);
     }
 }

@@ -5,6 +5,7 @@ use lps_api::quantity::Micros;
 
 use super::engine::Engine;
 use super::pool::Pool;
+use crate::message::Intake;
 use crate::process_table::{Call, ProcessTable, Reason, Row, Stage};
 
 /// What is booked at an engine.
@@ -20,19 +21,19 @@ pub struct Seats {
     pub kv_tokens: u64,
     /// Of those, booked.
     pub kv_booked: u64,
-    /// It takes nothing new.
-    pub is_draining: bool,
+    /// Which calls it takes.
+    pub intake: Intake,
 }
 
 impl From<&Engine> for Seats {
     fn from(engine: &Engine) -> Self {
         Self {
-            slots: engine.slots,
+            slots: engine.limits.slots,
             running: engine.running(),
             waiting: engine.load() - engine.running(),
-            kv_tokens: engine.kv_tokens,
+            kv_tokens: engine.limits.kv_tokens,
             kv_booked: engine.kv_booked(),
-            is_draining: engine.is_draining,
+            intake: engine.intake,
         }
     }
 }

@@ -4,10 +4,12 @@
 
 mod dispatch;
 mod engine;
+mod intake;
 mod look;
 mod patience;
 mod placement;
 mod pool;
 
+pub use engine::Limits;
 pub use look::Seats;
 pub use pool::Pool;

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use lps_api::ids::Revision;
 use lps_api::quantity::{Micros, Order};
 
 use super::engine::{Ask, Engine, Fit, Lacks};
@@ -104,14 +105,15 @@ impl Pool {
         }
         let ask = self.ask(key, scan, call.size());
         let is_long = call.prompt_tokens > self.settings.locality_threshold;
+        let pin = row.and_then(|row| row.revision(&self.model));
         let home = row.and_then(|row| row.homes.get(&self.model));
         let home = home.and_then(|id| self.engines.get_full(id));
-        match home.filter(|(_, _, engine)| is_long && !engine.is_draining) {
+        match home.filter(|(_, _, engine)| is_long && self.admits(engine, pin)) {
             Some((joined, _, engine)) => {
-                self.place_at_home(call, (joined, engine), ask, (table, now))
+                self.place_at_home(call, (joined, engine), (ask, pin), (table, now))
             }
             None => self
-                .place_anywhere(ask, table, |_, _| true)
+                .place_anywhere((ask, pin), table, |_, _| true)
                 .map(|engine| Target {
                     engine,
                     makes_home: is_long,
@@ -124,7 +126,7 @@ impl Pool {
         &self,
         call: &Call,
         (joined, engine): (usize, &Engine),
-        ask: Ask,
+        (ask, pin): (Ask, Option<Revision>),
         (table, now): (&ProcessTable, Micros),
     ) -> Result<Target, Refused> {
         let too_full = match self.chance(engine, ask, table) {
@@ -145,8 +147,9 @@ impl Pool {
             Chance::Lacks(lacks) => (lacks == Lacks::Kv).then_some(joined),
         };
         if self.may_move(call, now) {
-            let elsewhere =
-                self.place_anywhere(ask, table, |at, fit| at != joined && fit == Fit::Runs);
+            let elsewhere = self.place_anywhere((ask, pin), table, |at, fit| {
+                at != joined && fit == Fit::Runs
+            });
             if let Ok(engine) = elsewhere {
                 return Ok(Target {
                     engine,
@@ -163,7 +166,7 @@ impl Pool {
 
     fn place_anywhere(
         &self,
-        ask: Ask,
+        (ask, pin): (Ask, Option<Revision>),
         table: &ProcessTable,
         accepts: impl Fn(usize, Fit) -> bool,
     ) -> Result<usize, Refused> {
@@ -171,7 +174,7 @@ impl Pool {
         let mut too_full: Option<(u64, Reverse<usize>)> = None;
         let mut reason = Reason::NoCapacity;
         for (joined, engine) in self.engines.values().enumerate() {
-            if engine.is_draining {
+            if !self.admits(engine, pin) {
                 continue;
             }
             match self.chance(engine, ask, table) {

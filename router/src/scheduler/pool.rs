@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::quantity::{Micros, Order};
 use lps_api::scheduling::{Policy, Settings};
 
 use super::engine::Engine;
 use super::patience::Patience;
-use crate::message::{Action, CallKey};
+use crate::message::{Action, CallKey, Intake};
 use crate::process_table::{Call, ProcessTable, Reason, RowId, Scan, Stage};
 
 /// One model's calls and engines.
@@ -20,6 +20,10 @@ pub struct Pool {
     pub(super) settings: Settings,
     /// In the order in which they joined.
     pub(super) engines: IndexMap<EngineId, Engine>,
+    /// Revisions of engines that take every call.
+    pub(super) open_revisions: Vec<Revision>,
+    /// Revisions of engines that only take calls of their programs.
+    pub(super) pinned_revisions: Vec<Revision>,
     /// Calls that are held here, in the order of the scan.
     pub(super) held: BTreeMap<Scan, CallKey>,
     /// The same calls, the oldest first.
@@ -31,7 +35,9 @@ pub struct Pool {
     pub(super) patience: Patience,
     /// Calls that used their quanta since the last decision.
     spent: BTreeSet<(Scan, CallKey)>,
-    /// Since when no engine takes calls.
+    /// How long calls are held while no engine takes them.
+    cold_start_hold: Micros,
+    /// Since when no engine takes every call.
     pub(super) closed_since: Option<Micros>,
     pub(super) dispatches: u64,
     tail_rank: i64,
@@ -69,12 +75,15 @@ impl Pool {
             model,
             settings,
             engines: IndexMap::new(),
+            open_revisions: Vec::new(),
+            pinned_revisions: Vec::new(),
             held: BTreeMap::new(),
             ages: BTreeSet::new(),
             sizes: BTreeMap::new(),
             seats_of: HashMap::new(),
             patience: Patience::default(),
             spent: BTreeSet::new(),
+            cold_start_hold: Micros::MAX,
             closed_since: Some(now),
             dispatches: 0,
             tail_rank: 0,
@@ -176,8 +185,12 @@ impl Pool {
         self.arm(row, table, now);
     }
 
-    fn reason_to_hold(&self) -> Reason {
-        if self.engines.values().any(|engine| !engine.is_draining) {
+    pub(super) fn reason_to_hold(&self) -> Reason {
+        if self
+            .engines
+            .values()
+            .any(|engine| engine.intake == Intake::All)
+        {
             Reason::NoCapacity
         } else if self.engines.is_empty() {
             Reason::EngineStarting
@@ -398,44 +411,14 @@ impl Pool {
         }
     }
 
-    /// An engine takes calls, or has other limits than before.
-    pub fn engine_up(&mut self, id: EngineId, (slots, kv_tokens): (u32, u64)) {
-        match self.engines.get_mut(&id) {
-            Some(engine) => engine.limit(slots, kv_tokens),
-            None => drop(self.engines.insert(id, Engine::new(slots, kv_tokens))),
-        }
+    /// How long calls are held from now on while no engine takes them.
+    pub fn set_cold_start_hold(&mut self, hold: Micros) {
+        self.cold_start_hold = hold;
     }
 
-    /// An engine takes nothing new.
-    pub fn engine_draining(&mut self, id: &EngineId) {
-        if let Some(engine) = self.engines.get_mut(id) {
-            engine.is_draining = true;
-            engine.reserve = None;
-        }
-    }
-
-    /// An engine is gone. What becomes of its calls is told for each.
-    pub fn engine_gone(&mut self, id: &EngineId) {
-        self.engines.shift_remove(id);
-    }
-
-    /// Whether it has the engine.
-    pub fn has_engine(&self, id: &EngineId) -> bool {
-        self.engines.contains_key(id)
-    }
-
-    /// After engines came or went: whether calls are taken at all, and why held calls wait.
-    pub fn engines_changed(&mut self, table: &mut ProcessTable, now: Micros) {
-        let is_closed = self.engines.values().all(|engine| engine.is_draining);
-        self.closed_since = is_closed.then(|| self.closed_since.unwrap_or(now));
-        let reason = self.reason_to_hold();
-        for key in self.held.values() {
-            table.wait(*key, reason, now);
-        }
-    }
-
-    /// Held calls that have waited for an engine longer than `hold`.
-    pub fn given_up(&self, hold: Micros, now: Micros) -> Vec<CallKey> {
+    /// Held calls that have waited too long for an engine.
+    pub fn given_up(&self, now: Micros) -> Vec<CallKey> {
+        let hold = self.cold_start_hold;
         if self
             .closed_since
             .is_none_or(|since| since.saturating_add(hold) > now)
@@ -450,7 +433,8 @@ impl Pool {
     }
 
     /// When a rule changes something without an event.
-    pub fn next_wake(&self, hold: Micros) -> Option<Micros> {
+    pub fn next_wake(&self) -> Option<Micros> {
+        let hold = self.cold_start_hold;
         match self.closed_since {
             Some(since) => self
                 .ages
@@ -463,7 +447,11 @@ impl Pool {
     /// Whether no engine could ever hold the call's prompt.
     pub fn is_too_long(&self, call: &Call) -> bool {
         let prompt = u64::from(call.prompt_tokens.0);
-        let most = self.engines.values().map(|engine| engine.kv_tokens).max();
+        let most = self
+            .engines
+            .values()
+            .map(|engine| engine.limits.kv_tokens)
+            .max();
         most.is_some_and(|most| prompt > most)
     }
 }

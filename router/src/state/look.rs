@@ -1,15 +1,26 @@
 //! Reading the state. Owns: turning rows, calls and bookings into the plain values of `view`.
 
+use std::collections::HashMap;
+
 use lps_api::ids::{CallId, EngineId, ModelName, TenantId, ThreadId};
 use lps_api::quantity::{Micros, Tokens};
 
 use super::State;
 use super::view::{
-    CallView, EngineLoad, Explain, HomeView, PoolLoad, ProgramFilter, ProgramSummary, ProgramView,
+    CallView, EngineLoad, Explain, HomeView, ProgramFilter, ProgramSummary, ProgramView,
     ThreadView, WaitView,
 };
-use crate::message::{CallKey, Parents, ProgramKey};
+use crate::message::{CallKey, Intake, Parents, ProgramKey};
 use crate::process_table::{Call, Phase, Row, Stage};
+
+/// What live programs have at an engine.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    /// Programs whose home it is.
+    homes: u64,
+    /// Tokens of their last calls there: the context that their next ones would find.
+    tokens: u64,
+}
 
 impl State {
     /// Whether the program is open for calls.
@@ -72,29 +83,6 @@ impl State {
             .map_or(0, crate::scheduler::Pool::held)
     }
 
-    /// What a pool has to do.
-    pub fn pool_load(&self, model: &ModelName) -> PoolLoad {
-        let Some(pool) = self.pools.get(model) else {
-            return PoolLoad::default();
-        };
-        let (mut running, mut at_engines) = (0, 0);
-        for (_, engine) in pool.engines() {
-            running += u64::from(engine.running);
-            at_engines += u64::from(engine.running + engine.waiting);
-        }
-        let has_model = |row: &&Row| {
-            let mut models = row.open().filter_map(|key| self.table.call(key));
-            models.any(|call| call.model == *model) || row.ended().any(|call| call.model == *model)
-        };
-        let live = self.table.rows().filter(|row| !row.state().is_end());
-        PoolLoad {
-            running,
-            waiting_in_engine: at_engines - running,
-            ready: pool.held() as u64,
-            live_programs: live.filter(has_model).count() as u64,
-        }
-    }
-
     /// Time that the waits of a pool's ended calls took, by reason.
     pub fn waits(&self, model: &ModelName) -> Vec<WaitView> {
         let waits = self
@@ -109,12 +97,13 @@ impl State {
 
     /// All engines, by the order in which they joined inside each pool.
     pub fn engine_loads(&self) -> Vec<EngineLoad> {
+        let held = self.held_by_programs();
         let mut loads: Vec<EngineLoad> = Vec::new();
         for (model, pool) in &self.pools {
             for (id, seats) in pool.engines() {
-                let lives_there = |row: &&Row| {
-                    !row.state().is_end() && row.homes.get(model).is_some_and(|home| home == id)
-                };
+                let held = held.get(&(model, id)).copied().unwrap_or_default();
+                let pinned = |row: &&Row| !row.state().is_end() && pool.is_pinned_to(row, id);
+                let drains = seats.intake == Intake::Pinned;
                 loads.push(EngineLoad {
                     engine: id.clone(),
                     model: model.clone(),
@@ -123,12 +112,37 @@ impl State {
                     waiting: seats.waiting,
                     kv_tokens: seats.kv_tokens,
                     kv_booked_tokens: seats.kv_booked,
-                    home_programs: self.table.rows().filter(lives_there).count() as u64,
-                    is_draining: seats.is_draining,
+                    kv_resident_tokens: seats.kv_booked + held.tokens,
+                    home_programs: held.homes,
+                    pinned_programs: if drains {
+                        self.table.rows().filter(pinned).count() as u64
+                    } else {
+                        0
+                    },
+                    intake: seats.intake,
                 });
             }
         }
         loads
+    }
+
+    /// What live programs have at each engine of a model, beside their open calls.
+    fn held_by_programs(&self) -> HashMap<(&ModelName, &EngineId), Held> {
+        let mut held: HashMap<(&ModelName, &EngineId), Held> = HashMap::new();
+        for row in self.table.rows().filter(|row| !row.state().is_end()) {
+            for home in &row.homes {
+                held.entry(home).or_default().homes += 1;
+            }
+            let Some(call) = row.ended().next_back() else {
+                continue;
+            };
+            if let Some(engine) = &call.last_engine {
+                let usage = call.usage();
+                let tokens = u64::from(usage.prompt_tokens.0) + u64::from(usage.output_tokens.0);
+                held.entry((&call.model, engine)).or_default().tokens += tokens;
+            }
+        }
+        held
     }
 
     /// What an open call may still use before it is demoted; `None` has no end.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod capacity;
+mod demand;
 mod ends;
 mod fairness;
 mod placement;

@@ -5,7 +5,7 @@ use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, 
 use lps_api::quantity::{Attempt, Micros, Tokens};
 use serde::Serialize;
 
-use crate::message::IdentitySource;
+use crate::message::{IdentitySource, Intake};
 pub use crate::process_table::{CallCounts, Phase, ProgramState, Reason};
 
 /// A program's row without its calls.
@@ -154,17 +154,52 @@ pub struct WaitView {
     pub wait_us: Micros,
 }
 
-/// What a pool has to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct PoolLoad {
+/// What scaling reads of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Demand {
     /// Calls in a batch.
-    pub running: u64,
+    pub running: u32,
     /// Calls in an engine, but in no batch.
-    pub waiting_in_engine: u64,
+    pub waiting_in_engine: u32,
     /// Calls held here.
-    pub ready: u64,
+    pub waiting: u32,
     /// Programs that have not ended and have had a call of this model.
-    pub live_programs: u64,
+    pub live_programs: u32,
+    /// Those of them without an open call that have called at least twice; a bounded sample.
+    pub quiet: Vec<QuietProgram>,
+    /// Engines that take calls.
+    pub engines_up: u32,
+    /// Of those, engines with at least one call.
+    pub engines_busy: u32,
+    /// Engines that finish what they have.
+    pub engines_draining: u32,
+    /// Context of the live programs.
+    pub kv_used_tokens: u64,
+    /// KV pool of the smallest engine; 0 where there is none.
+    pub kv_tokens_per_engine: u64,
+}
+
+impl Demand {
+    /// Calls that are ready and in no batch.
+    pub fn ready(&self) -> u32 {
+        self.waiting.saturating_add(self.waiting_in_engine)
+    }
+
+    /// Calls there are.
+    pub fn load(&self) -> u32 {
+        self.running.saturating_add(self.ready())
+    }
+}
+
+/// A program between two calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuietProgram {
+    /// Time since its last call ended.
+    pub idle_for: Micros,
+    /// Time that it usually takes from a call's end to the next call.
+    pub usual_gap: Micros,
+    /// For how many programs it stands, where not all are listed.
+    pub programs: u32,
 }
 
 /// What an engine has to do now, as booked here.
@@ -184,10 +219,14 @@ pub struct EngineLoad {
     pub kv_tokens: u64,
     /// Of those, booked for the calls there.
     pub kv_booked_tokens: u64,
+    /// The same, and the contexts that live programs left there.
+    pub kv_resident_tokens: u64,
     /// Live programs whose context it holds.
     pub home_programs: u64,
-    /// Whether it takes nothing new.
-    pub is_draining: bool,
+    /// Live programs that can go on with it only, where it drains.
+    pub pinned_programs: u64,
+    /// Which calls it takes.
+    pub intake: Intake,
 }
 
 /// Which programs to list.

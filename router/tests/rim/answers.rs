@@ -15,7 +15,7 @@ use crate::support::{Rig, config, pool, soon};
 const FIRST: &str =
     "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"Hä\"}}]}\n\n";
 
-fn last() -> String {
+pub(crate) fn last() -> String {
     let chunk = json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "lps": USAGE});
     format!("data: {chunk}\n\n")
 }

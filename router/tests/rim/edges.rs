@@ -7,6 +7,7 @@ use crate::support::engine::Engine;
 use crate::support::{Rig, config, eventually, model, soon};
 use bytes::Bytes;
 use hyper::Method;
+use lps_api::quantity::Micros;
 use lps_router::config::Config;
 use serde_json::{Value, json};
 
@@ -228,11 +229,9 @@ async fn too_many_waiting_calls_are_told_when_to_come_back() {
 
 #[tokio::test]
 async fn without_an_engine_a_call_is_held_and_then_refused() {
-    let hold = Config {
-        cold_start_hold: Duration::from_millis(200),
-        ..config()
-    };
-    let rig = Rig::start(hold, &[]).await;
+    let rig = Rig::start(config(), &[]).await;
+    rig.pools
+        .send_modify(|pools| pools[0].cold_start_hold = Micros::from_millis(200));
     let refused = rig.client.post("/v1/chat/completions", &[], &good()).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.json()["error"]["code"], "no_engine");
@@ -245,7 +244,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     let mut scale = rig.scale.clone();
     soon(
         "the first figures",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&0)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 0)),
     )
     .await
     .unwrap();
@@ -255,7 +254,7 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
     });
     soon(
         "an engine to be asked for",
-        scale.wait_for(|wanted| wanted.get(&model("m")) == Some(&1)),
+        scale.wait_for(|wanted| wanted.get(&model("m")).is_some_and(|m| m.desired == 1)),
     )
     .await
     .unwrap();
@@ -264,6 +263,49 @@ async fn a_waiting_call_asks_for_an_engine_and_is_sent_to_it() {
         .send_replace(vec![crate::support::endpoint(&engine)]);
     engine.call().await.complete("x").await;
     assert_eq!(soon("the answer", asking).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_streamed_call_that_waits_gets_signs_of_life() {
+    let quick = Config {
+        heartbeat: Duration::from_millis(20),
+        ..config()
+    };
+    let rig = Rig::start(quick, &[]).await;
+    let request = json!({"model": "m", "prompt": "x", "stream": true});
+    let headers = [("x-call-id", "late")];
+    let asking = rig.client.stream("/v1/completions", &headers, &request);
+    let mut answer = soon("a head without an engine", asking).await;
+    assert_eq!(answer.status, 200);
+    for _ in 0..2 {
+        let sign = soon("a sign of life", answer.next()).await.unwrap();
+        assert!(sign.starts_with(b": "), "{sign:?}");
+    }
+    let mut engine = Engine::start("e1", 1).await;
+    rig.engines
+        .send_replace(vec![crate::support::endpoint(&engine)]);
+    let stream = engine.call().await.stream().await;
+    stream.send("data: {\"choices\":[]}\n\n").await;
+    stream.send(&crate::answers::last()).await;
+    stream.send("data: [DONE]\n\n").await;
+    drop(stream);
+    let rest = soon("the rest", answer.rest()).await;
+    assert!(
+        rest.contains("choices") && rest.ends_with("data: [DONE]\n\n"),
+        "{rest}"
+    );
+
+    // What would have been a status is an event once the head is sent.
+    rig.engines.send_replace(Vec::new());
+    rig.pools
+        .send_modify(|pools| pools[0].cold_start_hold = Micros::from_millis(100));
+    let asking = rig.client.stream("/v1/completions", &[], &request);
+    let mut refused = soon("a head", asking).await;
+    let text = soon("the end", refused.rest()).await;
+    assert!(
+        text.contains("\"no_engine\"") && !text.contains("[DONE]"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -382,7 +424,12 @@ async fn a_port_in_use_is_said() {
         port: rig.client.port(),
         ..config()
     };
-    let sources = lps_router::discovery::Sources { pools, engines };
+    let (_, written) = tokio::sync::watch::channel(std::collections::BTreeMap::new());
+    let sources = lps_router::discovery::Sources {
+        pools,
+        engines,
+        written,
+    };
     let process = lps_router::server::Process {
         shutdown,
         telemetry: None,

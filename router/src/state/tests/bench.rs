@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, ThreadId};
+use lps_api::ids::{
+    CallId, ClassName, EngineId, ModelName, ProgramId, Revision, TenantId, ThreadId,
+};
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
@@ -11,7 +13,7 @@ use crate::message::{
     Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey, Refusal,
 };
 use crate::state::State;
-use crate::state::view::CallView;
+use crate::state::view::{CallView, Demand};
 
 pub(super) const S: u64 = 1_000_000;
 
@@ -99,6 +101,7 @@ impl Bench {
         bench.tell(Event::PoolAdded {
             model: model(),
             settings,
+            cold_start_hold: Micros::from_secs(300),
         });
         for name in engines.chars() {
             bench.engine_up(&name.to_string(), limits);
@@ -106,12 +109,22 @@ impl Bench {
         bench
     }
 
-    pub(super) fn engine_up(&mut self, name: &str, (slots, kv_tokens): (u32, u64)) {
+    pub(super) fn engine_up(&mut self, name: &str, limits: (u32, u64)) {
+        self.engine_up_of(name, Revision::default(), limits);
+    }
+
+    pub(super) fn engine_up_of(
+        &mut self,
+        name: &str,
+        revision: Revision,
+        (slots, kv_tokens): (u32, u64),
+    ) {
         self.engines.entry(engine(name)).or_default();
         let (engine, model) = (engine(name), model());
         self.tell(Event::EngineUp {
             engine,
             model,
+            revision,
             slots,
             kv_tokens,
         });
@@ -201,6 +214,12 @@ impl Bench {
             prompt,
             output: 0,
         })
+    }
+
+    /// What scaling would see.
+    pub(super) fn demand(&self) -> Demand {
+        let mut demands = self.state.demands(&[model()], Micros(self.now));
+        demands.remove(0)
     }
 
     pub(super) fn seat(&self, call: CallKey) -> Option<(EngineId, AtEngine)> {

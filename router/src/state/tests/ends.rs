@@ -5,7 +5,7 @@ use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros};
 
 use super::bench::{Bench, S, engine, model, program, settings};
-use crate::message::{CallKey, Event, Outcome, Refusal};
+use crate::message::{CallKey, Event, Intake, Outcome, Refusal};
 use crate::process_table::{Phase, ProgramState};
 
 fn fcfs(engines: &str, slots: u32) -> Bench {
@@ -47,11 +47,7 @@ fn calls_of_a_lost_engine_go_elsewhere_or_end() {
         ("b", Attempt(1))
     );
     bench.end(first);
-    let load = bench.state.pool_load(&model());
-    assert_eq!(
-        (load.running, load.waiting_in_engine, load.ready),
-        (0, 0, 0)
-    );
+    assert_eq!(bench.demand().load(), 0);
 }
 
 #[test]
@@ -72,7 +68,11 @@ fn an_engine_that_comes_again_by_its_name_starts_empty() {
 #[test]
 fn without_an_engine_calls_are_held_for_a_while() {
     let mut bench = fcfs("", 1);
-    bench.state.set_cold_start_hold(Micros(10 * S));
+    bench.tell(Event::PoolAdded {
+        model: model(),
+        settings: settings(&["policy=fcfs"]),
+        cold_start_hold: Micros(10 * S),
+    });
     bench.now = S;
     let call = bench.small("x");
     let explain = bench.view(call).explain.expect("it waits");
@@ -119,6 +119,7 @@ fn other_rules_change_how_calls_stand() {
         bench.tell(Event::PoolAdded {
             model: model(),
             settings: settings(rules),
+            cold_start_hold: Micros(10 * S),
         });
     }
     bench.end(running);
@@ -220,8 +221,9 @@ fn events_about_what_is_not_there_are_harmless() {
         Event::EngineGone {
             engine: engine("nobody"),
         },
-        Event::EngineDraining {
+        Event::EngineIntake {
             engine: engine("nobody"),
+            intake: Intake::Nothing,
         },
         Event::Tick,
     ] {

@@ -3,7 +3,7 @@
 use lps_api::protocol::CallState;
 
 use super::bench::{Bench, S, settings};
-use crate::message::CallKey;
+use crate::message::{CallKey, Intake};
 
 /// Program x has used `service` and waits below queue 1, behind a stream of queue 1 calls that never ends.
 fn waiting(rules: &[&str], service: u64) -> (Bench, CallKey) {
@@ -73,8 +73,9 @@ fn without_beta_only_the_cap_promotes() {
 #[test]
 fn nothing_is_promoted_while_no_engine_is_ready() {
     let (mut bench, call) = waiting(&["beta=3"], 2 * S);
-    bench.tell(crate::message::Event::EngineDraining {
+    bench.tell(crate::message::Event::EngineIntake {
         engine: super::bench::engine("a"),
+        intake: Intake::Nothing,
     });
     bench.now += 100 * S;
     bench.tell(crate::message::Event::Tick);

@@ -1,9 +1,9 @@
 //! Which engine: the known table, homes that die, drain or are busy.
 
-use lps_api::ids::EngineId;
+use lps_api::ids::{EngineId, Revision};
 
 use super::bench::{Bench, S, Sent, engine, model, program, settings};
-use crate::message::{CallKey, Event};
+use crate::message::{CallKey, Event, Intake};
 
 const SHORT: u32 = 2048;
 const LONG: u32 = 2049;
@@ -66,14 +66,71 @@ fn the_known_table() {
 fn a_draining_home_is_left_at_once() {
     let mut bench = Bench::new(settings(&["policy=fcfs"]), "ab", 4);
     send(&mut bench, "x", LONG);
-    bench.tell(Event::EngineDraining {
+    bench.tell(Event::EngineIntake {
         engine: engine("a"),
+        intake: Intake::Nothing,
     });
     let next = send(&mut bench, "x", LONG);
     assert_eq!(
         (bench.place_of(next).as_str(), home(&bench, "x")),
         ("b", Some(engine("b")))
     );
+}
+
+#[test]
+fn a_program_stays_on_the_revision_that_it_began_on() {
+    let (old, new) = (Revision(1), Revision(2));
+    let mut bench = Bench::new(settings(&["policy=fcfs"]), "", 4);
+    bench.engine_up_of("a", old, (4, 1 << 30));
+    bench.engine_up_of("b", old, (4, 1 << 30));
+    let first = send(&mut bench, "x", SHORT);
+    assert_eq!(bench.place_of(first), "a");
+    bench.end(first);
+    bench.engine_up_of("c", new, (4, 1 << 30));
+    let intake = |bench: &mut Bench, name: &str, intake| {
+        bench.tell(Event::EngineIntake {
+            engine: engine(name),
+            intake,
+        });
+    };
+    intake(&mut bench, "a", Intake::Pinned);
+    let next = send(&mut bench, "x", SHORT);
+    assert_eq!(bench.place_of(next), "b", "another of its revision is open");
+    intake(&mut bench, "b", Intake::Pinned);
+    let last = send(&mut bench, "x", LONG);
+    assert_eq!(bench.place_of(last), "a", "only draining ones are left");
+    let fresh = send(&mut bench, "y", SHORT);
+    assert_eq!(bench.place_of(fresh), "c", "new programs take the new one");
+    let pinned = |bench: &Bench| -> Vec<u64> {
+        let loads = bench.state.engine_loads();
+        loads.iter().map(|load| load.pinned_programs).collect()
+    };
+    assert_eq!(pinned(&bench), [1, 1, 0]);
+    intake(&mut bench, "a", Intake::Nothing);
+    bench.tell(Event::EngineGone {
+        engine: engine("b"),
+    });
+    let moved = send(&mut bench, "x", SHORT);
+    assert_eq!(bench.place_of(moved), "c", "its revision is gone");
+    assert_eq!(pinned(&bench), [0, 0], "it is of the new one now");
+}
+
+#[test]
+fn a_drain_is_taken_back() {
+    let mut bench = Bench::new(settings(&["policy=fcfs"]), "a", 4);
+    for (intake, place) in [
+        (Intake::Pinned, "-"),
+        (Intake::All, "a"),
+        (Intake::Nothing, "-"),
+    ] {
+        bench.tell(Event::EngineIntake {
+            engine: engine("a"),
+            intake,
+        });
+        let fresh = send(&mut bench, &format!("{intake:?}"), SHORT);
+        assert_eq!(bench.place_of(fresh), place, "{intake:?}");
+        bench.tell(Event::CancelRequested { call: fresh });
+    }
 }
 
 #[test]

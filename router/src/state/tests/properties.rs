@@ -7,8 +7,8 @@ use lps_api::protocol::CallState;
 use lps_api::quantity::Micros;
 use proptest::prelude::*;
 
-use super::bench::{AtEngine, Bench, Sent, engine, model, program, settings};
-use crate::message::{CallKey, Event, Outcome};
+use super::bench::{AtEngine, Bench, Sent, engine, program, settings};
+use crate::message::{CallKey, Event, Intake, Outcome};
 
 /// One thing that may happen; what it is about is chosen among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -207,14 +207,14 @@ impl World {
         for program in &programs {
             assert!(program.critical_path_us <= program.service_total_us);
         }
-        let load = self.bench.state.pool_load(&model());
+        let load = self.bench.demand();
         let seats: usize = self.bench.engines.values().map(BTreeMap::len).sum();
-        assert_eq!(load.running + load.waiting_in_engine, seats as u64);
+        assert_eq!(load.running + load.waiting_in_engine, seats as u32);
         let open: u64 = programs
             .iter()
             .map(|p| p.call_counts.pending + p.call_counts.running)
             .sum();
-        assert_eq!(open, load.ready + seats as u64, "no call is lost");
+        assert_eq!(open, u64::from(load.load()), "no call is lost");
     }
 
     /// No slot is idle while a held call would fit that nothing holds back.
@@ -225,7 +225,7 @@ impl World {
             .engine_loads()
             .into_iter()
             .filter(|engine| {
-                engine.running < engine.slots && engine.waiting == 0 && !engine.is_draining
+                engine.running < engine.slots && engine.waiting == 0 && engine.intake == Intake::All
             });
         let most = free
             .map(|engine| engine.kv_tokens - engine.kv_booked_tokens)
@@ -262,12 +262,7 @@ impl World {
             self.bench.end(call);
         }
         self.check();
-        let load = self.bench.state.pool_load(&model());
-        assert_eq!(
-            (load.running, load.waiting_in_engine, load.ready),
-            (0, 0, 0),
-            "all ended"
-        );
+        assert_eq!(self.bench.demand().load(), 0, "all ended");
         for engine in self.bench.state.engine_loads() {
             assert_eq!(engine.kv_booked_tokens, 0, "nothing is booked at rest");
         }

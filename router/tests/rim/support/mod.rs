@@ -6,10 +6,13 @@ pub(crate) mod engine;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 use lps_router::config::Config;
 use lps_router::discovery::{EngineEndpoint, Pool, Scaling, Sources};
+use lps_router::message::Intake;
+use lps_router::scale::Wanted;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::{Shutdown, ShutdownTrigger};
 use tokio::sync::watch;
@@ -47,7 +50,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 pub(crate) struct Rig {
     pub(crate) client: Client,
     pub(crate) admin: Client,
-    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, u32>>,
+    pub(crate) scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
     pub(crate) trigger: ShutdownTrigger,
     pub(crate) task: JoinHandle<()>,
     pub(crate) engines: watch::Sender<Vec<EngineEndpoint>>,
@@ -73,10 +76,11 @@ pub(crate) fn pool(name: &str) -> Pool {
         model: model(name),
         aliases: Vec::new(),
         settings: Settings::default(),
+        cold_start_hold: Micros::from_secs(300),
         scaling: Scaling {
-            threshold: 2,
-            min: 0,
+            target: 2,
             max: 4,
+            ..Scaling::fixed(0)
         },
     }
 }
@@ -84,9 +88,11 @@ pub(crate) fn pool(name: &str) -> Pool {
 pub(crate) fn endpoint(engine: &Engine) -> EngineEndpoint {
     EngineEndpoint {
         id: EngineId::parse(&engine.id).unwrap(),
+        uid: String::new(),
         model: model("m"),
+        revision: Revision::default(),
         url: format!("http://{}", engine.addr).parse().unwrap(),
-        draining: false,
+        intake: Intake::All,
     }
 }
 
@@ -97,9 +103,11 @@ impl Rig {
         let list = engines.iter().map(|engine| endpoint(engine)).collect();
         let (engines_tell, engines_read) = watch::channel(list);
         let (trigger, shutdown) = Shutdown::manual();
+        let (_, written) = watch::channel(BTreeMap::new());
         let sources = Sources {
             pools: pools_read,
             engines: engines_read,
+            written,
         };
         let process = Process {
             shutdown,

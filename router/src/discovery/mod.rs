@@ -1,13 +1,25 @@
 //! What there is to route to. Owns: the words in which whoever knows (a static list, the local home of engines, the
-//! cluster) tells the router its pools and engines. It must not know how they are found or made.
+//! cluster) tells the router its pools and engines. How a cluster is read stands in the modules below.
 
+/// Which of several routers works.
+pub mod activity;
+/// Watching a cluster.
+pub mod cluster;
+/// What its objects mean.
+pub mod read;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
-use lps_api::ids::{EngineId, ModelName};
+use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
+use lps_api::resource::ScalingRule;
 use lps_api::scheduling::Settings;
 use tokio::sync::watch;
+
+use crate::message::Intake;
 
 /// Where the router learns of pools and engines; each change replaces the whole list.
 #[derive(Debug, Clone)]
@@ -16,6 +28,20 @@ pub struct Sources {
     pub pools: watch::Receiver<Vec<Pool>>,
     /// Engines that exist, whether or not they answer yet.
     pub engines: watch::Receiver<Vec<EngineEndpoint>>,
+    /// What is asked for where engines are made. A pool that is not named is asked for what was last wanted here.
+    pub written: watch::Receiver<BTreeMap<ModelName, Written>>,
+}
+
+/// What is known where engines are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Engines that are asked for now.
+    pub replicas: u32,
+    /// How long nearly all starts take, as known from elsewhere (an earlier router's status). It counts until the
+    /// autoscaler has seen a start itself.
+    pub cold_start: Option<Micros>,
+    /// Whether engines are being replaced.
+    pub rolling_out: bool,
 }
 
 /// One model with all that decides about its calls.
@@ -27,28 +53,42 @@ pub struct Pool {
     pub aliases: Vec<ModelName>,
     /// How its calls are scheduled.
     pub settings: Settings,
+    /// How long its calls are held while it has no engine.
+    pub cold_start_hold: Micros,
     /// How many engines it may have.
     pub scaling: Scaling,
 }
 
-/// Bounds and rate of a pool's scaling.
+/// How many engines a pool may have, and by what that is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scaling {
-    /// Waiting calls for which one engine is wanted; at least 1.
-    pub threshold: u32,
+    /// By what.
+    pub rule: ScalingRule,
+    /// Calls for which one engine is wanted; at least 1.
+    pub target: u32,
     /// Fewest engines.
     pub min: u32,
     /// Most engines.
     pub max: u32,
+    /// How long nothing was live before the last engine goes.
+    pub idle_after: Micros,
+    /// How long fewer engines were enough before one goes.
+    pub scale_down_delay: Micros,
+    /// Whether decisions are only told.
+    pub dry_run: bool,
 }
 
 impl Scaling {
     /// Always `count` engines.
     pub const fn fixed(count: u32) -> Self {
         Self {
-            threshold: 1,
+            rule: ScalingRule::Programs,
+            target: 1,
             min: count,
             max: count,
+            idle_after: Micros::ZERO,
+            scale_down_delay: Micros::ZERO,
+            dry_run: false,
         }
     }
 }
@@ -58,12 +98,24 @@ impl Scaling {
 pub struct EngineEndpoint {
     /// Its name here; unique among all pools.
     pub id: EngineId,
+    /// Tells engines apart that bear the same name one after the other.
+    pub uid: String,
     /// Which pool it serves.
     pub model: ModelName,
+    /// What it was made from.
+    pub revision: Revision,
     /// Where it listens.
     pub url: EngineUrl,
-    /// Whether it is to get no new calls.
-    pub draining: bool,
+    /// Which calls it is to get.
+    pub intake: Intake,
+}
+
+impl EngineEndpoint {
+    /// Whether both are the same engine at the same place.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let place = |one: &Self| (one.url.clone(), one.model.clone(), one.revision);
+        (&self.id, &self.uid) == (&other.id, &other.uid) && place(self) == place(other)
+    }
 }
 
 /// `http://HOST:PORT` of an engine.

@@ -1,0 +1,73 @@
+//! A streamed answer that begins late: its call waits for an engine, or for its turn. Owns: the signs of life that keep
+//! clients and proxies between from giving up. They are comments, which readers of events skip.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream;
+
+use super::answer::{is_stream, next_bytes, whole};
+use crate::dispatcher::CallStream;
+use crate::engine_client::Piece;
+use crate::http::error::Error;
+
+/// A sign of life.
+const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n\n");
+
+/// Where the answer stands.
+enum State {
+    /// Nothing has come.
+    Waiting(CallStream),
+    /// It comes.
+    Passing(Option<CallStream>),
+}
+
+/// The answer from now on; until it begins, a sign of life each `period`.
+pub(super) fn stream(call: CallStream, period: Duration) -> Response {
+    let body = stream::unfold((State::Waiting(call), true), move |(state, is_first)| {
+        next(state, is_first, period)
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+type Next = Option<(Result<Bytes, Infallible>, (State, bool))>;
+
+async fn next(state: State, is_first: bool, period: Duration) -> Next {
+    let mut call = match state {
+        State::Passing(call) => return pass(call).await,
+        State::Waiting(call) => call,
+    };
+    if is_first {
+        // The period before the head was sent is over.
+        return Some((Ok(WAITING), (State::Waiting(call), false)));
+    }
+    match tokio::time::timeout(period, call.next()).await {
+        Err(_) => Some((Ok(WAITING), (State::Waiting(call), false))),
+        Ok(Piece::Head(head)) if is_stream(&head) => pass(Some(call)).await,
+        // The status is sent already: what the engine says against the call is an event.
+        Ok(Piece::Head(_)) => {
+            let event = match whole(call).await {
+                Ok(body) => Bytes::from([b"data: ", &body[..], b"\n\n"].concat()),
+                Err(error) => error.event(),
+            };
+            Some((Ok(event), (State::Passing(None), false)))
+        }
+        Ok(Piece::Failed(failure)) => {
+            let event = Error::from(failure).event();
+            Some((Ok(event), (State::Passing(None), false)))
+        }
+        Ok(Piece::Data(_) | Piece::End) => unreachable!("an answer begins with its head"),
+    }
+}
+
+async fn pass(call: Option<CallStream>) -> Next {
+    let (bytes, call) = next_bytes(call).await?;
+    Some((bytes, (State::Passing(call), false)))
+}
