@@ -9,10 +9,10 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-cluster check bench sim generate images clean
+.PHONY: help setup run demo test test-cluster check bench sim generate images cluster cluster-shell clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Say what is missing, fetch libtorch, write .cargo/config.toml
 	@scripts/setup.sh
@@ -47,6 +47,12 @@ generate: setup ## Rewrite every generated file (the drift tests compare them)
 
 images: setup ## Pack operator, router and engine as OCI archives in the cache's folder images, without a build tool
 	@scripts/images.sh
+
+cluster: setup ## Start a one-node Kubernetes here, the chart and FILE in it, served on 127.0.0.1:PORT; Ctrl-C removes it (root, Go)
+	@PORT=$(PORT) scripts/cluster.sh $(FILE)
+
+cluster-shell: ## A shell with kubectl and helm inside the cluster of `make cluster`
+	@scripts/cluster-shell.sh
 
 clean: ## Remove what builds made (not the downloads)
 	rm -rf $(TARGET)

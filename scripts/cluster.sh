@@ -58,7 +58,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 begin "starting Kubernetes"
 started=yes
-tests/cluster/up.sh
+tests/cluster/up.sh > /dev/null
 begin "bringing the images to the node"
 for one in operator router engine-cpu; do
   inside ctr -n k8s.io images import "$images/lps-$one.tar" > /dev/null
@@ -68,9 +68,9 @@ inside helm install lps charts/lps --namespace $namespace --create-namespace --w
 begin "kubectl apply -f $file"
 inside kubectl apply -f "$file"
 begin "waiting until the engines are ready"
-inside kubectl wait --for=condition=Ready lps --all --timeout=5m
+inside kubectl wait --for=condition=Ready lps --all -A --timeout=5m
 address=$(inside kubectl -n $namespace get service lps-router -o 'jsonpath={.spec.clusterIP}:{.spec.ports[0].port}')
-model=$(inside kubectl get lps -o 'jsonpath={.items[0].spec.model.name}')
+model=$(inside kubectl get lps -A -o 'jsonpath={.items[0].spec.model.name}')
 step="serving"
 say "ready: http://127.0.0.1:$port/v1"
 cat <<HELP

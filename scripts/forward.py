@@ -37,7 +37,7 @@ async def serve(client, address):
     try:
         there = await asyncio.wait_for(asyncio.open_connection(*address), CONNECT_S_MAX)
     except (OSError, asyncio.TimeoutError) as error:
-        print(f"forward: {address[0]}:{address[1]} does not answer: {error}", file=sys.stderr)
+        print(f"forward: {address[0]}:{address[1]} does not answer: {str(error) or type(error).__name__}", file=sys.stderr)
         writer.close()
         return
     # Whoever breaks off ends both directions: a call that nobody reads is to be cancelled.

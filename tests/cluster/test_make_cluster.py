@@ -1,0 +1,76 @@
+"""`make cluster`: from nothing to an answer on an address of this machine, and back to nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import urllib.request
+
+import pytest
+
+from cluster import BIN, ROOT, wait_for
+
+NAME = os.environ.get("LPS_CLUSTER_NAME", "test") + "-demo"
+CALL = {"model": "demo", "messages": [{"role": "user", "content": "What is a program?"}]}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def started(tmp_path):
+    """The script, its log, and the port that it serves on."""
+    port = free_port()
+    environment = dict(os.environ, LPS_CLUSTER_NAME=NAME, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(tmp_path / "images"),
+                       PORT=str(port))
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen([ROOT / "scripts" / "cluster.sh"], env=environment, stdout=log, stderr=log,
+                                   start_new_session=True)
+    yield process, tmp_path / "log", port
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+    print((tmp_path / "log").read_text())
+    for image in (tmp_path / "images").glob("*.tar"):
+        image.unlink()
+
+
+def test_it_answers_here_and_leaves_nothing(started):
+    process, log, port = started
+    wait_for("an address", lambda: process.poll() is not None or "ready: http" in log.read_text())
+    assert process.poll() is None, "it ended before it was ready"
+    wait_for("the port", lambda: listens(port))
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(CALL).encode(),
+                                     {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert "program" in json.load(answer)["choices"][0]["message"]["content"].lower()
+
+    shell = subprocess.run([ROOT / "scripts" / "cluster-shell.sh", "helm", "list", "-A", "-o", "json"], check=True,
+                           capture_output=True, text=True, env=dict(os.environ, LPS_CLUSTER_NAME=NAME))
+    assert [one["name"] for one in json.loads(shell.stdout)] == ["lps"]
+
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+    process.wait(60)
+    assert "gone" in log.read_text().splitlines()[-1]
+    assert not listens(port)
+    again = subprocess.run([ROOT / "scripts" / "cluster-shell.sh", "true"], env=dict(os.environ, LPS_CLUSTER_NAME=NAME),
+                           capture_output=True, text=True)
+    assert again.returncode == 1 and "make cluster" in again.stderr
+
+
+def test_what_it_cannot_begin_is_refused_before_anything_is_built(tmp_path):
+    script = ROOT / "scripts" / "cluster.sh"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run([script], env=dict(os.environ, LPS_CLUSTER_NAME=NAME, PORT=port), capture_output=True, text=True)
+    assert done.returncode == 1 and f"port {port} is taken" in done.stderr and not done.stdout
+    done = subprocess.run([script, tmp_path / "none.yaml"], capture_output=True, text=True)
+    assert done.returncode == 1 and "no file" in done.stderr and not done.stdout
