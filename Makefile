@@ -49,7 +49,7 @@ images: setup ## Pack operator, router and engine as OCI archives in the cache's
 	@scripts/images.sh
 
 cluster: setup ## Start a one-node Kubernetes here, the chart and FILE in it, served on 127.0.0.1:PORT; Ctrl-C removes it (root, Go)
-	@PORT=$(PORT) scripts/cluster.sh $(FILE)
+	@PORT=$(PORT) HELM_ARGS="$(HELM_ARGS)" scripts/cluster.sh $(FILE)
 
 cluster-shell: ## A shell with kubectl and helm inside the cluster of `make cluster`
 	@scripts/cluster-shell.sh

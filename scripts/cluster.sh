@@ -2,6 +2,7 @@
 # cluster.sh [FILE]: a real one-node Kubernetes on this machine, the chart in it, FILE's resources on engines, and a
 # port of 127.0.0.1 that leads to the router. Stays until Ctrl-C; then nothing of it is left.
 #   PORT=8080             the port here
+#   HELM_ARGS=…           further arguments of helm install, such as --set router.replicas=1
 #   LPS_IMAGES_BIN=DIR    programs to pack, instead of release builds
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,8 +64,9 @@ begin "bringing the images to the node"
 for one in operator router engine-cpu; do
   inside ctr -n k8s.io images import "$images/lps-$one.tar" > /dev/null
 done
-begin "helm install lps charts/lps --wait"
-inside helm install lps charts/lps --namespace $namespace --create-namespace --wait --timeout 3m > /dev/null
+read -ra arguments <<< "${HELM_ARGS:-}"
+begin "helm install lps charts/lps --wait${arguments[*]:+ ${arguments[*]}}"
+inside helm install lps charts/lps --namespace $namespace --create-namespace --wait --timeout 3m "${arguments[@]}" > /dev/null
 begin "kubectl apply -f $file"
 inside kubectl apply -f "$file"
 begin "waiting until the engines are ready"
