@@ -6,4 +6,5 @@ cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-cluster tests/cluster/requirements.txt)
 cargo build --locked -p lps-cli -p lps-engine -p lps-operator -p lps-router --bins
 trap 'tests/cluster/down.sh > /dev/null' EXIT
-LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/cluster "$@"
+[ $# -gt 0 ] || set -- tests/cluster
+LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" "$@"

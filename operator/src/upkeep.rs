@@ -67,6 +67,6 @@ where
     }
     let params = PatchParams::apply(manager::OPERATOR).force();
     api.patch(name, &params, &Patch::Apply(wanted)).await?;
-    tracing::info!(name, "applied");
+    tracing::debug!(name, "applied");
     Ok(())
 }

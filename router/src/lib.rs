@@ -3,6 +3,8 @@
 //! Modules in the order in which data flows: a module uses only those after it.
 #![forbid(unsafe_code)]
 
+/// A look at a running router from where its clients are.
+pub mod check;
 /// A router in a cluster.
 pub mod kubernetes;
 /// One running router: puts the pieces together.

@@ -1,27 +1,24 @@
 //! `lps-router`: a router on a fixed list of engines, or in a cluster. Owns: its command line, and its end.
 
-use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::Context;
-use clap::Parser;
-use lps_api::ids::{EngineId, ModelName, Revision};
-use lps_api::quantity::Micros;
-use lps_api::scheduling::Settings;
+use clap::{Parser, Subcommand};
+use lps_router::check;
 use lps_router::config::Config;
-use lps_router::discovery::{EngineEndpoint, EngineUrl, Pool, Scaling, Sources};
+use lps_router::discovery::fixed::{self, Served};
 use lps_router::kubernetes;
-use lps_router::message::Intake;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry::{self, Format};
-use tokio::sync::watch;
 
 /// Routes the calls of LLM programs to engines.
 #[derive(Debug, Parser)]
-#[command(name = "lps-router", version)]
+#[command(name = "lps-router", version, subcommand_negates_reqs = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// An engine, as MODEL=http://HOST:PORT; repeat it for each.
     #[arg(
         long = "engine",
@@ -38,33 +35,16 @@ struct Cli {
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     log_format: Format,
     /// Which log lines are written: error, warn, info, debug, trace, or a list of module=level.
-    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info,kube_runtime=warn")]
     log_level: String,
 }
 
-/// `MODEL=URL`.
-#[derive(Debug, Clone)]
-struct Served {
-    model: ModelName,
-    url: EngineUrl,
+/// What else it can do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a running router for its models, and each of them for a word; exit 0 when all answer.
+    Check(check::Options),
 }
-
-impl FromStr for Served {
-    type Err = anyhow::Error;
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (model, url) = text
-            .split_once("=http")
-            .context("an engine is MODEL=http://HOST:PORT")?;
-        let model = ModelName::parse(model).context("the model's name")?;
-        Ok(Self {
-            model,
-            url: format!("http{url}").parse()?,
-        })
-    }
-}
-
-/// How long calls are held while no engine of a fixed list answers.
-const COLD_START_HOLD: Micros = Micros::from_secs(300);
 
 /// A configuration error, as in sysexits.h.
 const EXIT_CONFIGURATION: u8 = 64;
@@ -103,6 +83,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
+    if let Some(Command::Check(options)) = &cli.command {
+        let found = check::run(options).await?;
+        writeln!(std::io::stdout(), "{found}")?;
+        return Ok(());
+    }
     let shutdown = Shutdown::on_signals().context("signals")?;
     let process = Process {
         shutdown,
@@ -111,50 +96,8 @@ async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
     if cli.cluster.kubernetes {
         return kubernetes::run(cli.config, &cli.cluster, process).await;
     }
-    let (_engines_tell, engines) = watch::channel(endpoints(&cli.engines)?);
-    let (_written_tell, written) = watch::channel(BTreeMap::new());
-    let (_pools_tell, pools) = watch::channel(pools(&cli.engines));
-    let router = server::start(
-        cli.config,
-        Sources {
-            pools,
-            engines,
-            written,
-        },
-        process,
-    )
-    .await?;
+    let (sources, _tell) = fixed::sources(&cli.engines)?;
+    let router = server::start(cli.config, sources, process).await?;
     tracing::info!(address = %router.addr, admin = %router.admin_addr, "the router listens");
     router.task.await.context("the router's task failed")
-}
-
-fn endpoints(served: &[Served]) -> anyhow::Result<Vec<EngineEndpoint>> {
-    let named = served
-        .iter()
-        .enumerate()
-        .map(|(index, Served { model, url })| {
-            let id = EngineId::parse(&format!("engine-{}", index + 1))?;
-            Ok(EngineEndpoint {
-                id,
-                uid: String::new(),
-                model: model.clone(),
-                revision: Revision::default(),
-                url: url.clone(),
-                intake: Intake::All,
-            })
-        });
-    named.collect()
-}
-
-fn pools(served: &[Served]) -> Vec<Pool> {
-    let mut models: Vec<&ModelName> = served.iter().map(|engine| &engine.model).collect();
-    models.sort();
-    let pool = |group: &[&ModelName]| Pool {
-        model: group[0].clone(),
-        aliases: Vec::new(),
-        settings: Settings::default(),
-        cold_start_hold: COLD_START_HOLD,
-        scaling: Scaling::fixed(u32::try_from(group.len()).unwrap_or(u32::MAX)),
-    };
-    models.chunk_by(|a, b| a == b).map(pool).collect()
 }

@@ -14,7 +14,7 @@ from cluster import HERE, ROUTER, resource, wait_for
 pytestmark = pytest.mark.usefixtures("operator", "router")
 
 # 50 ms a token: a stream of 200 tokens takes ten seconds.
-SLOW = {"extraArgs": ["--sim-step-base", "50ms"]}
+SLOW = {"extraArgs": ["--sim-step-us", "50000", "--sim-output-tokens", "0"]}
 ZERO = {"min": 0, "max": 2, "idleAfter": "1s", "scaleDownDelay": "1s"}
 
 
@@ -104,7 +104,7 @@ def test_a_model_at_zero_is_listed_and_woken_and_goes_again(cluster):
 
 
 def test_another_writer_of_replicas_is_named_and_not_fought(cluster):
-    cluster.apply(resource("two", scaling={"min": 1, "max": 3}, rollout={"drainTimeout": "2s"}))
+    cluster.apply(resource("two", scaling={"min": 1, "max": 3, "scaleDownDelay": "1s"}, rollout={"drainTimeout": "2s"}))
     cluster.wait_ready("two")
     wait_for("the router's number", lambda: cluster.get("lps", "two")["spec"].get("replicas") == 1)
     cluster.kubectl("scale", "lps/two", "--replicas=2")

@@ -5,6 +5,8 @@
 pub mod activity;
 /// Watching a cluster.
 pub mod cluster;
+/// Engines that are named on the command line.
+pub mod fixed;
 /// What its objects mean.
 pub mod read;
 

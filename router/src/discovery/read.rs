@@ -41,7 +41,8 @@ pub fn read(resources: &[Arc<LLMProgramServing>], pods: &[Arc<Pod>]) -> Found {
     let mut found = Found::default();
     let mut by_age: Vec<&Arc<LLMProgramServing>> = resources.iter().collect();
     by_age.sort_by_key(|it| (it.metadata.creation_timestamp.clone(), name(it)));
-    for resource in by_age {
+    let is_deleted = |it: &LLMProgramServing| it.metadata.deletion_timestamp.is_some();
+    for resource in by_age.iter().filter(|it| !is_deleted(it)) {
         match pool(resource, &found.serving) {
             Ok(pool) => {
                 found.serving.insert(pool.model.clone(), name(resource));
@@ -51,14 +52,28 @@ pub fn read(resources: &[Arc<LLMProgramServing>], pods: &[Arc<Pod>]) -> Found {
         }
     }
     found.pools.sort_by(|a, b| a.model.cmp(&b.model));
-    for (model, (namespace, resource)) in &found.serving {
+    for resource in by_age {
+        let Ok(model) = ModelName::parse(&resource.spec.model.name) else {
+            continue;
+        };
+        if found.refused.contains_key(&name(resource)) {
+            continue;
+        }
+        let (namespace, serving) = name(resource);
         let own = pods.iter().filter(|pod| {
-            pod.metadata.namespace.as_ref() == Some(namespace)
-                && pod.labels().get(label::SERVING) == Some(resource)
+            pod.namespace().as_ref() == Some(&namespace)
+                && pod.labels().get(label::SERVING) == Some(&serving)
         });
-        found
-            .engines
-            .extend(own.filter_map(|pod| engine(pod, model)));
+        let engines = own.filter_map(|pod| engine(pod, &model));
+        found.engines.extend(engines.map(|engine| EngineEndpoint {
+            // What a deleted resource's engines have they finish, and nothing comes after it.
+            intake: if is_deleted(resource) {
+                Intake::Nothing
+            } else {
+                engine.intake
+            },
+            ..engine
+        }));
     }
     found.engines.sort_by(|a, b| a.id.cmp(&b.id));
     found
@@ -191,6 +206,18 @@ mod tests {
             (found.pools[0].scaling.min, found.pools[0].scaling.max),
             (2, 2)
         );
+    }
+
+    #[test]
+    fn a_deleted_resource_is_served_no_more_and_its_engines_finish() {
+        let mut deleted = (*resource("a", "m", "2026-01-01T00:00:00Z")).clone();
+        let now = deleted.metadata.creation_timestamp.clone();
+        deleted.metadata.deletion_timestamp = now;
+        let younger = resource("b", "m", "2026-01-02T00:00:00Z");
+        let found = read(&[Arc::new(deleted), younger], &[pod("a-0", &json!({}))]);
+        let model = ModelName::parse("m").unwrap();
+        assert_eq!(found.serving[&model], ("n".to_owned(), "b".to_owned()));
+        assert_eq!(found.engines[0].intake, Intake::Nothing);
     }
 
     #[test]

@@ -73,7 +73,11 @@ impl Hand {
             let kept_for = now.saturating_sub(at);
             self.rival
                 .take_if(|rival| kept_for > rival.pause.saturating_add(rival.pause));
-        } else if is_seen && let Some(name) = &seen.other {
+            return;
+        }
+        // What was seen may be older than the write, but not for long.
+        let is_overwritten = is_seen || now.saturating_sub(at) >= UNSEEN;
+        if let Some(name) = seen.other.as_ref().filter(|_| is_overwritten) {
             let pause = self.rival.as_ref().map_or(PAUSE_MIN, |rival| {
                 rival.pause.saturating_add(rival.pause).min(PAUSE_MAX)
             });
@@ -151,6 +155,19 @@ mod tests {
         assert_eq!((bench.on(0, 2), bench.rival()), (None, None));
         bench.scaled_by("kubectl", 7);
         assert_eq!((bench.on(1, 2), bench.rival()), (None, Some("kubectl")));
+    }
+
+    #[test]
+    fn a_write_that_is_overwritten_before_it_was_seen_is_a_conflict() {
+        let mut bench = Bench {
+            hand: Hand::default(),
+            replicas: 0,
+            other: None,
+        };
+        assert_eq!(bench.on(0, 1), Some(1));
+        bench.scaled_by("kubectl", 2);
+        assert_eq!((bench.on(1, 2), bench.rival()), (None, None));
+        assert_eq!((bench.on(2, 2), bench.rival()), (None, Some("kubectl")));
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! A look at a running router from where its clients are. Owns: the questions that `helm test` asks. It needs nothing
+//! but the router's address.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use crate::discovery::EngineUrl;
+use crate::engine_client::Connections;
+
+/// What is asked, and how long the answers may take.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The router, as http://HOST:PORT.
+    #[arg(long)]
+    pub url: EngineUrl,
+    /// How long an answer may take, a start of an engine included, in seconds.
+    #[arg(long, default_value_t = 300)]
+    pub timeout: u64,
+}
+
+/// Asks for the models, and each of them for a word. Gives back what was found, for people.
+///
+/// # Errors
+/// When the router does not answer, or a model does not.
+pub async fn run(options: &Options) -> anyhow::Result<String> {
+    let limit = Duration::from_secs(options.timeout);
+    tokio::time::timeout(limit, ask(&options.url))
+        .await
+        .with_context(|| format!("no answer from {} in {limit:?}", options.url))?
+}
+
+async fn ask(url: &EngineUrl) -> anyhow::Result<String> {
+    let connections = Connections::default();
+    let models = send(
+        &connections,
+        Request::get(url.at("/v1/models")),
+        Value::Null,
+    )
+    .await?;
+    let models: Vec<&str> = models["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|model| model["id"].as_str())
+        .collect();
+    for model in &models {
+        let body = json!({
+            "model": model,
+            "messages": [{"role": "user", "content": "Say a word."}],
+            "max_tokens": 8,
+        });
+        let request = Request::post(url.at("/v1/chat/completions"));
+        let answer = send(&connections, request, body).await?;
+        if answer["choices"][0]["message"]["content"]
+            .as_str()
+            .is_none()
+        {
+            bail!("model {model} answers {answer}");
+        }
+    }
+    Ok(match models[..] {
+        [] => format!("{url} answers; it serves no model yet"),
+        _ => format!("{url} answers, and so does {}", models.join(", ")),
+    })
+}
+
+async fn send(
+    connections: &Connections,
+    request: hyper::http::request::Builder,
+    body: Value,
+) -> anyhow::Result<Value> {
+    let body = if body.is_null() {
+        Bytes::new()
+    } else {
+        Bytes::from(body.to_string())
+    };
+    let request = request
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body))?;
+    let uri = request.uri().clone();
+    let response = connections.send(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if !status.is_success() {
+        bail!("{uri}: {status}: {}", String::from_utf8_lossy(&body));
+    }
+    serde_json::from_slice(&body).with_context(|| format!("{uri} answers with something else"))
+}
