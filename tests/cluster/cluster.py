@@ -37,20 +37,30 @@ def resource(name, spec=None, **sections):
 class Cluster:
     """Use as a context; nothing of it is left afterwards."""
 
+    def __init__(self, suffix=""):
+        self.env = dict(os.environ, LPS_CLUSTER_NAME=os.environ.get("LPS_CLUSTER_NAME", "test") + suffix)
+
     def __enter__(self):
-        subprocess.run([HERE / "down.sh"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([HERE / "prep.sh"], check=True)
-        subprocess.run([HERE / "up.sh"], check=True)
-        self.kubectl("apply", "--server-side", "-f", ROOT / "crds" / "llmprogramservings.yaml")
-        self.kubectl("wait", "--for=condition=Established", "crd/llmprogramservings.llmprogram.dev", "--timeout=30s")
+        self.script("down.sh", stdout=subprocess.DEVNULL)
+        self.script("prep.sh")
+        self.script("up.sh")
         return self
 
     def __exit__(self, *_):
-        subprocess.run([HERE / "down.sh"], check=True, stdout=subprocess.DEVNULL)
+        self.script("down.sh", stdout=subprocess.DEVNULL)
+
+    def script(self, name, **options):
+        subprocess.run([HERE / name], check=True, env=self.env, **options)
+
+    def define(self):
+        """Makes our resource known."""
+        self.kubectl("apply", "--server-side", "-f", ROOT / "crds" / "llmprogramservings.yaml")
+        self.kubectl("wait", "--for=condition=Established", "crd/llmprogramservings.llmprogram.dev", "--timeout=30s")
 
     def inside(self, *command, text=None, check=True):
         """Runs a command inside."""
-        done = subprocess.run([HERE / "kin", *map(str, command)], input=text, capture_output=True, text=True)
+        done = subprocess.run([HERE / "kin", *map(str, command)], input=text, capture_output=True, text=True,
+                              env=self.env)
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.stderr}")
         return done
@@ -62,7 +72,8 @@ class Cluster:
     def started(self, log, program, *arguments):
         """A program of ours inside, as a process of the node; its log is shown after its end."""
         with open(log, "wb") as file:
-            process = subprocess.Popen([HERE / "kin", program, *map(str, arguments)], stdout=file, stderr=file)
+            process = subprocess.Popen([HERE / "kin", program, *map(str, arguments)], stdout=file, stderr=file,
+                                       env=self.env)
         try:
             yield process
         finally:

@@ -8,6 +8,7 @@ from cluster import BIN, IMAGE, ROUTER, Cluster, wait_for
 @pytest.fixture(scope="session")
 def cluster():
     with Cluster() as running:
+        running.define()
         yield running
 
 

@@ -1,0 +1,211 @@
+"""The chart's release as a whole, in a cluster of its own, under load: upgrades, losses, the end.
+
+What clients saw is printed and counted; `pytest -s` shows it.
+"""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cluster import BIN, HERE, ROOT, Cluster, resource, wait_for
+
+# 50 ms a token, answers end at their limit only.
+SLOW = {"maxNumSeqs": 64, "extraArgs": ["--sim-step-us", "50000", "--sim-output-tokens", "0"]}
+SYSTEM = "lps-system"
+
+
+class Release:
+    """A cluster with the chart in it."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.system = lambda *arguments, **options: cluster.kubectl("-n", SYSTEM, *arguments, **options)
+
+    def address(self):
+        spec = json.loads(self.system("get", "service", "lps-router", "-o", "json").stdout)["spec"]
+        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+
+    def active(self):
+        """The router that works, or None."""
+        done = self.system("get", "pods", "-l", "llmprogram.dev/active=true", "-o", "name")
+        names = done.stdout.split()
+        return names[0].removeprefix("pod/") if len(names) == 1 else None
+
+    def kill(self, pattern):
+        """SIGKILL for the one process inside whose command line has the pattern."""
+        pids = self.cluster.inside("pgrep", "-f", pattern).stdout.split()
+        assert len(pids) == 1, (pattern, pids)
+        self.cluster.inside("kill", "-KILL", pids[0])
+
+
+class Load:
+    """Clients that call until they are told to stop; what they saw."""
+
+    def __init__(self, release, model, **options):
+        self.stop = HERE / f".stop-{os.getpid()}-{time.monotonic_ns()}"
+        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        self.process = subprocess.Popen(
+            [HERE / "kin", sys.executable, HERE / "load.py", "--url", release.address(), "--model", model,
+             "--forever", self.stop, *flags], stdout=subprocess.PIPE, text=True, env=release.cluster.env)
+
+    def end(self):
+        self.stop.touch()
+        out, _ = self.process.communicate(timeout=200)
+        self.stop.unlink()
+        return [json.loads(line) for line in out.splitlines()]
+
+
+def tell(what, calls):
+    """Prints and gives back how the calls ended."""
+    ends = collections.Counter(call["error"] or "complete" for call in calls)
+    print(f"\n{what}: {len(calls)} calls: {dict(ends)}")
+    return ends
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    environment = dict(os.environ, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(folder))
+    subprocess.run([ROOT / "scripts" / "images.sh"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    with Cluster("-release") as cluster:
+        for archive in sorted(folder.glob("*.tar")):
+            cluster.inside("ctr", "-n", "k8s.io", "images", "import", archive)
+            archive.unlink()
+        cluster.kubectl("create", "namespace", SYSTEM)
+        for namespace in (SYSTEM, "default"):
+            cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        cluster.inside("helm", "install", "lps", ROOT / "charts" / "lps", "-n", SYSTEM, "--wait", "--timeout", "2m")
+        running = Release(cluster)
+        wait_for("a router that works", running.active)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def slow(release):
+    """A resource with two slow engines."""
+    release.cluster.apply(resource("slow", engine=SLOW, scaling={"mode": "Manual", "min": 2}))
+    release.cluster.wait_ready("slow")
+    return release
+
+
+def uids(release):
+    return {pod: body["metadata"]["uid"] for pod, body in release.cluster.engines("slow").items()}
+
+
+def test_the_quickstart_answers_by_the_services_name(release):
+    release.cluster.kubectl("apply", "-f", ROOT / "examples" / "quickstart.yaml")
+    release.cluster.kubectl("wait", "--for=condition=Ready", "lps", "--all", "--timeout=120s")
+    print(release.cluster.kubectl("get", "lps").stdout)
+    print(release.cluster.kubectl("get", "lps", "-o", "wide").stdout)
+    done = release.cluster.inside("helm", "test", "lps", "-n", SYSTEM, "--logs")
+    print(done.stdout)
+    assert "and so does demo" in done.stdout
+    release.cluster.kubectl("delete", "-f", ROOT / "examples" / "quickstart.yaml", "--timeout=60s")
+
+
+def test_accounts_may_do_what_they_need_and_no_more(release):
+    accounts = [(SYSTEM, "lps-operator"), (SYSTEM, "lps-router"), (SYSTEM, "default")]
+    for namespace, account in accounts:
+        who = f"system:serviceaccount:{namespace}:{account}"
+        rights = release.cluster.kubectl("auth", "can-i", "--list", "--as", who).stdout
+        print(f"\n{account}\n{rights}")
+        assert "secrets" not in rights and "*.*" not in rights
+    pods = release.system("get", "pods", "-o", "json").stdout
+    assert all(pod["spec"]["serviceAccountName"] != "default" for pod in json.loads(pods)["items"])
+
+
+def test_an_upgrade_cuts_no_stream_and_restarts_no_engine(slow):
+    before, load = uids(slow), Load(slow, "slow", programs=16, tokens=150, retries=2)
+    router = slow.active()
+    slow.cluster.inside("helm", "upgrade", "lps", ROOT / "charts" / "lps", "-n", SYSTEM, "--wait", "--timeout", "3m",
+                        "--set", "router.podAnnotations.upgraded=yes", "--set", "operator.podAnnotations.upgraded=yes")
+    wait_for("another router", lambda: slow.active() not in (None, router))
+    calls = load.end()
+    ends = tell("helm upgrade", calls)
+    assert set(ends) == {"complete"} and uids(slow) == before
+
+
+def test_a_router_that_is_killed_is_followed_by_the_other(slow):
+    before, load = uids(slow), Load(slow, "slow", programs=16, tokens=40, retries=5)
+    wait_for("calls", lambda: True)
+    router = slow.active()
+    pod = json.loads(slow.system("get", "pod", router, "-o", "json").stdout)
+    began = time.monotonic()
+    slow.system("delete", "pod", router, "--force", "--grace-period=0")
+    wait_for("another router", lambda: slow.active() not in (None, router))
+    print(f"\nanother router after {time.monotonic() - began:.1f} s (pod of {pod['status']['podIP']} killed)")
+    late = Load(slow, "slow", programs=4, tokens=4, retries=5, prefix="late")
+    assert set(tell("after the router's loss", late.end())) == {"complete"}
+    ends = tell("the router's loss", load.end())
+    assert ends["complete"] > 16 and uids(slow) == before
+
+
+def test_an_operator_that_is_killed_costs_nobody_anything(slow):
+    before, load = uids(slow), Load(slow, "slow", programs=8, tokens=40)
+    slow.kill("lps-operator run")
+    slow.cluster.kubectl("scale", "lps/slow", "--replicas=3")
+    wait_for("three engines", lambda: len(slow.cluster.engines("slow")) == 3)
+    slow.cluster.wait_ready("slow")
+    assert set(tell("the operator's loss", load.end())) == {"complete"}
+    assert before.items() <= uids(slow).items()
+    slow.cluster.kubectl("scale", "lps/slow", "--replicas=2")
+    wait_for("two engines", lambda: len(slow.cluster.engines("slow")) == 2)
+    slow.cluster.wait_ready("slow")
+
+
+def test_an_api_server_that_is_away_for_20_s_is_not_noticed_by_clients(slow):
+    before, load = uids(slow), Load(slow, "slow", programs=8, tokens=40)
+    [pid] = slow.cluster.inside("pgrep", "-x", "kube-apiserver").stdout.split()
+    command = slow.cluster.inside("cat", f"/proc/{pid}/cmdline").stdout.split("\0")[:-1]
+    slow.cluster.inside("kill", "-KILL", pid)
+    away_until = time.monotonic() + 20
+    wait_for("20 s", lambda: time.monotonic() > away_until)
+    with open(os.devnull, "wb") as nowhere:
+        server = subprocess.Popen([HERE / "kin", *command], stdout=nowhere, stderr=nowhere, env=slow.cluster.env)
+    wait_for("the API server", lambda: slow.cluster.kubectl("get", "--raw", "/readyz", check=False).returncode == 0)
+    assert server.poll() is None
+    slow.cluster.wait_ready("slow")
+    assert set(tell("20 s without an API server", load.end())) == {"complete"} and uids(slow) == before
+    wait_for("a router that works", slow.active)
+    slow.cluster.kubectl("scale", "lps/slow", "--replicas=3")
+    wait_for("three engines", lambda: slow.cluster.get("lps", "slow")["status"]["readyReplicas"] == 3)
+    slow.cluster.kubectl("scale", "lps/slow", "--replicas=2")
+    slow.cluster.wait_ready("slow")
+
+
+@pytest.mark.parametrize("how", ["the process is killed", "the pod is deleted by force"])
+def test_an_engine_that_is_lost_costs_its_own_calls_only(slow, how):
+    before, load = uids(slow), Load(slow, "slow", programs=16, tokens=40, retries=5)
+    victim = sorted(before)[0]
+    wait_for("calls", lambda: slow.cluster.get("lps", "slow")["status"].get("programs", {}).get("live", 0) >= 16)
+    if how.startswith("the process"):
+        slow.kill(f"lps-engine.*--engine-id {victim} ")
+    else:
+        slow.cluster.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
+    wait_for("another engine", lambda: uids(slow).get(victim) not in (None, before[victim]))
+    slow.cluster.wait_ready("slow")
+    calls = load.end()
+    ends = tell(how, calls)
+    survivor = f"default/{next(name for name in before if name != victim)}"
+    lost = [call for call in calls if call["error"]]
+    assert len(lost) <= 16 and ends["complete"] > 0
+    assert not [call for call in lost if call["engine"] == survivor], "the other engine's calls are not touched"
+
+
+def test_resources_first_then_the_release_and_only_the_definition_is_left(slow):
+    slow.cluster.kubectl("delete", "lps", "--all", "--timeout=60s")
+    wait_for("no engine", lambda: not slow.cluster.engines("slow"))
+    slow.cluster.inside("helm", "uninstall", "lps", "-n", SYSTEM, "--wait", "--timeout", "2m")
+    kinds = "deployments,pods,services,serviceaccounts,jobs,roles,rolebindings,netpol,pdb,leases"
+    left = slow.cluster.kubectl("get", kinds, "-A", "-o", "name").stdout.split()
+    ours = [name for name in left if "lps" in name or "slow" in name]
+    roles = slow.cluster.kubectl("get", "clusterroles,clusterrolebindings,crds", "-o", "name").stdout.split()
+    ours += [name for name in roles if "lps" in name or "llmprogram" in name]
+    print(f"\nleft: {ours}")
+    assert [name for name in ours if not name.startswith("lease")] == [
+        "customresourcedefinition.apiextensions.k8s.io/llmprogramservings.llmprogram.dev"]
