@@ -59,6 +59,9 @@ def test_it_answers_here_and_leaves_nothing(started):
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert "program" in json.load(answer)["choices"][0]["message"]["content"].lower()
 
+    done = shell("helm", "test", "lps", "--namespace", "lps-system", "--logs")
+    assert done.returncode == 0 and "demo" in done.stdout, done
+
     # What the release made goes with it; resources and their engines stay, free of an operator that is gone.
     done = shell("helm", "uninstall", "lps", "--namespace", "lps-system")
     assert done.returncode == 0, done.stderr
