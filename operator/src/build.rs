@@ -30,6 +30,8 @@ const SCRATCH_FOLDER: &str = "/tmp";
 const PROBE_PERIOD_S: i32 = 2;
 /// How long a pod stays bound to a node that does not answer.
 const LOST_NODE_S: i64 = 30;
+/// Seconds that an engine gets to end when it hangs.
+const HANGING_GRACE_S: i64 = 5;
 /// Not root; the images have this user.
 const USER: i64 = 65532;
 
@@ -208,6 +210,8 @@ fn container(
         readiness_probe: Some(probe("/readyz")),
         liveness_probe: Some(Probe {
             failure_threshold: Some(10),
+            // One that hangs finishes nothing, however long it is given.
+            termination_grace_period_seconds: Some(HANGING_GRACE_S),
             ..probe("/healthz")
         }),
         security_context: Some(SecurityContext {

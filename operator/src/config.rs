@@ -38,7 +38,7 @@ pub struct Config {
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     pub log_format: Format,
     /// Which log lines are written: error, warn, info, debug, trace, or a list of module=level.
-    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info,kube_runtime=warn")]
+    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 }
 

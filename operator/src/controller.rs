@@ -13,6 +13,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use lps_api::resource::LLMProgramServing;
@@ -32,6 +33,8 @@ const SETTLED: Duration = Duration::from_secs(300);
 const UNSETTLED: Duration = Duration::from_secs(2);
 /// After the first error; then twice as long each time.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// After an error of a watch.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait after an error.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Rounds that wait to be told when the next one is.
@@ -59,6 +62,7 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
             engines.clone(),
         )
         .owns(scoped::<NetworkPolicy>(&client, namespace), engines)
+        .trigger_backoff(WatchPause)
         .graceful_shutdown_on(async move { shutdown.drain().await })
         .run(
             |resource, work| async move { Ok(work.round(&resource).await) },
@@ -67,7 +71,7 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, shutdown
         )
         .for_each(|result| async {
             if let Err(error) = result {
-                tracing::debug!(%error, "a watch or a queue");
+                tracing::debug!(%error, "a watch is broken; it is opened again");
             }
         })
         .await;
@@ -83,6 +87,23 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// The pause after each error of any watch. All of them share it, and each has its own error to tell after the API
+/// server was away: pauses that grow would add up to minutes in which nothing is seen.
+#[derive(Debug)]
+struct WatchPause;
+
+impl Iterator for WatchPause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCH_PAUSE)
+    }
+}
+
+impl Backoff for WatchPause {
+    fn reset(&mut self) {}
 }
 
 struct Work {

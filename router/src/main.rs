@@ -35,7 +35,7 @@ struct Cli {
     #[arg(long, env = "LPS_LOG_FORMAT", default_value = "plain")]
     log_format: Format,
     /// Which log lines are written: error, warn, info, debug, trace, or a list of module=level.
-    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info,kube_runtime=warn")]
+    #[arg(long, env = "LPS_LOG_LEVEL", default_value = "info")]
     log_level: String,
 }
 

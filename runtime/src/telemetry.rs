@@ -84,9 +84,12 @@ impl Handle {
     }
 }
 
+/// Libraries that log what their callers tell better; a level of one's own for them comes after this and counts.
+const QUIET: &str = "kube_client=off,kube_runtime=off,kube_lease_manager=off";
+
 fn parse(level: &str) -> Result<EnvFilter, Error> {
     EnvFilter::builder()
-        .parse(level)
+        .parse(format!("{QUIET},{level}"))
         .map_err(|source| Error::Level {
             level: level.to_owned(),
             source,

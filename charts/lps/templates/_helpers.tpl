@@ -102,5 +102,7 @@ priorityClassName: {{ . }}
 
 {{- define "lps.probes" -}}
 readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 2, timeoutSeconds: 2}
-livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 6}
+livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 6,
+  # One that hangs does not drain: its clients are to be told soon.
+  terminationGracePeriodSeconds: 5}
 {{- end -}}

@@ -27,6 +27,8 @@ use crate::dispatcher::Handle;
 
 /// How often the resources are looked at when nothing rings.
 const PERIOD: Duration = Duration::from_millis(500);
+/// After a write that failed.
+const FAILED_PAUSE: Micros = Micros::from_secs(5);
 /// Figures that change without a decision are written this often.
 const FIGURES_PERIOD: Micros = Micros::from_secs(10);
 
@@ -56,6 +58,8 @@ struct Desk {
     /// What its status was last told.
     told: Value,
     told_at: Option<Micros>,
+    /// When that failed last.
+    failed_at: Option<Micros>,
 }
 
 /// One resource at one look.
@@ -181,9 +185,13 @@ impl Writer {
         (engines, now): (&BTreeMap<EngineId, EngineSeen>, bool),
     ) {
         let at = Micros::from(self.clock.now());
-        let is_due = desk
-            .told_at
-            .is_none_or(|told| at.saturating_sub(told) >= FIGURES_PERIOD);
+        let is_past = |then: Option<Micros>, period| {
+            then.is_none_or(|then| at.saturating_sub(then) >= period)
+        };
+        if !is_past(desk.failed_at, FAILED_PAUSE) {
+            return;
+        }
+        let is_due = is_past(desk.told_at, FIGURES_PERIOD);
         let own = |engine: &&EngineSeen| {
             let model = &subject.resource.spec.model.name;
             subject.wanted.is_ok() && engine.load.model.as_str() == model
@@ -216,7 +224,11 @@ impl Writer {
         {
             Ok(_) => (desk.told, desk.told_at) = (status, Some(at)),
             Err(kube::Error::Api(refused)) if refused.code == 404 => {}
-            Err(error) => tracing::warn!(namespace, serving = name, %error, "status not written"),
+            Err(error) => {
+                tracing::warn!(namespace, serving = name, %error, "status not written");
+                // Not before the next period: the API server may be away.
+                desk.failed_at = Some(at);
+            }
         }
     }
 
