@@ -205,7 +205,7 @@ def test_an_engine_that_is_lost_costs_its_own_calls_only(slow, how):
         slow.signal("KILL", "lps-engine", victim)
     else:
         slow.cluster.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
-    wait_for("another engine", lambda: uids(slow).get(victim) not in (None, before[victim]))
+    wait_for("another engine", lambda: before[victim] not in uids(slow).values() and len(uids(slow)) == 2)
     slow.cluster.wait_ready("slow")
     calls = load.end()
     ends = tell(how, calls)
