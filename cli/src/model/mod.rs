@@ -3,7 +3,9 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
-/// A repository of the hub into a folder.
+/// A checkpoint out of an image into a folder.
+pub mod copy;
+/// One from the hub.
 pub mod pull;
 /// Writing a checkpoint.
 pub mod make;
@@ -36,6 +38,23 @@ pub enum Command {
         /// Its folder.
         folder: PathBuf,
     },
+    /// Copy the checkpoint of an image into a folder
+    #[command(hide = true)]
+    Copy {
+        /// The image's root.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Copy this program, to run it in another image
+    #[command(hide = true)]
+    Tool {
+        /// The new file.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
 }
 
 /// Runs one.
@@ -53,6 +72,8 @@ pub async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             .await
         }
         Command::Check { folder } => blocking(move || tell(&check::check(&folder)?, json)).await,
+        Command::Copy { from, to } => blocking(move || tell(&copy::copy(&from, &to)?, json)).await,
+        Command::Tool { to } => blocking(move || Ok(copy::tool(&to)?)).await,
     }
 }
 

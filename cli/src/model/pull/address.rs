@@ -1,10 +1,10 @@
-//! What is pulled: repository, revision, commit. Owns: which texts may become part of an address or a path.
+//! What is pulled: repository, revision, commit. Owns: their types; which texts may be one is the
+//! resource's to say.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest name, in bytes; the hub allows 96 for each half of a repository's.
-const BYTES_MAX: usize = 200;
+use lps_operator::validate::repository::{is_repository, is_revision};
 
 /// A repository's name: `owner/name`, or `name` alone for the hub's oldest ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,24 +54,11 @@ pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a text can be a part of a path without leading elsewhere.
-pub fn is_plain(text: &str) -> bool {
-    let is_harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty()
-        && text.len() <= BYTES_MAX
-        && !text.starts_with('.')
-        && text.chars().all(is_harmless)
-}
-
-fn is_path(text: &str, parts_max: usize) -> bool {
-    text.len() <= BYTES_MAX && text.split('/').count() <= parts_max && text.split('/').all(is_plain)
-}
-
 impl FromStr for Repo {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if is_path(text, 2) {
+        if is_repository(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err("a repository is owner/name, of letters, digits, - _ and .".to_owned())
@@ -83,7 +70,7 @@ impl FromStr for Revision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if is_path(text, 8) {
+        if is_revision(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lps_operator::validate::repository::is_plain;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::address::{Repo, Revision, is_plain};
+use super::address::{Repo, Revision};
 
 const LOCK: &str = ".pull.lock";
 const COMPLETE: &str = ".complete";

@@ -1,8 +1,8 @@
 //! Which files of a repository an engine needs. Owns: the choice among those at its root. Pure.
 
+use lps_operator::validate::repository::is_plain;
 use serde::Deserialize;
 
-use super::address::is_plain;
 use super::checksum::Checksum;
 
 /// One line of the hub's listing.
