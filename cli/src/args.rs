@@ -25,7 +25,7 @@ pub struct Cli {
     /// Print JSON instead of tables and text.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Log level: error, warn, info, debug, trace, or a list of module=level. `up` says info, the others warn.
+    /// Log level: error, warn, info, debug, trace, or a list of module=level. `up` and `model pull` say info, the others warn.
     #[arg(long, global = true, env = "LPS_LOG", value_name = "LEVEL")]
     pub log_level: Option<String>,
     /// Log format: plain or json.
@@ -62,7 +62,7 @@ pub enum Command {
     Engines,
     /// Simulate the scheduler in virtual time
     Sim(sim::Args),
-    /// Make and check checkpoints
+    /// Fetch, make and check checkpoints
     #[command(subcommand)]
     Model(model::Command),
     /// Print a completion script: lps completion bash > /etc/bash_completion.d/lps
@@ -74,7 +74,7 @@ pub enum Command {
 
 impl Command {
     fn log_level(&self) -> &'static str {
-        if matches!(self, Self::Up(_)) {
+        if matches!(self, Self::Up(_) | Self::Model(model::Command::Pull(_))) {
             "info"
         } else {
             "warn"
@@ -102,9 +102,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sim(args) => {
             tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?
         }
-        Command::Model(command) => {
-            tokio::task::spawn_blocking(move || model::run(command, cli.json)).await?
-        }
+        Command::Model(command) => model::run(command, cli.json).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lps", &mut io::stdout());
             Ok(())

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
-    HostPathVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod,
-    PodReadinessGate, PodResourceClaim, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
+    Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LocalObjectReference,
+    Pod, PodReadinessGate, PodResourceClaim, PodSecurityContext, PodSpec, Probe,
+    ResourceRequirements, SeccompProfile, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -16,15 +15,16 @@ use lps_api::quantity::Micros;
 use lps_api::resource::{Device, EngineSettings, PodSettings};
 use lps_api::wellknown::{annotation, condition, label, manager, port};
 
-use crate::flags::{self, flags};
+use crate::checkpoint::{Checkpoint, Fetching, checkpoint};
+use crate::confinement::confined;
+use crate::flags::flags;
 use crate::plan::EngineSpec;
-use crate::validate::Source;
 
 /// The engine's container.
 pub const CONTAINER: &str = "engine";
-/// Where a model's volume appears.
-const MODEL_FOLDER: &str = "/model";
-/// Where an engine may write.
+/// The volume that an engine may write to.
+const SCRATCH: &str = "scratch";
+/// Where that is.
 const SCRATCH_FOLDER: &str = "/tmp";
 /// Time between two probes.
 const PROBE_PERIOD_S: i32 = 2;
@@ -51,6 +51,8 @@ pub struct Owner {
 pub struct Release {
     /// The engine's image, where the resource names none.
     pub engine_image: String,
+    /// With what models are fetched.
+    pub fetching: Fetching,
 }
 
 /// What all pods of one resource are made from.
@@ -97,13 +99,14 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
         owner, settings, ..
     } = mould;
     let custom = settings.pod.clone().unwrap_or_default();
-    let (model, volume) = model(&spec.template.source)?;
+    let mut checkpoint = checkpoint(&spec.template.source, &mould.release.fetching)?;
     let mut volumes = vec![Volume {
-        name: "scratch".to_owned(),
+        name: SCRATCH.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     }];
-    volumes.extend(volume);
+    volumes.append(&mut checkpoint.volumes);
+    let fetchers = std::mem::take(&mut checkpoint.fetchers);
     let mut labels = custom.labels.clone();
     labels.extend(selector(&owner.name));
     labels.extend(
@@ -119,7 +122,7 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
         annotation::FAILURES_BEFORE.to_owned(),
         spec.failures_before.to_string(),
     );
-    let container = container(mould, spec, &custom, model, &volumes);
+    let container = container(mould, spec, &custom, checkpoint);
     Ok(Pod {
         metadata: ObjectMeta {
             name: Some(spec.id.to_string()),
@@ -130,6 +133,7 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
+            init_containers: (!fetchers.is_empty()).then_some(fetchers),
             containers: vec![container],
             volumes: Some(volumes),
             // An engine that ends is replaced by a new pod: the operator knows how long to wait, and with what.
@@ -165,27 +169,23 @@ fn container(
     mould: Mould<'_>,
     spec: &EngineSpec,
     custom: &PodSettings,
-    model: String,
-    volumes: &[Volume],
+    checkpoint: Checkpoint,
 ) -> Container {
     let Mould {
         settings, release, ..
     } = mould;
     let image = settings.image.as_ref().unwrap_or(&release.engine_image);
-    let mut args = vec!["--model".to_owned(), model];
+    let mut args = vec!["--model".to_owned(), checkpoint.name];
     args.extend(["--engine-id".to_owned(), spec.id.to_string()]);
     args.extend(["--host".to_owned(), "0.0.0.0".to_owned()]);
     args.extend(["--port".to_owned(), port::ENGINE.to_string()]);
     args.extend(flags(&spec.template));
-    let mounts = volumes.iter().map(|volume| VolumeMount {
-        name: volume.name.clone(),
-        mount_path: match volume.empty_dir {
-            Some(_) => SCRATCH_FOLDER.to_owned(),
-            None => MODEL_FOLDER.to_owned(),
-        },
-        read_only: volume.empty_dir.is_none().then_some(true),
+    let scratch = VolumeMount {
+        name: SCRATCH.to_owned(),
+        mount_path: SCRATCH_FOLDER.to_owned(),
         ..VolumeMount::default()
-    });
+    };
+    let mounts = [scratch].into_iter().chain(checkpoint.mount);
     let environment = custom.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
         value: Some(variable.value.clone()),
@@ -214,15 +214,7 @@ fn container(
             termination_grace_period_seconds: Some(HANGING_GRACE_S),
             ..probe("/healthz")
         }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                add: None,
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
@@ -267,46 +259,6 @@ fn resources(settings: &EngineSettings) -> ResourceRequirements {
         limits: Some(limits),
         claims: None,
     }
-}
-
-/// The model's folder in the container, and the volume that it is in.
-fn model(source: &Source) -> Result<(String, Option<Volume>), String> {
-    let volume = Volume {
-        name: "model".to_owned(),
-        ..Volume::default()
-    };
-    match source {
-        Source::Builtin(builtin) => Ok((flags::builtin(*builtin).to_owned(), None)),
-        Source::HostPath(path) => Ok((
-            MODEL_FOLDER.to_owned(),
-            Some(Volume {
-                host_path: Some(HostPathVolumeSource {
-                    path: path.clone(),
-                    type_: Some("Directory".to_owned()),
-                }),
-                ..volume
-            }),
-        )),
-        Source::Pvc(claim) => Ok((
-            match &claim.path {
-                Some(path) => format!("{MODEL_FOLDER}/{}", path.trim_matches('/')),
-                None => MODEL_FOLDER.to_owned(),
-            },
-            Some(Volume {
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: claim.claim.clone(),
-                    read_only: Some(true),
-                }),
-                ..volume
-            }),
-        )),
-        Source::HuggingFace(_) => Err(not_available("huggingFace")),
-        Source::Image(_) => Err(not_available("image")),
-    }
-}
-
-fn not_available(source: &str) -> String {
-    format!("spec.model.source.{source}: not available in this version; use pvc or hostPath")
 }
 
 fn tolerations(custom: &PodSettings) -> Vec<Toleration> {

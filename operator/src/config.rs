@@ -7,12 +7,26 @@ use lps_api::wellknown::port;
 use lps_runtime::lease::Claim;
 use lps_runtime::telemetry::Format;
 
+use crate::checkpoint::Fetching;
+
 /// How the operator works.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// The engines' image, where a resource names none.
     #[arg(long, env = "LPS_ENGINE_IMAGE")]
     pub engine_image: String,
+    /// The image whose program is `lps`, which fetches models; unset: the sources huggingFace and image are not
+    /// available. For the source image its `lps` must be linked statically: it runs inside the user's image.
+    #[arg(long, env = "LPS_TOOLS_IMAGE")]
+    pub tools_image: Option<String>,
+    /// Folder of every node in which fetched models stay for other pods, of all namespaces; unset: they go with their
+    /// pod. Make it so that user 65532 may write to it. Pods with it have a hostPath volume, so their namespaces may not
+    /// enforce the restricted or the baseline pod security level.
+    #[arg(long, env = "LPS_MODEL_CACHE", value_name = "DIR", value_parser = absolute)]
+    pub model_cache: Option<String>,
+    /// A mirror of the Hugging Face hub; unset: https://huggingface.co.
+    #[arg(long, env = "LPS_HUB_ENDPOINT", value_name = "URL")]
+    pub hub_endpoint: Option<String>,
     /// The one namespace to work in; unset: all.
     #[arg(long, env = "LPS_WATCH_NAMESPACE")]
     pub namespace: Option<String>,
@@ -48,6 +62,15 @@ impl Config {
         SocketAddr::new(self.admin_host, self.admin_port)
     }
 
+    /// With what models are fetched.
+    pub fn fetching(&self) -> Fetching {
+        Fetching {
+            tools_image: self.tools_image.clone(),
+            model_cache: self.model_cache.clone(),
+            hub_endpoint: self.hub_endpoint.clone(),
+        }
+    }
+
     /// The Lease to work under; `None`: work without one.
     pub fn claim(&self) -> Option<Claim> {
         Some(Claim {
@@ -55,6 +78,15 @@ impl Config {
             name: self.lease.clone()?,
             identity: self.pod_name.clone()?,
         })
+    }
+}
+
+fn absolute(path: &str) -> Result<String, String> {
+    let is_absolute = path.starts_with('/') && !path.split('/').any(|part| part == "..");
+    if is_absolute {
+        Ok(path.to_owned())
+    } else {
+        Err("it is not absolute; start it with /, without ..".to_owned())
     }
 }
 
@@ -89,6 +121,14 @@ mod tests {
             .into_iter()
             .chain(flags.split_whitespace());
         Cli::try_parse_from(flags).map(|cli| cli.config)
+    }
+
+    #[test]
+    fn the_cache_is_an_absolute_path() {
+        assert!(parse("--model-cache models").is_err());
+        assert!(parse("--model-cache /var/../etc").is_err());
+        let config = parse("--tools-image t --model-cache /var/models").expect("parses");
+        assert_eq!(config.model_cache.as_deref(), Some("/var/models"));
     }
 
     #[test]

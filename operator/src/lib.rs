@@ -42,6 +42,10 @@ pub mod observe;
 pub mod belongings;
 /// From a pool to a cluster's objects.
 pub mod build;
+/// How a checkpoint comes into a pod.
+pub mod checkpoint;
+/// What no container may do.
+mod confinement;
 /// From a template to an engine's flags.
 pub mod flags;
 /// Where engines live: the seam to pods and to local processes.

@@ -1,16 +1,24 @@
 //! From a pod to the engine that it is. Owns: what a pod's state means. Pure; times are microseconds since 1970.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
 use lps_api::wellknown::{annotation, condition, label};
 
+use crate::checkpoint::{FETCHER, TOOL_BRINGER};
 use crate::plan::{EngineLoad, EngineState, ObservedEngine};
 use crate::revision::Revision;
 
 /// Microseconds of a second.
 const SECOND: u64 = 1_000_000;
+
+/// Reason of an engine whose model is not there.
+pub const MODEL_UNAVAILABLE: &str = "ModelUnavailable";
+/// Reason of an engine whose model is on its way.
+pub const PULLING_MODEL: &str = "PullingModel";
 
 /// Why an engine does not serve, as far as its pod tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +34,7 @@ pub fn engine(pod: &Pod, now: Micros) -> Option<ObservedEngine> {
     let meta = &pod.metadata;
     let id = EngineId::parse(meta.name.as_deref()?).ok()?;
     let created_at = meta.creation_timestamp.as_ref().map_or(now, micros);
+    let created_at = created_at.max(model_came_at(pod, now).unwrap_or_default());
     let revision = meta
         .labels
         .as_ref()
@@ -55,11 +64,15 @@ fn state(pod: &Pod, created_at: Micros, now: Micros) -> EngineState {
         .as_ref()
         .and_then(|status| status.phase.as_deref());
     if matches!(phase, Some("Failed" | "Succeeded")) {
+        let fetch = failed_fetch(pod);
         let ended = container(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+        let ended = fetch.or(ended);
         let time = |time: Option<&Time>| time.map(micros);
         let at = ended.and_then(|ended| time(ended.finished_at.as_ref()));
         let at = at.unwrap_or(now);
-        let began = ended.and_then(|ended| time(ended.started_at.as_ref()));
+        // Without its model it was never ready.
+        let served = ended.filter(|_| fetch.is_none());
+        let began = served.and_then(|ended| time(ended.started_at.as_ref()));
         return EngineState::Failed {
             at,
             // A pod that ended does not tell when it had become ready: the time that it ran is the nearest.
@@ -107,7 +120,7 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
         let volume = message.contains("persistentvolumeclaim \"") && message.contains(" not found")
             || message.contains("unbound immediate PersistentVolumeClaims");
         if volume {
-            let reason = "ModelUnavailable";
+            let reason = MODEL_UNAVAILABLE;
             return Some(Trouble { reason, message });
         }
         let gpu = message.contains("Insufficient nvidia.com/gpu");
@@ -118,16 +131,25 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
         };
         return Some(Trouble { reason, message });
     }
+    if let Some(trouble) = fetchers(pod).find_map(fetch_trouble) {
+        return Some(trouble);
+    }
     let state = container(pod)?.state.as_ref()?;
     if let Some(ended) = &state.terminated {
-        let last = ended.message.as_deref().unwrap_or_default().trim();
-        let last = last.lines().last().unwrap_or_default();
         return Some(Trouble {
             reason: "CrashLoop",
-            message: format!("the engine ended with {}: {last}", ended.exit_code),
+            message: format!(
+                "the engine ended with {}: {}",
+                ended.exit_code,
+                last_line(ended)
+            ),
         });
     }
-    let waiting = state.waiting.as_ref()?;
+    blocked(state.waiting.as_ref()?)
+}
+
+/// What keeps a container from beginning, apart from its turn.
+fn blocked(waiting: &ContainerStateWaiting) -> Option<Trouble> {
     let reason = match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
             "ImagePull"
@@ -141,6 +163,58 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
         reason,
         message: waiting.message.clone().unwrap_or_default(),
     })
+}
+
+/// What the container that brings the model is at.
+fn fetch_trouble(status: &ContainerStatus) -> Option<Trouble> {
+    let state = status.state.as_ref()?;
+    let trouble = |reason, message| Some(Trouble { reason, message });
+    if state.running.is_some() {
+        return trouble(PULLING_MODEL, "its model is being fetched".to_owned());
+    }
+    if let Some(ended) = state.terminated.as_ref().filter(|it| it.exit_code != 0) {
+        let message = format!(
+            "fetching its model ended with {}: {}",
+            ended.exit_code,
+            last_line(ended)
+        );
+        return trouble(MODEL_UNAVAILABLE, message);
+    }
+    let blocked = blocked(state.waiting.as_ref()?)?;
+    let message = format!("its model cannot be fetched: {}", blocked.message);
+    trouble(MODEL_UNAVAILABLE, message)
+}
+
+fn last_line(ended: &ContainerStateTerminated) -> &str {
+    let text = ended.message.as_deref().unwrap_or_default().trim();
+    text.lines().last().unwrap_or_default()
+}
+
+/// How the fetching of the model ended, where it failed.
+fn failed_fetch(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    fetchers(pod)
+        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
+        .find(|ended| ended.exit_code != 0)
+}
+
+/// Since when the model is there, where it had to be fetched: now, while that is going on. Fetching has an end of its
+/// own; a long one is no reason to begin again.
+fn model_came_at(pod: &Pod, now: Micros) -> Option<Micros> {
+    let mut fetchers = fetchers(pod);
+    let fetcher = fetchers.find(|status| status.name == FETCHER)?;
+    let state = fetcher.state.as_ref()?;
+    if state.running.is_some() {
+        return Some(now);
+    }
+    state.terminated.as_ref()?.finished_at.as_ref().map(micros)
+}
+
+/// The containers that bring the model; others may be put into a pod by somebody else.
+fn fetchers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let statuses = pod.status.as_ref();
+    let statuses = statuses.and_then(|status| status.init_container_statuses.as_ref());
+    let is_ours = |status: &&ContainerStatus| [TOOL_BRINGER, FETCHER].contains(&&*status.name);
+    statuses.into_iter().flatten().filter(is_ours)
 }
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {

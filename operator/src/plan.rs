@@ -40,7 +40,7 @@ pub struct ObservedEngine {
     pub revision: Revision,
     /// How many engines failed in a row before it.
     pub failures_before: u32,
-    /// When it was created.
+    /// When it was created, or had the model that had to be fetched for it: from then on it starts.
     pub created_at: Micros,
     /// Where it stands.
     pub state: EngineState,

@@ -54,7 +54,7 @@ const KINDS: [&str; 6] = [
 ];
 
 /// Troubles of an engine that say that its model is not there.
-const NO_MODEL: [&str; 2] = ["ModelUnavailable", "VolumeMissing"];
+const NO_MODEL: [&str; 2] = [observe::MODEL_UNAVAILABLE, "VolumeMissing"];
 
 /// One condition before it has its time: type, whether it is true, reason, message.
 type Statement = (&'static str, bool, &'static str, String);
@@ -190,11 +190,13 @@ fn readiness(pool: &Validated, counts: Counts, seen: &[Seen]) -> (bool, &'static
 }
 
 fn first_trouble(seen: &[Seen], wanted: fn(&str) -> bool) -> Option<(&'static str, String)> {
-    seen.iter().find_map(|one| {
+    let troubles = seen.iter().filter_map(|one| {
         let trouble = one.trouble.as_ref().filter(|it| wanted(it.reason))?;
         let text = format!("engine {}: {}", one.engine.id, trouble.message);
         Some((trouble.reason, text))
-    })
+    });
+    // A model that is on its way is no trouble, beside one that is.
+    troubles.min_by_key(|(reason, _)| *reason == observe::PULLING_MODEL)
 }
 
 fn model_resolved(seen: &[Seen]) -> Statement {

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lps_api::quantity::Micros;
 use lps_api::resource::{Condition, EngineStatus, LlmProgramServingStatus, Manifest};
 use lps_operator::build::{self, Mould, Owner, Release};
+use lps_operator::checkpoint::Fetching;
 use lps_operator::observe::{self, Trouble};
 use lps_operator::plan::{Action, EngineState, ObservedEngine, plan};
 use lps_operator::revision::Revision;
@@ -36,6 +37,7 @@ fn pod(engine: Value) -> Pod {
         owner: &owner,
         release: &Release {
             engine_image: "i".to_owned(),
+            fetching: Fetching::default(),
         },
         settings: &manifest.spec.engine,
         drain_timeout: Micros::from_secs(90),
@@ -109,6 +111,48 @@ fn a_pod_is_given_what_the_resource_says() {
     assert_eq!(
         container.args.as_ref().expect("flags").join(" "),
         "--model /model/x/y --engine-id a-0 --host 0.0.0.0 --port 8000 --model-name m --device cuda --max-num-seqs 4"
+    );
+}
+
+/// A status whose fetcher is in this state.
+fn fetching(phase: &str, state: Value) -> Value {
+    let waiting = json!({"waiting": {"reason": "PodInitializing"}});
+    let status = |name: &str, state: Value| json!([{"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+    json!({"phase": phase, "initContainerStatuses": status("model", state),
+           "containerStatuses": status("engine", waiting)})
+}
+
+#[test]
+fn fetching_a_model_is_told_and_does_not_count_as_starting() {
+    let observed = |status| observe::engine(&shown(json!({}), status), NOW).expect("an engine");
+    let told = |status| observe::trouble(&shown(json!({}), status)).expect("is told");
+    let running = fetching(
+        "Pending",
+        json!({"running": {"startedAt": "1970-01-01T00:00:11Z"}}),
+    );
+    assert_eq!(observed(running.clone()).created_at, NOW);
+    assert_eq!(told(running).reason, "PullingModel");
+    let ended = |exit_code: i32| {
+        json!({"terminated": {"exitCode": exit_code, "message": "first\nlps: o/m does not exist\n",
+               "startedAt": "1970-01-01T00:00:11Z", "finishedAt": "1970-01-01T00:00:40Z"}})
+    };
+    let came = fetching("Pending", ended(0));
+    assert_eq!(observed(came.clone()).created_at, Micros::from_secs(40));
+    assert_eq!(observe::trouble(&shown(json!({}), came)), None);
+    let failed = fetching("Failed", ended(1));
+    let state = EngineState::Failed {
+        at: Micros::from_secs(40),
+        ready_for: Micros::ZERO,
+    };
+    assert_eq!(observed(failed.clone()).state, state);
+    let message = "fetching its model ended with 1: lps: o/m does not exist".to_owned();
+    let reason = "ModelUnavailable";
+    assert_eq!(told(failed), Trouble { reason, message });
+    let waiting = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
+    let message = "its model cannot be fetched: no such image".to_owned();
+    assert_eq!(
+        told(fetching("Pending", waiting)),
+        Trouble { reason, message }
     );
 }
 

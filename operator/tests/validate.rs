@@ -37,6 +37,16 @@ const RULES: &[(&str, &str, &str)] = &[
         "start it with /",
     ),
     (
+        r#"{"model": {"name": "a", "source": {"huggingFace": {"repo": "../etc"}}}}"#,
+        "spec.model.source.huggingFace.repo",
+        "write owner/name",
+    ),
+    (
+        r#"{"model": {"name": "a", "source": {"huggingFace": {"repo": "o/m", "revision": "--to"}}}}"#,
+        "spec.model.source.huggingFace.revision",
+        "write main",
+    ),
+    (
         r#"{"model": {"name": "a b", "source": {"builtin": "demo"}}}"#,
         "spec.model.name",
         "' '",

@@ -194,7 +194,7 @@ fn needs_a_cluster(pool: &Validated) -> Option<(&'static str, &'static str)> {
         Source::Builtin(_) | Source::HostPath(_) => None,
         Source::HuggingFace(_) => Some((
             "spec.model.source.huggingFace",
-            "is pulled in a cluster only; download the repository and write hostPath: {path: FOLDER}",
+            "is pulled in a cluster only; run `lps model pull REPO --to FOLDER` and write hostPath: {path: FOLDER}",
         )),
         Source::Pvc(_) => Some((
             "spec.model.source.pvc",

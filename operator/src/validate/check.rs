@@ -6,7 +6,7 @@ use lps_api::resource::{self, Device, LlmProgramServingSpec, Manifest};
 use lps_api::scheduling::{self, Settings};
 use lps_api::wellknown;
 
-use super::{FieldError, KvCache, Scaling, Source, Template};
+use super::{FieldError, KvCache, Scaling, Source, Template, repository};
 
 /// Longest name of a resource: engines' names and labels are made from it.
 const NAME_BYTES_MAX: usize = 40;
@@ -183,7 +183,23 @@ impl Check {
                 format!("{path:?} is not absolute; start it with /"),
             );
         }
+        if let Source::HuggingFace(repository) = &source {
+            self.hugging_face(repository);
+        }
         Some(source)
+    }
+
+    fn hugging_face(&mut self, from: &resource::HuggingFace) {
+        let path = |field: &str| format!("spec.model.source.huggingFace.{field}");
+        if !repository::is_repository(&from.repo) {
+            let problem = format!("{:?} is no repository; write owner/name", from.repo);
+            self.fail(path("repo"), problem);
+        }
+        let revision = from.revision.as_deref();
+        if let Some(revision) = revision.filter(|name| !repository::is_revision(name)) {
+            let problem = format!("{revision:?} is no branch, tag or commit; write main");
+            self.fail(path("revision"), problem);
+        }
     }
 
     fn gpus(&mut self, engine: &resource::EngineSettings) {

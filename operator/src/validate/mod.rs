@@ -2,6 +2,8 @@
 //! all reasons against a resource are told at once, each with the field, the value and the fix.
 
 mod check;
+/// Names of the Hugging Face hub.
+pub mod repository;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use lps_api::resource::LLMProgramServing;
 use lps_api::wellknown::resource::FINALIZER;
 use lps_operator::build::Release;
+use lps_operator::checkpoint::Fetching;
 use lps_operator::config::Departure;
 use lps_operator::departure::depart;
 use lps_operator::events::Teller;
@@ -34,6 +35,7 @@ impl Scene {
             client: client.clone(),
             release: Arc::new(Release {
                 engine_image: "i".to_owned(),
+                fetching: Fetching::default(),
             }),
             router_url: None,
             metrics: Metrics::register(&prometheus::Registry::new()),
