@@ -107,12 +107,13 @@ def eject():
         request("POST", API + SERVINGS, serving("eject", scaling={"mode": "Manual", "min": 2}))
         for _ in range(5):
             until("two engines", lambda: len(pods("eject")) == 2 and all(listed(f"default/{pod}") for pod in pods("eject")))
-            victim = sorted(pods("eject"))[0]
+            victim, pod = sorted(pods("eject").items())[0]
+            uid = pod["metadata"]["uid"]
             began = time.monotonic()
             request("DELETE", f"{API}{PODS}/{victim}{query}")
             until("no calls there", lambda: not listed(f"default/{victim}"))
             times.append(time.monotonic() - began)
-            until("its end", lambda: victim not in pods("eject"))
+            until("its end", lambda: uid not in [one["metadata"]["uid"] for one in pods("eject").values()])
         delete("eject")
         yield f"pod {how} to no new calls there, median and most of 5", f"{statistics.median(times):.3f} s, {max(times):.3f} s"
 

@@ -50,6 +50,7 @@ class Stream:
         for line in self.process.stdout:
             if line.strip():
                 self.lines.append(line.strip())
+                self.ended = time.monotonic()
 
     def engine(self):
         """The engine that runs it, once it runs."""
@@ -171,3 +172,53 @@ def test_a_rollout_cuts_no_stream_and_keeps_programs_on_their_revision(cluster):
         cluster.inside("curl", "-fsS", "-X", "POST", f"{ROUTER}/v1/programs/p{n}/end")
     wait_for("the old engine is gone", lambda: not set(uids(cluster, "rev").values()) & set(before.values()))
     gone(cluster, "rev")
+
+
+def test_an_autoscaler_of_the_cluster_may_scale(cluster):
+    cluster.apply(resource("hpa", scaling={"mode": "External", "min": 1, "max": 3}))
+    cluster.wait_ready("hpa")
+    cluster.apply({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hpa"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "name": "hpa"},
+            "minReplicas": 2, "maxReplicas": 3,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}})
+    cluster.kubectl("wait", "--for=condition=AbleToScale", "hpa/hpa", "--timeout=60s")
+    # Its own bound needs no metric, which this cluster does not have.
+    wait_for("two engines", lambda: len(cluster.engines("hpa")) == 2)
+    assert cluster.condition("hpa", "ScalingConflict") is None
+    assert cluster.condition("hpa", "ScalingActive")["reason"] == "External"
+    cluster.kubectl("delete", "hpa", "hpa")
+    gone(cluster, "hpa")
+
+
+def test_held_calls_go_in_the_order_of_the_policy_not_of_arrival(cluster):
+    """Programs of unequal service wait for an engine; the one that had least goes first."""
+    one = {"engine": {"maxNumSeqs": 1, "extraArgs": ["--sim-step-us", "2000", "--sim-output-tokens", "0"]},
+           "scheduling": {"policy": "plas", "unit": "tokens:0,1000000", "beta": "none", "maxQueueWait": "none",
+                          "oldestEvery": "none", "bounds": ["50", "200"], "quanta": ["50", "150", "none"]},
+           "scaling": {"mode": "Manual"}, "rollout": {"drainTimeout": "1s"}}
+    cluster.apply(resource("order", **one))
+    cluster.wait_ready("order")
+    for program, tokens in (("heavy", 400), ("middle", 100)):
+        assert Stream("order", tokens, program).result()[0]
+    cluster.kubectl("scale", "lps/order", "--replicas=0")
+    wait_for("no engine", lambda: not cluster.engines("order"))
+    waiting = []
+    for program in ("heavy", "middle", "fresh-0", "heavy", "fresh-1", "middle"):
+        waiting.append((program, Stream("order", 20, program)))
+        # Each has arrived before the next is sent.
+        wait_for("its arrival", lambda: held(cluster, "order") == len(waiting))
+    cluster.kubectl("scale", "lps/order", "--replicas=1")
+    assert all(stream.result()[0] for _, stream in waiting)
+    arrived = [program for program, _ in waiting]
+    answered = [program for program, _ in sorted(waiting, key=lambda one: one[1].ended)]
+    print(f"\narrived  {arrived}\nanswered {answered}")
+    assert answered == ["fresh-0", "fresh-1", "middle", "middle", "heavy", "heavy"] != arrived
+    gone(cluster, "order")
+
+
+def held(cluster, model):
+    metrics = cluster.inside("curl", "-fsS", f"{ROUTER[:-4]}8081/metrics").stdout
+    [line] = [line for line in metrics.splitlines() if line.startswith(f'lps_router_waiting_calls{{model="{model}"}}')]
+    return int(float(line.rsplit(" ", 1)[1]))

@@ -10,12 +10,15 @@ const PAUSE_MAX: Micros = Micros::from_secs(300);
 /// A write that is not seen after this time is made again.
 const UNSEEN: Micros = Micros::from_secs(2);
 
+/// The API server keeps no book on who writes through `/scale`.
+const UNNAMED: &str = "another client of /scale, such as kubectl scale,";
+
 /// The resource's `replicas` as they were seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The number.
     pub(super) replicas: Option<u32>,
-    /// Who else has written it, by the API server's books.
+    /// Who else has written it, as far as the API server's books tell.
     pub(super) other: Option<String>,
 }
 
@@ -77,13 +80,13 @@ impl Hand {
         }
         // What was seen may be older than the write, but not for long.
         let is_overwritten = is_seen || now.saturating_sub(at) >= UNSEEN;
-        if let Some(name) = seen.other.as_ref().filter(|_| is_overwritten) {
+        if is_overwritten && seen.replicas.is_some() {
             let pause = self.rival.as_ref().map_or(PAUSE_MIN, |rival| {
                 rival.pause.saturating_add(rival.pause).min(PAUSE_MAX)
             });
             self.written = None;
             self.rival = Some(Rival {
-                name: name.clone(),
+                name: seen.other.clone().unwrap_or_else(|| UNNAMED.to_owned()),
                 until: now.saturating_add(pause),
                 pause,
             });

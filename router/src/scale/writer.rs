@@ -299,6 +299,8 @@ fn number(subject: &Subject, hand: &mut Hand, now: Micros) -> Option<u32> {
             };
             hand.on(&seen, wanted.desired, now)
         }
+        // An autoscaler does not find a number that was never written.
+        ScalingMode::External if spec.replicas.is_none() => Some(spec.scaling.min),
         // A call is not to wait for an autoscaler that cannot see it.
         ScalingMode::External => (wanted.reason == Reason::FromZero).then_some(1),
         ScalingMode::Manual => None,
