@@ -3,7 +3,7 @@
 
     images/oci.py --out DIR --bin DIR --libtorch DIR --version V [--revision R] NAME...
 
-NAME is operator, router, engine-cpu or engine-cuda. DIR/lps-NAME.tar is an OCI layout (and a docker archive besides)
+NAME is operator, router, engine-cpu, engine-cuda or tools. DIR/lps-NAME.tar is an OCI layout (and a docker archive besides)
 that `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:…` read. The same programs give the
 same bytes. Layers are not compressed, so that a digest does not hang on a compressor; who pushes compresses.
 
@@ -31,12 +31,14 @@ BASE = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libpthread
         "libutil.so.1", "ld-linux-x86-64.so.2"]
 PACKAGES = ["libc6", "libgcc-s1", "libstdc++6"]
 FOLDERS = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"]
+CERTIFICATES = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 # The driver's own library comes with the node.
 FROM_THE_NODE = {"libcuda.so.1", "libnvidia-ml.so.1"}
 
 DESCRIPTIONS = {
     "operator": "Turns LLMProgramServing resources into engine pods.",
     "router": "OpenAI-compatible router that schedules programs of LLM calls on engines.",
+    "tools": "Brings models to engines: lps model pull and copy.",
     "engine-cpu": "Engine on libtorch, for the CPU.",
     "engine-cuda": "Engine on libtorch, for CUDA.",
 }
@@ -141,8 +143,9 @@ def libtorch(file, program, folder, device):
     return layer.close()
 
 
-def program(file, at, folder, scratch):
-    """Debugging information goes, names of functions stay."""
+def program(file, at, scratch, options):
+    """Debugging information goes, names of functions stay. What speaks to the world brings whom it trusts."""
+    folder = options.libtorch
     foreign = [name for name, path in linked(at).items() if name not in BASE and not (path and path.is_relative_to(folder))]
     if foreign:
         raise SystemExit(f"oci: {at} links {', '.join(foreign)}, which no layer has: add it to BASE in images/oci.py")
@@ -150,6 +153,10 @@ def program(file, at, folder, scratch):
     subprocess.run(["strip", "--strip-debug", "-o", stripped, at], check=True)
     layer = Layer(file)
     layer.put(f"usr/bin/{at.name}", stripped, 0o755)
+    if at.name == "lps":
+        if not CERTIFICATES.exists():
+            raise SystemExit(f"oci: no {CERTIFICATES}; install ca-certificates")
+        layer.put(str(CERTIFICATES).lstrip("/"), CERTIFICATES)
     return layer.close()
 
 
@@ -220,13 +227,13 @@ def main():
         scratch = pathlib.Path(scratch)
         below = (*base(scratch / "base.tar"), scratch / "base.tar")
         for name in options.name:
-            executable = options.bin / f"lps-{name.split('-')[0]}"
+            executable = options.bin / ("lps" if name == "tools" else f"lps-{name.split('-')[0]}")
             layers = [below]
             if name.startswith("engine"):
                 file = scratch / f"{name}-libtorch.tar"
                 layers.append((*libtorch(file, executable, options.libtorch, name.split("-")[1]), file))
             file = scratch / f"{name}.tar"
-            layers.append((*program(file, executable, options.libtorch, scratch), file))
+            layers.append((*program(file, executable, scratch, options), file))
             partial = scratch / "archive.tar"
             reference, digest = archive(partial, name, layers, f"/usr/bin/{executable.name}", options)
             target = options.out / f"lps-{name}.tar"

@@ -53,7 +53,7 @@ fi
 begin "building what is not built yet (Kubernetes: 8 minutes, once)"
 tests/cluster/prep.sh
 begin "packing images"
-scripts/images.sh operator router engine-cpu
+scripts/images.sh
 trap end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -61,7 +61,7 @@ begin "starting Kubernetes"
 started=yes
 tests/cluster/up.sh > /dev/null
 begin "bringing the images to the node"
-for one in operator router engine-cpu; do
+for one in operator router engine-cpu tools; do
   inside ctr -n k8s.io images import "$images/lps-$one.tar" > /dev/null
 done
 read -ra arguments <<< "${HELM_ARGS:-}"
