@@ -22,13 +22,20 @@ def call(stack, program=None, tokens=1):
 
 
 @contextlib.contextmanager
-def calls(stack, count, tokens):
-    """So many calls at a time, each of a program of its own; at the end all are answered."""
+def calls(stack, count):
+    """So many calls at a time, each of a program of its own, for as long as they are needed; then they are cancelled."""
+    def one(number):
+        body = {"model": "demo", "prompt": "x", "max_tokens": 30_000, "ignore_eos": True}
+        return stack.post("/v1/completions", body, {"x-call-id": f"held-{number}"})[0]
+
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
-        running = [pool.submit(call, stack, None, tokens) for _ in range(count)]
-        yield
-        for one in running:
-            one.result(120)
+        running = [pool.submit(one, number) for number in range(count)]
+        try:
+            yield
+        finally:
+            for number in range(count):
+                stack.post(f"/v1/calls/held-{number}/cancel", {})
+        assert [one.result(60) for one in running] == [409] * count
 
 
 def metrics(stack):
@@ -42,7 +49,7 @@ def test_the_last_engine_stays_with_the_last_live_program(tmp_path):
         assert stack.engine_pids() == []
         call(stack, program="agent")
         assert len(stack.engine_pids()) == 1
-        with calls(stack, 8, tokens=2_000):
+        with calls(stack, 8):
             wait_for("a second engine", lambda: len(stack.engines()) == 2)
         # One more than needed goes when the router is a minute old; the program keeps the other.
         wait_for("one engine", lambda: len(stack.engine_pids()) == 1, 180)
@@ -59,7 +66,7 @@ def test_the_plain_rule_follows_the_queue(tmp_path):
     resource = scaled(1, rule="Queue", max=3, targetCallsPerEngine=2, scaleDownDelay="1s", idleAfter="2s")
     with Stack(tmp_path, resource, environment={"LPS_ROUTER_SCALE_PERIOD": "500ms"}) as stack:
         assert stack.engine_pids() == []
-        with calls(stack, 8, tokens=500):
+        with calls(stack, 8):
             wait_for("three engines", lambda: len(stack.engines()) == 3)
         wait_for("no engine", lambda: not stack.engine_pids())
         call(stack)
@@ -68,7 +75,7 @@ def test_the_plain_rule_follows_the_queue(tmp_path):
 def test_a_dry_run_only_tells(tmp_path):
     resource = scaled(4, dryRun=True, min=1, max=3, targetCallsPerEngine=1)
     with Stack(tmp_path, resource) as stack:
-        with calls(stack, 4, tokens=500):
+        with calls(stack, 4):
             wait_for("the decision", lambda: "lps_router_scaling_decisions_total" in metrics(stack))
         assert len(stack.engine_pids()) == 1
         assert 'lps_router_scaling_desired{model="demo"} 1' in metrics(stack)

@@ -77,6 +77,7 @@ fn definition() {
     let yaml = lps_operator::crd::yaml().expect("the definition is YAML");
     assert!(yaml.len() <= BYTES_MAX, "{} bytes", yaml.len());
     assert_same("crds/llmprogramservings.yaml", &yaml);
+    assert_same("charts/lps/files/crd.yaml", &yaml);
 }
 
 fn flags(text: &mut String, title: &str, command: &Command) {
