@@ -159,7 +159,7 @@ def test_a_router_that_fails_is_followed_by_another(slow, signal):
     print(f"{signal}: an answer after {min(call['ended'] for call in late if call['ok']) - began:.1f} s")
     ends = tell(signal, load.end())
     assert set(tell(f"after {signal}", late)) == {"complete"}
-    assert ends["complete"] > 16 and uids(slow) == before
+    assert ends["complete"] >= 16 and uids(slow) == before
     # Each program lost at most the call that it had.
     assert sum(ends.values()) - ends["complete"] <= 16
 
