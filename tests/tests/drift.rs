@@ -35,6 +35,7 @@ fn configuration() {
          these flags; `extraArgs` adds more.\n",
     );
     let lps = lps_cli::args::Cli::command();
+    flags(&mut text, "lps", &lps);
     let up = lps.find_subcommand("up").expect("lps has `up`");
     flags(&mut text, "lps up", up);
     flags(
