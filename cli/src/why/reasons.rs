@@ -116,7 +116,7 @@ pub const REASONS: [Reason; 32] = [
     reason(
         "Ready",
         "CrashLoop",
-        "an engine ended by itself; it is replaced after 1, 2, 4, … up to 60 s where engines fail in a row",
+        "an engine ended by itself; it is replaced at once, and after 1, 2, 4, … up to 60 s where engines fail in a row",
         "its last words say why: a wrong entry of spec.engine.extraArgs, a folder that is no checkpoint, or, with exit code 137, too little memory in spec.engine.resources.limits",
     ),
     reason(
