@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-cluster check bench sim generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-cluster check bench sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ bench: setup ## Engine against transformers' eager path, same weights, same run
 sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD=react
 	@cargo run --quiet --release -p lps-cli -- sim --workload $(or $(WORKLOAD),react) --policy $(or $(POLICY),atlas,plas,fcfs) \
 	  --engine $(or $(ENGINE),unit:slots=4) --engines $(or $(ENGINES),2) --seed $(or $(SEED),1) --out $(or $(OUT),$(CACHE)/sim)
+
+dist: setup ## Archive of a static lps with its completions, and its checksum, in the cache's folder dist
+	@scripts/dist.sh
 
 generate: setup ## Rewrite every generated file (the drift tests compare them)
 	@LPS_GENERATE=1 cargo test --quiet -p lps-tests --test drift

@@ -1,14 +1,21 @@
 //! The command line. Owns: what may be written, and which module does it.
 
 use std::io;
+use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
-use crate::{chat, demo, model, show, sim, up};
+use crate::cluster::{self, Cluster};
+use crate::{chat, demo, drain, model, show, sim, up, why};
 
+/// The program's name as `kubectl` looks for it.
+const PLUGIN: &str = "kubectl-lps";
 /// Where `lps up` serves by default.
 const ROUTER: &str = "http://127.0.0.1:8080";
 
@@ -19,9 +26,15 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// The router to talk to [default: http://127.0.0.1:8080; demo: one of its own].
+    /// The router to talk to [default: http://127.0.0.1:8080; demo: one of its own; kubectl lps: the cluster's].
     #[arg(long, global = true, env = "LPS_URL")]
     pub url: Option<String>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: cluster::Options,
+    /// Whether `kubectl` started it.
+    #[arg(skip)]
+    pub is_plugin: bool,
     /// Print JSON instead of tables and text.
     #[arg(long, global = true)]
     pub json: bool,
@@ -60,6 +73,16 @@ pub enum Command {
     },
     /// List engines and what they hold
     Engines,
+    /// Explain why a resource of a cluster is not ready; exit code 0: it is, 1: it is not, 2: nobody knows
+    Why {
+        /// Which one.
+        name: String,
+    },
+    /// End an engine when its calls are done; another one comes in its place
+    Drain {
+        /// Which one: its id, or in a cluster its pod.
+        engine: String,
+    },
     /// Simulate the scheduler in virtual time
     Sim(sim::Args),
     /// Fetch, make and check checkpoints
@@ -77,28 +100,90 @@ impl Command {
         if matches!(self, Self::Up(_) | Self::Model(model::Command::Pull(_))) {
             "info"
         } else {
-            "warn"
+            // What the API server refuses is told once, as this tool's error.
+            "warn,kube_client=off"
         }
     }
 }
 
-/// Does it.
+impl Cli {
+    /// Reads a command line. Where the program is called `kubectl-lps`, `kubectl` has found it as a plugin: it works in
+    /// the cluster, and its usage says `kubectl lps`.
+    pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        let is_plugin = words.first().is_some_and(|program| {
+            let file = Path::new(program).file_name();
+            file.is_some_and(|file| file.to_string_lossy().starts_with(PLUGIN))
+        });
+        let name = if is_plugin { "kubectl lps" } else { "lps" };
+        let command = Self::command().bin_name(name).display_name(name);
+        let matches = command.try_get_matches_from(words)?;
+        Ok(Self {
+            is_plugin,
+            ..Self::from_arg_matches(&matches)?
+        })
+    }
+
+    /// The router that is meant, where one is named or the cluster's is; who names a cluster means no address.
+    async fn named_client(&self) -> anyhow::Result<Option<Client>> {
+        let (asked, url) = (self.cluster.is_asked_for(), self.url.as_deref());
+        Ok(match url.filter(|_| !asked) {
+            Some(url) => Some(Client::new(url)?),
+            None if asked || self.is_plugin => {
+                let cluster = Cluster::connect(&self.cluster).await?;
+                let router = cluster.router(self.cluster.router.as_ref()).await?;
+                Some(Client::through(router))
+            }
+            None => None,
+        })
+    }
+
+    async fn client(&self) -> anyhow::Result<Client> {
+        match self.named_client().await? {
+            Some(client) => Ok(client),
+            None => Ok(Client::new(ROUTER)?),
+        }
+    }
+
+    async fn drain(&self, engine: &str) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        let namespace = if client.is_in_cluster() {
+            let cluster = Cluster::connect(&self.cluster).await?;
+            Some(cluster.namespace().to_owned())
+        } else {
+            None
+        };
+        drain::run(engine, namespace.as_deref(), &client, self.json).await
+    }
+}
+
+/// Does it; the exit code tells more than success of `why` alone.
 ///
 /// # Errors
 /// What the command says.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     let level = cli.log_level.as_deref().unwrap_or(cli.command.log_level());
     let telemetry = telemetry::init(cli.log_format, level)?;
-    let client = || Client::new(cli.url.as_deref().unwrap_or(ROUTER));
-    match cli.command {
-        Command::Up(args) => up::run(*args, Some(telemetry)).await,
-        Command::Demo(args) => demo::run(args, cli.url.as_deref(), cli.json).await,
-        Command::Chat(args) => chat::run(args, &client()?, cli.json).await,
-        Command::Programs { program } => {
-            show::programs(&client()?, program.as_deref(), cli.json).await
+    // Its place is taken so that the rest can be asked for the client.
+    let command = std::mem::replace(&mut cli.command, Command::Engines);
+    match command {
+        Command::Why { name } => {
+            let told = why::run(&name, &cli.cluster, cli.json).await;
+            let is_ready = told.map_err(|error| error.context(why::Unanswered))?;
+            return Ok(if is_ready {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
-        Command::Calls { call } => show::call(&client()?, &call, cli.json).await,
-        Command::Engines => show::engines(&client()?, cli.json).await,
+        Command::Up(args) => up::run(*args, Some(telemetry)).await,
+        Command::Demo(args) => demo::run(args, cli.named_client().await?, cli.json).await,
+        Command::Chat(args) => chat::run(args, &cli.client().await?, cli.json).await,
+        Command::Programs { program } => {
+            show::programs(&cli.client().await?, program.as_deref(), cli.json).await
+        }
+        Command::Calls { call } => show::call(&cli.client().await?, &call, cli.json).await,
+        Command::Engines => show::engines(&cli.client().await?, cli.json).await,
+        Command::Drain { engine } => cli.drain(&engine).await,
         Command::Sim(args) => {
             tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?
         }
@@ -107,7 +192,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Cli::command(), "lps", &mut io::stdout());
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
@@ -157,11 +243,34 @@ mod tests {
     }
 
     #[test]
+    fn as_a_plugin_it_is_called_kubectl_lps() {
+        let read =
+            |words: &[&str]| Cli::read(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        for (program, is_plugin, name) in [
+            ("lps", false, "Usage: lps why"),
+            ("/usr/bin/lps", false, "Usage: lps why"),
+            ("/usr/bin/kubectl-lps", true, "Usage: kubectl lps why"),
+        ] {
+            let cli =
+                read(&[program, "why", "demo", "-n", "team", "--context", "c"]).expect(program);
+            assert_eq!(cli.is_plugin, is_plugin, "{program}");
+            assert_eq!(cli.cluster.namespace.as_deref(), Some("team"));
+            let error = read(&[program, "why"])
+                .expect_err("a name is missing")
+                .to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
     fn every_shell_has_a_completion() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lps", &mut script);
-            assert!(String::from_utf8_lossy(&script).contains("demo"), "{shell}");
+            let script = String::from_utf8_lossy(&script);
+            for word in ["demo", "why", "drain", "context"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
         }
     }
 }

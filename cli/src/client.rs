@@ -1,17 +1,19 @@
-//! HTTP to a router. Owns: requests, answers, server-sent events, and errors that say what to do. Plain HTTP only: it
-//! talks to a router on this machine or through a forwarded port.
+//! HTTP to a router. Owns: requests, answers, server-sent events, and errors that say what to do. It talks plain HTTP to
+//! a router on this machine or through a forwarded port, or goes through a cluster's API server.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+
+use crate::cluster::{self, Body, Proxy};
 
 /// Longest answer that is read whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -36,6 +38,9 @@ pub enum Error {
         /// What the system says.
         cause: String,
     },
+    /// Nobody answers in the cluster.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// The router says no.
     #[error("{message} ({status})")]
     Refused {
@@ -60,11 +65,20 @@ pub enum Error {
 /// A header of a request.
 pub type Header<'a> = (&'static str, &'a str);
 
+/// The way to the router.
+#[derive(Debug, Clone)]
+enum Transport {
+    /// Its own port.
+    Direct(legacy::Client<HttpConnector, Full<Bytes>>),
+    /// The API server of its cluster.
+    Cluster(Proxy),
+}
+
 /// Talks to one router.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    transport: Transport,
 }
 
 impl Client {
@@ -89,13 +103,26 @@ impl Client {
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
             base: base.to_owned(),
-            http,
+            transport: Transport::Direct(http),
         })
     }
 
-    /// The router's address.
+    /// A client for a router in a cluster.
+    pub fn through(proxy: Proxy) -> Self {
+        Self {
+            base: format!("Service {}", proxy.name()),
+            transport: Transport::Cluster(proxy),
+        }
+    }
+
+    /// The router's address, or its Service.
     pub fn url(&self) -> &str {
         &self.base
+    }
+
+    /// Whether the router is in a cluster.
+    pub fn is_in_cluster(&self) -> bool {
+        matches!(self.transport, Transport::Cluster(_))
     }
 
     /// The JSON answer of a GET.
@@ -153,10 +180,14 @@ impl Client {
         path: &str,
         body: Bytes,
         headers: &[Header<'_>],
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Response<Body>, Error> {
+        let base = match self.transport {
+            Transport::Direct(_) => self.base.as_str(),
+            Transport::Cluster(_) => "",
+        };
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
+            .uri(format!("{base}{path}"))
             .header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)
@@ -164,18 +195,12 @@ impl Client {
             request = request.header(HeaderName::from_static(name), value);
         }
         let request = request
-            .body(Full::new(body))
-            .map_err(|_| Error::Address(format!("{}{path}", self.base)))?;
-        let answer = self.http.request(request).await.map_err(|source| {
-            if source.is_connect() {
-                Error::Unreachable {
-                    url: self.base.clone(),
-                    cause: innermost(&source),
-                }
-            } else {
-                Error::Broken(with_causes(&source))
-            }
-        })?;
+            .body(body)
+            .map_err(|_| Error::Address(format!("{base}{path}")))?;
+        let answer = match &self.transport {
+            Transport::Direct(http) => self.ask(http, request).await?,
+            Transport::Cluster(proxy) => proxy.send(request).await?,
+        };
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -187,7 +212,26 @@ impl Client {
         })
     }
 
-    async fn whole(&self, answer: Response<Incoming>) -> Result<Value, Error> {
+    async fn ask(
+        &self,
+        http: &legacy::Client<HttpConnector, Full<Bytes>>,
+        request: Request<Bytes>,
+    ) -> Result<Response<Body>, Error> {
+        let answer = http.request(request.map(Full::new)).await;
+        let answer = answer.map_err(|source| {
+            if source.is_connect() {
+                Error::Unreachable {
+                    url: self.base.clone(),
+                    cause: innermost(&source),
+                }
+            } else {
+                Error::Broken(with_causes(&source))
+            }
+        })?;
+        Ok(answer.map(|body| body.map_err(|error| with_causes(&error)).boxed_unsync()))
+    }
+
+    async fn whole(&self, answer: Response<Body>) -> Result<Value, Error> {
         let body = read(answer).await?;
         serde_json::from_slice(&body).map_err(|error| Error::NotARouter {
             url: self.base.clone(),
@@ -196,7 +240,7 @@ impl Client {
     }
 }
 
-async fn read(answer: Response<Incoming>) -> Result<Bytes, Error> {
+async fn read(answer: Response<Body>) -> Result<Bytes, Error> {
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
     let whole = body
         .collect()
@@ -205,13 +249,19 @@ async fn read(answer: Response<Incoming>) -> Result<Bytes, Error> {
     Ok(whole.to_bytes())
 }
 
-/// What a refusal says: OpenAI's `error.message`, else the body's beginning.
+/// What a refusal says: OpenAI's `error.message`, a Kubernetes Status' `message`, else the body's beginning.
 fn refusal(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
-    let message = json
-        .as_ref()
-        .and_then(|json| json["error"]["message"].as_str());
+    let message = json.as_ref().and_then(|json| {
+        let is_api_server = json["kind"] == "Status";
+        let own = json["message"].as_str().filter(|_| is_api_server);
+        json["error"]["message"].as_str().or(own)
+    });
     match message {
+        // The API server's words, when no router holds the Lease.
+        Some(message) if message.starts_with("no endpoints available") => format!(
+            "{message}: no router works; see kubectl get pods -A -l app.kubernetes.io/name=lps-router"
+        ),
         Some(message) => message.to_owned(),
         None => String::from_utf8_lossy(body)
             .trim()
@@ -219,6 +269,17 @@ fn refusal(body: &[u8]) -> String {
             .take(200)
             .collect(),
     }
+}
+
+/// An id as one part of a path: what is not plainly harmless is escaped.
+pub fn path_part(id: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    id.bytes().map(escape).collect()
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -241,7 +302,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// The events of one answer.
 #[derive(Debug)]
 pub struct Events {
-    body: Incoming,
+    body: Body,
     lines: Lines,
 }
 
@@ -269,7 +330,7 @@ impl Events {
                         self.lines.push(data)?;
                     }
                 }
-                Some(Err(error)) => return Err(Error::Broken(with_causes(&error))),
+                Some(Err(error)) => return Err(Error::Broken(error)),
                 None => return Err(Error::Broken("it ended before it was complete".to_owned())),
             }
         }
@@ -333,6 +394,18 @@ mod tests {
             "no such model"
         );
         assert_eq!(refusal(b"Bad Gateway\n"), "Bad Gateway");
+        assert_eq!(
+            refusal(br#"{"kind": "Status", "message": "forbidden"}"#),
+            "forbidden"
+        );
+        let none = refusal(br#"{"kind": "Status", "message": "no endpoints available"}"#);
+        assert!(none.contains("no router works"), "{none}");
+    }
+
+    #[test]
+    fn an_id_stays_one_part_of_the_path() {
+        assert_eq!(path_part("run-7"), "run-7");
+        assert_eq!(path_part("a/b?c d"), "a%2Fb%3Fc%20d");
     }
 
     #[tokio::test]

@@ -14,6 +14,10 @@ pub mod up;
 pub mod chat;
 /// `lps programs`, `lps engines`, `lps calls`: what the router knows, as tables.
 pub mod show;
+/// `lps drain`: ends one engine when its calls are done.
+pub mod drain;
+/// `lps why`: explains a resource of a cluster.
+pub mod why;
 /// `lps sim`: the production scheduler in virtual time.
 pub mod sim;
 /// `lps model`: make and check checkpoints.
@@ -22,5 +26,7 @@ pub mod model;
 pub mod answer;
 /// HTTP to a router.
 pub mod client;
+/// The cluster of a kubeconfig: what it knows of a resource, and the way to its router.
+pub mod cluster;
 /// Standard output: lines, tables, JSON.
 pub mod console;

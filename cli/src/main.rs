@@ -3,15 +3,18 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use lps_cli::args::{self, Cli};
 use lps_cli::up::manifest::Problems;
+use lps_cli::why::Unanswered;
 
 /// What sysexits.h calls a usage error: what was written makes no sense.
 const EXIT_USAGE: u8 = 64;
+/// `lps why` knows nothing; 1 says that a resource is not ready.
+const EXIT_UNANSWERED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let words: Vec<_> = std::env::args_os().collect();
+    let cli = Cli::read(&words).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -23,7 +26,7 @@ fn main() -> ExitCode {
     // A read of standard input cannot be taken back, and must not hold the process.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -48,15 +51,17 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let is_usage = error.is::<Problems>();
+    let code = if error.is::<Problems>() {
+        ExitCode::from(EXIT_USAGE)
+    } else if error.is::<Unanswered>() {
+        ExitCode::from(EXIT_UNANSWERED)
+    } else {
+        ExitCode::FAILURE
+    };
     let mut out = std::io::stderr().lock();
     for line in with_causes(error).lines() {
         // Where standard error is closed, the exit code still tells.
         let _ = writeln!(out, "lps: {line}");
     }
-    if is_usage {
-        ExitCode::from(EXIT_USAGE)
-    } else {
-        ExitCode::FAILURE
-    }
+    code
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, path_part};
 use crate::console::{self, duration, plain};
 
 /// Shows one program, or all.
@@ -145,17 +145,6 @@ fn cell(value: Option<&Value>, form: Form) -> String {
     }
 }
 
-/// An id as one part of a path: what is not plainly harmless is escaped.
-fn path_part(id: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-            char::from(byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    };
-    id.bytes().map(escape).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -176,11 +165,5 @@ mod tests {
         ] {
             assert_eq!(cell(call.pointer(at), form), text, "{at}");
         }
-    }
-
-    #[test]
-    fn an_id_stays_one_part_of_the_path() {
-        assert_eq!(path_part("run-7"), "run-7");
-        assert_eq!(path_part("a/b?c d"), "a%2Fb%3Fc%20d");
     }
 }

@@ -1,8 +1,13 @@
-"""Fixtures: one cluster for the whole run, with an operator and a router as processes of its node."""
+"""Fixtures: one cluster for the whole run, with an operator and a router as processes of its node, and another one with
+the chart's release."""
+
+import os
+import subprocess
 
 import pytest
 
-from cluster import BIN, IMAGE, ROUTER, Cluster, wait_for
+from cluster import BIN, IMAGE, ROOT, ROUTER, Cluster, wait_for
+from release import SYSTEM, Release
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,24 @@ def router(cluster, tmp_path_factory):
     with cluster.started(folder / "log", BIN / "lps-router", "--kubernetes", "--host", "0.0.0.0") as process:
         wait_for("the router", lambda: cluster.inside("curl", "-fs", f"{ROUTER}/v1/models", check=False).returncode == 0)
         yield process
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """The chart, installed from images of our programs, under restricted pod security."""
+    folder = tmp_path_factory.mktemp("images")
+    environment = dict(os.environ, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(folder))
+    subprocess.run([ROOT / "scripts" / "images.sh"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    with Cluster("-release") as cluster:
+        for archive in sorted(folder.glob("*.tar")):
+            cluster.inside("ctr", "-n", "k8s.io", "images", "import", archive)
+            archive.unlink()
+        cluster.kubectl("create", "namespace", SYSTEM)
+        for namespace in (SYSTEM, "default"):
+            cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        cluster.inside("helm", "install", "lps", ROOT / "charts" / "lps", "-n", SYSTEM, "--wait", "--timeout", "2m")
+        running = Release(cluster)
+        wait_for("a router that works", running.active)
+        yield running
+        for one in ("operator", "router"):
+            print(running.system("logs", f"deploy/lps-{one}", "--all-pods", "--prefix", "--tail=200", check=False).stdout)

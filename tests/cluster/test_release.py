@@ -13,38 +13,11 @@ import time
 
 import pytest
 
-from cluster import BIN, HERE, ROOT, Cluster, resource, wait_for
+from cluster import HERE, ROOT, resource, wait_for
+from release import SYSTEM
 
 # 50 ms a token, answers end at their limit only.
 SLOW = {"maxNumSeqs": 64, "extraArgs": ["--sim-step-us", "50000", "--sim-output-tokens", "0"]}
-SYSTEM = "lps-system"
-
-
-class Release:
-    """A cluster with the chart in it."""
-
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self.system = lambda *arguments, **options: cluster.kubectl("-n", SYSTEM, *arguments, **options)
-
-    def address(self):
-        spec = json.loads(self.system("get", "service", "lps-router", "-o", "json").stdout)["spec"]
-        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
-
-    def active(self):
-        """The router that works, or None."""
-        done = self.system("get", "pods", "-l", "llmprogram.dev/active=true", "-o", "name")
-        names = done.stdout.split()
-        return names[0].removeprefix("pod/") if len(names) == 1 else None
-
-    def signal(self, signal, program, word):
-        """A signal for the one process of this name that has the word in its command line or environment."""
-        pids = [pid for pid in self.cluster.inside("pgrep", "-x", program).stdout.split() if word in self.proc(pid)]
-        assert len(pids) == 1, (program, word, pids)
-        self.cluster.inside("kill", f"-{signal}", pids[0])
-
-    def proc(self, pid):
-        return self.cluster.inside("cat", f"/proc/{pid}/cmdline", f"/proc/{pid}/environ").stdout.split("\0")
 
 
 class Load:
@@ -79,26 +52,6 @@ def tell(what, calls):
     ends = collections.Counter(call["error"] or "complete" for call in calls)
     print(f"\n{what}: {len(calls)} calls: {dict(ends)}")
     return ends
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    environment = dict(os.environ, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(folder))
-    subprocess.run([ROOT / "scripts" / "images.sh"], check=True, env=environment, stdout=subprocess.DEVNULL)
-    with Cluster("-release") as cluster:
-        for archive in sorted(folder.glob("*.tar")):
-            cluster.inside("ctr", "-n", "k8s.io", "images", "import", archive)
-            archive.unlink()
-        cluster.kubectl("create", "namespace", SYSTEM)
-        for namespace in (SYSTEM, "default"):
-            cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-        cluster.inside("helm", "install", "lps", ROOT / "charts" / "lps", "-n", SYSTEM, "--wait", "--timeout", "2m")
-        running = Release(cluster)
-        wait_for("a router that works", running.active)
-        yield running
-        for one in ("operator", "router"):
-            print(running.system("logs", f"deploy/lps-{one}", "--all-pods", "--prefix", "--tail=200", check=False).stdout)
 
 
 @pytest.fixture(scope="module")

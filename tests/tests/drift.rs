@@ -35,6 +35,7 @@ fn configuration() {
          these flags; `extraArgs` adds more.\n",
     );
     let lps = lps_cli::args::Cli::command();
+    flags(&mut text, "lps", &lps);
     let up = lps.find_subcommand("up").expect("lps has `up`");
     flags(&mut text, "lps up", up);
     flags(
@@ -78,6 +79,39 @@ fn definition() {
     assert!(yaml.len() <= BYTES_MAX, "{} bytes", yaml.len());
     assert_same("crds/llmprogramservings.yaml", &yaml);
     assert_same("charts/lps/files/crd.yaml", &yaml);
+}
+
+#[test]
+fn kubernetes_api() {
+    let definition = lps_api::resource::definition::definition();
+    let definition = serde_json::to_value(definition).expect("the definition is JSON");
+    assert_same(
+        "docs/kubernetes-api.md",
+        &lps_tests::kubernetes_api::text(&definition),
+    );
+}
+
+/// What is told about running it has a section for each alert, and speaks of metrics that there are.
+#[test]
+fn runbooks() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let (operations, metrics) = (read("docs/operations.md"), read("docs/metrics.md"));
+    let chart = read("charts/lps/templates/monitoring.yaml");
+    let alerts = chart
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for alert in alerts {
+        let has_section = operations
+            .lines()
+            .any(|line| line == format!("### {alert}"));
+        assert!(has_section, "docs/operations.md has no section {alert}");
+    }
+    let quoted = operations.split('`').skip(1).step_by(2);
+    let named = quoted.filter(|word| word.starts_with("lps_") || word.starts_with("vllm:"));
+    for metric in named {
+        let is_known = metrics.contains(&format!("`{metric}`"));
+        assert!(is_known, "docs/operations.md speaks of {metric}");
+    }
 }
 
 fn flags(text: &mut String, title: &str, command: &Command) {

@@ -38,13 +38,13 @@ pub struct Args {
     pub engine_bin: Option<PathBuf>,
 }
 
-/// Runs the demo on the router at `url`, or on a stack of its own.
+/// Runs the demo on a router, or on a stack of its own.
 ///
 /// # Errors
 /// When the stack does not start, an answer is not complete, or the row is not what the calls say.
-pub async fn run(args: Args, url: Option<&str>, json: bool) -> anyhow::Result<()> {
-    if let Some(url) = url {
-        return play(&Client::new(url)?, args.model, json).await;
+pub async fn run(args: Args, router: Option<Client>, json: bool) -> anyhow::Result<()> {
+    if let Some(router) = router {
+        return play(&router, args.model, json).await;
     }
     let folder = std::env::temp_dir().join(fresh_id("lps-demo"));
     let result = with_own_stack(&args, &folder, json).await;

@@ -41,6 +41,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::Steady,
+        Self::Load,
+        Self::Burst,
+        Self::Prewarm,
+        Self::FromZero,
+        Self::LivePrograms,
+        Self::Queue,
+        Self::LessLoad,
+        Self::Idle,
+        Self::Bounds,
+        Self::AtMaximum,
+        Self::StepLimit,
+        Self::StartsLate,
+        Self::Settling,
+        Self::Draining,
+        Self::TooFull,
+    ];
+
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +84,7 @@ impl Reason {
     }
 
     /// The same in words.
-    pub(super) const fn sentence(self) -> &'static str {
+    pub const fn sentence(self) -> &'static str {
         match self {
             Self::Steady => "the engines are enough and not too many",
             Self::Load => "the calls of the last minute need more",

@@ -24,7 +24,20 @@ pub(super) async fn drain(
     State(context): State<Context>,
     Path(engine): Path<String>,
 ) -> Result<Json<Value>, Error> {
-    let id = EngineId::parse(&engine)
+    end(&context, &engine).await
+}
+
+/// `POST /v1/engines/{namespace}/{pod}/drain`: the same for clients behind a proxy that takes an escaped slash for a
+/// slash, as a Kubernetes API server does.
+pub(super) async fn drain_pod(
+    State(context): State<Context>,
+    Path((namespace, pod)): Path<(String, String)>,
+) -> Result<Json<Value>, Error> {
+    end(&context, &format!("{namespace}/{pod}")).await
+}
+
+async fn end(context: &Context, engine: &str) -> Result<Json<Value>, Error> {
+    let id = EngineId::parse(engine)
         .map_err(|error| Error::invalid("engine", format!("the engine's id is none: {error}")))?;
     let wanted = id.clone();
     let find = context.dispatcher.read(move |view| {

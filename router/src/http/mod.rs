@@ -52,6 +52,10 @@ pub fn routes(context: Context) -> Router {
         .route("/v1/calls/{call}/cancel", post(calls::cancel))
         .route("/v1/engines", get(engines::list))
         .route("/v1/engines/{engine}/drain", post(engines::drain))
+        .route(
+            "/v1/engines/{namespace}/{pod}/drain",
+            post(engines::drain_pod),
+        )
         .route("/health", get(models::health))
         .route("/version", get(models::version))
         .fallback(async || error::Error::no_route())

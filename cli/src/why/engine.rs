@@ -1,0 +1,115 @@
+//! One engine by its pod. Owns: what is told of it, and whether the router should use it and does not. Pure.
+
+use lps_api::wellknown::condition::ADMITTED;
+use lps_api::wellknown::label;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::read::{age, condition, is_true, items, last_line, plain, text};
+
+/// One engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Engine {
+    /// Its pod.
+    pub pod: String,
+    /// Where it stands, in a line.
+    pub state: String,
+    /// What its container does.
+    pub container: String,
+    /// Whether the router uses it.
+    pub router: String,
+    /// The last that it said.
+    pub last_words: Option<String>,
+}
+
+/// Why the router does not use an engine that is up.
+pub(super) fn unadmitted(pod: &Value) -> Option<String> {
+    if !is_true(pod, "ContainersReady") {
+        return None;
+    }
+    match condition(&pod["status"]["conditions"], ADMITTED) {
+        None => Some("NotAdmitted".to_owned()),
+        Some(one) if one["reason"] == "NotAnswering" => Some("NotAnswering".to_owned()),
+        Some(_) => None,
+    }
+}
+
+/// What the pod and the resource's status say of one engine.
+pub(super) fn of(facts: &Value, pod: &Value) -> Engine {
+    let name = text(&pod["metadata"]["name"]);
+    let mut told = items(&facts["resource"]["status"]["engines"]).iter();
+    let told = told.find(|engine| engine["pod"] == pod["metadata"]["name"]);
+    let state = told.map_or_else(
+        || "not in the status yet".to_owned(),
+        |told| text(&told["state"]),
+    );
+    let node = pod["spec"]["nodeName"].as_str().map_or_else(
+        || "on no node".to_owned(),
+        |node| format!("on node {}", plain(node)),
+    );
+    let revision = text(&pod["metadata"]["labels"][label::REVISION]);
+    let age = age(facts, &pod["metadata"]["creationTimestamp"]).unwrap_or_else(|| "?".to_owned());
+    Engine {
+        state: format!("{state}, {node}, revision {revision}, {age} old"),
+        container: container(pod),
+        router: router(pod),
+        last_words: last_words(facts, pod, &name),
+        pod: name,
+    }
+}
+
+fn container(pod: &Value) -> String {
+    let state = &pod["status"]["containerStatuses"][0]["state"];
+    let detail = |of: &Value| {
+        let message = of["message"]
+            .as_str()
+            .map(|text| format!(": {}", last_line(text)));
+        format!("{}{}", text(&of["reason"]), message.unwrap_or_default())
+    };
+    if let Some(ended) = state.get("terminated") {
+        return format!(
+            "ended with {} ({})",
+            ended["exitCode"],
+            text(&ended["reason"])
+        );
+    }
+    if let Some(waiting) = state.get("waiting") {
+        return format!("waits: {}", detail(waiting));
+    }
+    if state.get("running").is_some() {
+        let is_ready = is_true(pod, "ContainersReady");
+        return if is_ready {
+            "runs and answers its probe"
+        } else {
+            "runs and is not ready yet"
+        }
+        .to_owned();
+    }
+    match condition(&pod["status"]["conditions"], "PodScheduled") {
+        Some(one) if one["status"] == "False" => format!("has no node: {}", text(&one["message"])),
+        _ => "there is none yet".to_owned(),
+    }
+}
+
+fn router(pod: &Value) -> String {
+    match condition(&pod["status"]["conditions"], ADMITTED) {
+        Some(one) if one["status"] == "True" => "sends calls here".to_owned(),
+        Some(one) => {
+            let (reason, message) = (text(&one["reason"]), text(&one["message"]));
+            format!("sends no new calls here ({reason}): {message}")
+        }
+        None if is_true(pod, "ContainersReady") => "has not admitted it".to_owned(),
+        None => "waits until the engine answers".to_owned(),
+    }
+}
+
+/// Of the end's message the line that tells of an error, else the last; without one the last line of the log.
+fn last_words(facts: &Value, pod: &Value, name: &str) -> Option<String> {
+    let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"];
+    let words = ended.as_str().and_then(|message| {
+        let lines = || message.lines().filter(|line| !line.trim().is_empty());
+        let error = lines().find(|line| line.to_lowercase().contains("error"));
+        error.or_else(|| lines().next_back()).map(plain)
+    });
+    words.or_else(|| facts["logs"][name].as_str().map(plain))
+}
