@@ -13,7 +13,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use lps_api::resource::LLMProgramServing;
@@ -21,6 +20,7 @@ use lps_api::wellknown::label;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::task;
+use lps_runtime::watch_pause::WatchPause;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::RoundResult;
@@ -33,8 +33,6 @@ const SETTLED: Duration = Duration::from_secs(300);
 const UNSETTLED: Duration = Duration::from_secs(2);
 /// After the first error; then twice as long each time.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// After an error of a watch.
-const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait after an error.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Rounds that wait to be told when the next one is.
@@ -87,23 +85,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// The pause after each error of any watch. All of them share it, and each has its own error to tell after the API
-/// server was away: pauses that grow would add up to minutes in which nothing is seen.
-#[derive(Debug)]
-struct WatchPause;
-
-impl Iterator for WatchPause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(WATCH_PAUSE)
-    }
-}
-
-impl Backoff for WatchPause {
-    fn reset(&mut self) {}
 }
 
 struct Work {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::discovery::activity::{Post, compete};
 use crate::discovery::cluster::Cluster;
+use crate::scale::events::Teller;
 use crate::scale::gate::Gate;
 use crate::scale::writer::{Writer, started};
 use crate::server::{self, Process};
@@ -71,6 +72,7 @@ pub async fn run(config: Config, options: &Options, process: Process) -> anyhow:
     };
     task::spawn("gate", gate.run());
     let writer = Writer {
+        teller: Teller::new(cluster.client.clone()),
         cluster: cluster.clone(),
         dispatcher: router.dispatcher,
         wanted: router.scale,

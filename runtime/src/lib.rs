@@ -10,9 +10,12 @@ pub mod clock;
 /// Signals: the first drains, the second cuts.
 pub mod shutdown;
 /// A Kubernetes Lease: one works, the others stand by.
-#[cfg(feature = "lease")]
+#[cfg(feature = "kubernetes")]
 pub mod lease;
 /// Named tasks.
 pub mod task;
 /// Logs: format, level, level changes while running.
 pub mod telemetry;
+/// How soon a broken watch is opened again.
+#[cfg(feature = "kubernetes")]
+pub mod watch_pause;

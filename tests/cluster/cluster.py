@@ -52,6 +52,12 @@ class Cluster:
     def script(self, name, **options):
         subprocess.run([HERE / name], check=True, env=self.env, **options)
 
+    def file(self, name):
+        """A file that the cluster's own programs write."""
+        folder = subprocess.run(["bash", "-c", '. "$0"; echo "$T/$NAME"', HERE / "env.sh"], capture_output=True,
+                                text=True, check=True, env=self.env).stdout.strip()
+        return pathlib.Path(folder) / name
+
     def define(self):
         """Makes our resource known."""
         self.kubectl("apply", "--server-side", "-f", ROOT / "crds" / "llmprogramservings.yaml")

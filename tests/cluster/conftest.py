@@ -10,6 +10,17 @@ from cluster import BIN, IMAGE, ROOT, ROUTER, Cluster, wait_for
 from release import SYSTEM, Release
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; not part of `make test`")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of one cluster stay together, in their order; those of the two may run at the same time."""
+    for item in items:
+        group = "release" if "release" in item.fixturenames else "cluster"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     with Cluster() as running:

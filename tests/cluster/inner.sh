@@ -42,6 +42,16 @@ start() { local n=$1; shift; "$@" >"$LOG/$n.log" 2>&1 </dev/null & echo $! >"$RU
 wait_for() { local n=$1; shift; for _ in $(seq 600); do "$@" >/dev/null 2>&1 && { mark "$n"; return; }; sleep 0.1; done; mark "$n TIMED OUT"; return 1; }
 export KUBECONFIG=$PKI/admin.kubeconfig
 # --- control plane
+# What our release's accounts ask for, so that a test can hold it against what they may
+cat >"$RUN/state/audit.yaml" <<C
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, userGroups: ["system:serviceaccounts:lps-system"]}
+- {level: None}
+C
+: >"$LOG/audit.log"
 start etcd "$BIN/server" --data-dir "$RUN/state/etcd" --unsafe-no-fsync \
   --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
   --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380
@@ -53,7 +63,8 @@ start apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 --sec
   --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file="$PKI/sa.pub" --service-account-signing-key-file="$PKI/sa.key" \
   --requestheader-client-ca-file="$PKI/ca.crt" --requestheader-allowed-names=front-proxy-client --requestheader-username-headers=X-Remote-User \
   --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra- \
-  --proxy-client-cert-file="$PKI/front-proxy-client.crt" --proxy-client-key-file="$PKI/front-proxy-client.key" --allow-privileged=true --profiling=false
+  --proxy-client-cert-file="$PKI/front-proxy-client.crt" --proxy-client-key-file="$PKI/front-proxy-client.key" --allow-privileged=true --profiling=false \
+  --audit-policy-file="$RUN/state/audit.yaml" --audit-log-path="$LOG/audit.log"
 # --- containerd + CNI (while the control plane starts)
 export LD_LIBRARY_PATH=$LIBS
 cat >"$RUN/state/containerd.toml" <<C

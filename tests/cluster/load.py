@@ -1,9 +1,10 @@
 """Calls of many programs through a router, as its clients make them; prints one JSON object a call.
 
     load.py --url URL --model M [--programs N] [--calls N] [--tokens N] [--retries N] [--forever FILE] [--prefix P]
+            [--end 1]
 
 Each program makes its calls one after the other, streamed, with OpenAI's own client; with --forever it goes on until
-FILE is there. Owns: what a client saw of each call. Knows nothing of what happens to the cluster meanwhile.
+FILE is there; with --end it then tells the router that it has ended. Owns: what a client saw of each call. Knows nothing of what happens to the cluster meanwhile.
 """
 
 import argparse
@@ -41,6 +42,8 @@ async def program(client, options, name):
     while number < options.calls or (options.forever and not os.path.exists(options.forever)):
         await call(client, options, name, number)
         number += 1
+    if options.end:
+        await client.post(f"/programs/{name}/end", cast_to=object)
 
 
 async def main():
@@ -49,7 +52,7 @@ async def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--prefix", default="p")
     parser.add_argument("--forever")
-    for name, default in {"programs": 8, "calls": 1, "tokens": 32, "retries": 0}.items():
+    for name, default in {"programs": 8, "calls": 1, "tokens": 32, "retries": 0, "end": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     client = openai.AsyncOpenAI(base_url=f"{options.url}/v1", api_key="none", max_retries=options.retries, timeout=300)

@@ -61,26 +61,25 @@ def test_an_engine_is_drained_and_another_comes(cluster, lps):
     "sections,reason,words",
     [
         ({"scheduling": {"policy": "gittins"}}, "InvalidSpec", ["spec.scheduling.policy"]),
-        ({"model": {"name": "m", "source": {"huggingFace": {"repo": "a/b"}}}}, "NotAvailable", ["huggingFace"]),
         ({"engine": {"image": "localhost/nothing:1"}}, "ImagePull", ["container: waits", "spec.engine.image"]),
         ({"engine": {"device": "cuda"}}, "InsufficientGPU", ["has no node", "nvidia.com/gpu"]),
         ({"engine": {"resources": {"requests": {"cpu": "999"}}}}, "Unschedulable", ["Insufficient cpu"]),
         ({"engine": {"extraArgs": ["--no-such-flag"]}}, "CrashLoop", ["ended with", "last words: ", "extraArgs"]),
-        ({"suspend": True}, "Suspended", ["kubectl patch -n default lps/broken"]),
+        ({"suspend": True}, "Suspended", ["kubectl patch -n default lps/broken-suspended"]),
         ({"model": {"name": "m", "source": {"pvc": {"claim": "none"}}}}, "ModelUnavailable", ["kubectl get pvc -n default"]),
     ],
 )
 def test_why_a_resource_is_not_ready(cluster, lps, sections, reason, words):
-    cluster.apply(resource("broken", **{"model": {"name": "broken", "source": {"builtin": "sim"}}, **sections}))
-    wait_for(reason, lambda: (cluster.condition("broken", "Ready") or {}).get("reason") == reason)
-    told = lps("why", "broken", code=1)
-    assert f"default/broken is not Ready ({reason}" in told
+    name = f"broken-{reason.lower()}"
+    cluster.apply(resource(name, **{"model": {"name": name, "source": {"builtin": "sim"}}, **sections}))
+    wait_for(reason, lambda: (cluster.condition(name, "Ready") or {}).get("reason") == reason)
+    told = lps("why", name, code=1)
+    assert f"default/{name} is not Ready ({reason}" in told
     for word in [f"{reason}: ", *words]:
         assert word in told, word
-    as_json = json.loads(lps("why", "broken", "--json", code=1))
+    as_json = json.loads(lps("why", name, "--json", code=1))
     assert as_json["ready"] is False and as_json["fixes"][0]["reason"] == reason
-    cluster.kubectl("delete", "lps", "broken")
-    wait_for("no engine", lambda: not cluster.engines("broken"))
+    cluster.kubectl("delete", "lps", name)
 
 
 def test_why_of_nothing_is_an_error(lps):

@@ -101,6 +101,11 @@ def test_a_model_at_zero_is_listed_and_woken_and_goes_again(cluster):
     assert len(cluster.engines("zero")) == 1
     history = cluster.get("lps", "zero")["status"]["scaling"]["history"]
     assert (history[0]["from"], history[0]["to"]) == (0, 1) and history[0]["reason"].startswith("FromZero")
+    wait_for("its event", lambda: "0 -> 1: FromZero" in events(cluster, "zero", "Scaled"))
+    cluster.kubectl("patch", "lps/zero", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    wait_for("no engine", lambda: not cluster.engines("zero"))
+    refused = ask(cluster, "zero")
+    assert refused["error"]["code"] == "no_engine", "calls of a suspended model are not held"
     gone(cluster, "zero")
 
 
@@ -111,8 +116,15 @@ def test_another_writer_of_replicas_is_named_and_not_fought(cluster):
     cluster.kubectl("scale", "lps/two", "--replicas=2")
     conflict = wait_for("ScalingConflict", lambda: cluster.condition("two", "ScalingConflict"))
     assert conflict["status"] == "True" and "kubectl" in conflict["message"]
+    wait_for("its event", lambda: "kubectl" in events(cluster, "two", "ScalingConflict"))
     wait_for("the router's number again", lambda: cluster.get("lps", "two")["spec"]["replicas"] == 1)
     gone(cluster, "two")
+
+
+def events(cluster, name, reason):
+    """What the events of a resource with this reason say."""
+    selector = f"involvedObject.name={name},reason={reason}"
+    return cluster.kubectl("get", "events", "--field-selector", selector, "-o", "jsonpath={.items[*].message}").stdout
 
 
 def test_scaling_in_drains_the_engine_with_the_least_to_lose(cluster):

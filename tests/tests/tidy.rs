@@ -128,6 +128,7 @@ const IMPORTS: [(&[&str], &[&str]); 5] = [
             "router/src/discovery",
             "router/src/scale",
             "runtime/src/lease.rs",
+            "runtime/src/watch_pause.rs",
             "cli/src/cluster",
         ],
     ),

@@ -17,6 +17,7 @@ use lps_api::ids::ModelName;
 use lps_api::resource::LLMProgramServing;
 use lps_api::wellknown::label;
 use lps_runtime::task;
+use lps_runtime::watch_pause::WatchPause;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
@@ -177,7 +178,7 @@ where
     let (store, writer) = reflector::store();
     let changed = Arc::clone(changed);
     let stream = watcher(api, config)
-        .default_backoff()
+        .backoff(WatchPause)
         // Nobody here asks who wrote a pod's fields, and they are most of it.
         .modify(slim)
         .reflect(writer);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use lps_api::ids::{EngineId, ModelName, Revision};
+use lps_api::quantity::Micros;
 use lps_api::resource::LLMProgramServing;
 use lps_api::scheduling::Settings;
 use lps_api::wellknown::{annotation, label, port};
@@ -105,7 +106,12 @@ fn pool(
         model,
         aliases: Vec::new(),
         settings,
-        cold_start_hold: scaling.cold_start_hold.micros(),
+        // No engine comes while it is suspended: its calls are refused at once.
+        cold_start_hold: if spec.suspend {
+            Micros(0)
+        } else {
+            scaling.cold_start_hold.micros()
+        },
         scaling: if spec.suspend {
             Scaling::fixed(0)
         } else {
@@ -206,6 +212,15 @@ mod tests {
             (found.pools[0].scaling.min, found.pools[0].scaling.max),
             (2, 2)
         );
+    }
+
+    #[test]
+    fn calls_of_a_suspended_resource_are_not_held() {
+        let mut suspended = (*resource("a", "m", "2026-01-01T00:00:00Z")).clone();
+        suspended.spec.suspend = true;
+        let found = read(&[Arc::new(suspended)], &[]);
+        let pool = &found.pools[0];
+        assert_eq!((pool.cold_start_hold, pool.scaling.max), (Micros(0), 0));
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl From<Failure> for Error {
                 Self::new(StatusCode::NOT_FOUND, "model_not_found", message).param("model")
             }
             Failure::Refused(Refusal::NoEngine) => {
-                let message = "no engine of this model became ready in time; try again later";
+                let message = "no engine of this model became ready within its coldStartHold, or it is suspended; try again later";
                 Self::new(unavailable, "no_engine", message).later(Duration::from_secs(5))
             }
             Failure::Refused(Refusal::TooLong) => {

@@ -3,6 +3,8 @@
 
 /// Two writers of one number.
 mod conflict;
+/// What is told as events.
+pub mod events;
 /// What pods are told of the router's use of them.
 pub mod gate;
 /// What the resources' status is told.

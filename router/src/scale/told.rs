@@ -134,13 +134,17 @@ fn conditions(facts: Facts<'_>) -> Vec<Condition> {
     };
     let mut conditions = vec![condition(facts, "ScalingActive", (active, reason), message)];
     if let Some(rival) = facts.rival {
-        let message = format!(
-            "{rival} writes spec.replicas too; leave replicas out of what it applies, or set spec.scaling.mode to External or Manual"
-        );
         let reason = (true, "OtherWriter");
-        conditions.push(condition(facts, "ScalingConflict", reason, message));
+        conditions.push(condition(facts, "ScalingConflict", reason, conflict(rival)));
     }
     conditions
+}
+
+/// What to do about somebody else who writes the number of engines.
+pub(super) fn conflict(rival: &str) -> String {
+    format!(
+        "{rival} writes spec.replicas too; leave replicas out of what it applies, or set spec.scaling.mode to External or Manual"
+    )
 }
 
 fn condition(

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Wanted;
 use super::conflict::{Hand, Seen};
+use super::events::{self, Teller};
 use super::told::{self, EngineSeen, Facts};
 use crate::autoscaler::{Reason, Written};
 use crate::discovery::cluster::Cluster;
@@ -37,6 +38,8 @@ const FIGURES_PERIOD: Micros = Micros::from_secs(10);
 pub struct Writer {
     /// Where the resources are.
     pub cluster: Cluster,
+    /// Where it is told what was done.
+    pub teller: Teller,
     /// Where loads are read.
     pub dispatcher: Handle,
     /// What is wanted.
@@ -145,7 +148,13 @@ impl Writer {
         for subject in subjects {
             let desk = desks.entry(subject.name.clone()).or_default();
             let now = Micros::from(self.clock.now());
-            let Some(number) = number(subject, &mut desk.hand, now) else {
+            let had_rival = desk.hand.rival().is_some();
+            let number = number(subject, &mut desk.hand, now);
+            if let Some(rival) = desk.hand.rival().filter(|_| !had_rival) {
+                let event = events::conflict(told::conflict(&rival.name));
+                self.teller.tell(&subject.resource, &event).await;
+            }
+            let Some(number) = number else {
                 continue;
             };
             if number < replicas(&subject.resource) {
@@ -171,6 +180,9 @@ impl Writer {
         match self.api(namespace).patch_scale(name, &params, &patch).await {
             Ok(_) => {
                 tracing::info!(namespace, serving = name, engines = number, "scaled");
+                let (resource, wanted) = (&subject.resource, subject.wanted.as_ref().ok());
+                let event = events::scaled(replicas(resource), number, wanted);
+                self.teller.tell(resource, &event).await;
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => {}
             Err(error) => tracing::warn!(namespace, serving = name, %error, "cannot be scaled"),
