@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-cluster check bench sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-cluster check bench sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +25,11 @@ demo: setup ## Build, start the stack, run a program and an agent loop, print th
 	@scripts/build-release.sh
 	@$(TARGET)/release/lps demo
 
-test: setup ## Run every test (installs the OpenAI client for the end-to-end level)
+test: setup ## Run every test (the last level on a real Kubernetes, where the machine lets root make one)
 	@scripts/test.sh
+
+test-local: setup ## Run the tests that need no Kubernetes
+	@scripts/test.sh local
 
 test-cluster: setup ## Run the tests on a real one-node Kubernetes that they build and start (root, Go; 8 minutes the first time)
 	@scripts/test-cluster.sh

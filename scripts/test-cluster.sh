@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
 # Runs the tests on a real one-node Kubernetes; it is built once, started for this run, and gone afterwards.
+#   test-cluster.sh                all but the long ones, those of different clusters at the same time
+#   test-cluster.sh -m long -s     the long ones; any other arguments are pytest's
+#   test-cluster.sh --measure …    times, memory and writes instead: see measure.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
+tests/cluster/can.sh || { echo "test-cluster: not on this machine" >&2; exit 1; }
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-cluster tests/cluster/requirements.txt)
 cargo build --locked -p lps-cli -p lps-engine -p lps-operator -p lps-router --bins
+tests/cluster/prep.sh
+export LPS_TEST_BIN="$cache/target/debug"
 if [ "${1:-}" = --measure ]; then
-  LPS_TEST_BIN="$cache/target/debug" "$venv/bin/python" tests/cluster/measure.py "${@:2}"
+  "$venv/bin/python" tests/cluster/measure.py "${@:2}"
   exit
 fi
 trap 'tests/cluster/down.sh > /dev/null' EXIT
-[ $# -gt 0 ] || set -- tests/cluster
-LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" "$@"
+case "$*" in
+  "") set -- tests/cluster -m "not long" -n 2 --dist loadgroup --durations 10 ;;
+  *tests/cluster*) ;;
+  *) set -- tests/cluster "$@" ;;
+esac
+"$venv/bin/pytest" "$@"

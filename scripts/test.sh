@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Runs every test. The end-to-end level drives the built programs with the official OpenAI client.
+# Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official OpenAI client;
+# the last level, left out with `local`, runs the release on a real Kubernetes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-tests tests/e2e/requirements.txt)
-cargo test --locked --workspace "$@"
+cargo test --locked --workspace
 
 # The end-to-end tests start these two, built as the tests were.
 cargo build --locked -p lps-cli -p lps-engine --bins
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
+
+[ "${1:-all}" = all ] || exit 0
+if why=$(tests/cluster/can.sh); then
+  scripts/test-cluster.sh
+else
+  printf '\n%s\n' "test: the cluster level was NOT RUN on this machine: $why" >&2
+fi

@@ -17,7 +17,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Tests of one cluster stay together, in their order; those of the two may run at the same time."""
     for item in items:
-        group = "release" if "release" in item.fixturenames else "cluster"
+        own = "demo" if item.path.name == "test_make_cluster.py" else "cluster"
+        group = "release" if "release" in item.fixturenames else own
         item.add_marker(pytest.mark.xdist_group(group))
 
 

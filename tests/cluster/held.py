@@ -10,13 +10,13 @@ import argparse
 import asyncio
 import json
 import time
+import urllib.request
 
-import httpx
 import openai
 
 
-async def waiting(http, options):
-    text = (await http.get(f"{options.admin}/metrics")).text
+def waiting(options):
+    text = urllib.request.urlopen(f"{options.admin}/metrics", timeout=30).read().decode()
     lines = [line for line in text.splitlines() if line.startswith("lps_router_waiting_calls") and f'"{options.model}"' in line]
     return int(float(lines[0].rsplit(" ", 1)[1])) if lines else 0
 
@@ -44,15 +44,12 @@ async def main():
     for name in ("tokens", "over"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
-    limits = httpx.Limits(max_connections=None)
-    own = httpx.AsyncClient(limits=limits, timeout=600)
-    client = openai.AsyncOpenAI(base_url=f"{options.url}/v1", api_key="none", max_retries=0, http_client=own)
+    client = openai.AsyncOpenAI(base_url=f"{options.url}/v1", api_key="none", max_retries=0, timeout=600)
     calls = []
-    async with httpx.AsyncClient() as http:
-        for number, program in enumerate(options.programs.split(",")):
-            calls.append(asyncio.create_task(call(client, options, program, number)))
-            while await waiting(http, options) <= number:
-                await asyncio.sleep(0)
+    for number, program in enumerate(options.programs.split(",")):
+        calls.append(asyncio.create_task(call(client, options, program, number)))
+        while await asyncio.to_thread(waiting, options) <= number:
+            pass
     await asyncio.gather(*(call(client, options, "over", -1) for _ in range(options.over)))
     await asyncio.gather(*calls)
 

