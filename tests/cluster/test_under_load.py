@@ -66,7 +66,8 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
         now = engines(release, "busy")
         going = {pod for pod, one in now.items() if one.get("state") == "Draining"}
         if not going:
-            seen.update(now)
+            seen.clear()
+            seen.update({pod: one for pod, one in now.items() if one.get("state") == "Ready"})
         return going
 
     victim = wait_for("a drain", draining).pop()
