@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Packs our programs as OCI archives, without a build tool and without a registry.
 
-    images/oci.py --out DIR --bin DIR --libtorch DIR --version V [--revision R] NAME...
+    images/oci.py --out DIR --version V [--revision R] [--bin DIR] [--libtorch DIR] [--tools FILE] [--model DIR] NAME...
 
-NAME is operator, router, engine-cpu, engine-cuda or tools. DIR/lps-NAME.tar is an OCI layout (and a docker archive besides)
+NAME is operator, router, engine-cpu, engine-cuda (programs of --bin), tools (the static `lps` of --tools) or model (a
+checkpoint's folder, and nothing else: what `spec.model.source.image` names). DIR/lps-NAME.tar is an OCI layout (and a docker archive besides)
 that `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:…` read. The same programs give the
 same bytes. Layers are not compressed, so that a digest does not hang on a compressor; who pushes compresses.
 
@@ -12,6 +13,7 @@ Owns: what an image has inside. Knows nothing of what the programs do.
 """
 
 import argparse
+import functools
 import hashlib
 import io
 import json
@@ -41,6 +43,7 @@ DESCRIPTIONS = {
     "tools": "Brings models to engines: lps model pull and copy.",
     "engine-cpu": "Engine on libtorch, for the CPU.",
     "engine-cuda": "Engine on libtorch, for CUDA.",
+    "model": "A checkpoint, for spec.model.source.image.",
 }
 
 
@@ -160,6 +163,23 @@ def program(file, at, scratch, options):
     return layer.close()
 
 
+def must_be_static(at):
+    """It is copied into images that need not have any library."""
+    if names := linked(at):
+        raise SystemExit(f"oci: {at} links {', '.join(names)}, but it runs inside users' images: "
+                         "give --tools what scripts/static-lps.sh builds")
+
+
+def checkpoint(file, folder):
+    if not (folder / "config.json").is_file():
+        raise SystemExit(f"oci: {folder} has no config.json: --model names the folder of a checkpoint")
+    layer = Layer(file)
+    for one in folder.iterdir():
+        if one.is_file() and not one.name.startswith("."):
+            layer.put(f"model/{one.name}", one.resolve())
+    return layer.close()
+
+
 def pretty(value):
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
@@ -175,10 +195,12 @@ def archive(out, name, layers, entry, options):
     if name == "engine-cuda":
         variables += ["NVIDIA_DRIVER_CAPABILITIES=compute,utility", "LD_PRELOAD=libtorch_cuda.so"]
     labels = {"title": f"lps-{name}", "description": DESCRIPTIONS[name], "version": options.version,
-              "revision": options.revision, "licenses": "Apache-2.0", "vendor": "lps"}
+              "revision": options.revision}
+    if name != "model":  # which has terms of its own
+        labels |= {"licenses": "Apache-2.0", "vendor": "lps"}
     configuration = pretty({
         "architecture": "amd64", "os": "linux", "created": EPOCH,
-        "config": {"User": f"{USER}:{USER}", "Entrypoint": [entry], "Env": variables, "WorkingDir": "/",
+        "config": {"User": f"{USER}:{USER}", "Entrypoint": entry, "Env": variables, "WorkingDir": "/",
                    "Labels": {f"org.opencontainers.image.{key}": value for key, value in labels.items() if value}},
         "rootfs": {"type": "layers", "diff_ids": [digest for digest, _, _ in layers]},
         "history": [{"created": EPOCH, "created_by": "images/oci.py"} for _ in layers],
@@ -211,31 +233,52 @@ def archive(out, name, layers, entry, options):
     return reference, entry_point["digest"]
 
 
+def layers_of(name, options, below, scratch):
+    """The layers of an image, lowest first, and its entry point."""
+    if name == "model":
+        file = scratch / "model.tar"
+        return [(*checkpoint(file, given(options, "model")), file)], []
+    if name == "tools":
+        executable = given(options, "tools")
+        must_be_static(executable)
+    else:
+        executable = given(options, "bin") / f"lps-{name.split('-')[0]}"
+    layers = [below()]
+    if name.startswith("engine"):
+        file = scratch / f"{name}-libtorch.tar"
+        layers.append((*libtorch(file, executable, options.libtorch, name.split("-")[1]), file))
+    file = scratch / f"{name}.tar"
+    layers.append((*program(file, executable, scratch, options), file))
+    return layers, [f"/usr/bin/{executable.name}"]
+
+
+def given(options, flag):
+    if value := getattr(options, flag):
+        return value
+    raise SystemExit(f"oci: {' '.join(options.name)} needs --{flag}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag in ("--out", "--bin", "--libtorch"):
-        parser.add_argument(flag, type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    for flag in ("--bin", "--libtorch", "--tools", "--model"):
+        parser.add_argument(flag, type=pathlib.Path)
     parser.add_argument("--version", required=True)
     parser.add_argument("--revision", default="")
     parser.add_argument("name", nargs="+", choices=DESCRIPTIONS)
     options = parser.parse_args()
     if platform.machine() != "x86_64":
         raise SystemExit(f"oci: images are for x86_64, this machine is {platform.machine()}: build on another, or by a Containerfile")
-    options.libtorch = options.libtorch.resolve()
+    if set(options.name) - {"model"}:
+        options.libtorch = given(options, "libtorch").resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out, prefix=".scratch-") as scratch:
         scratch = pathlib.Path(scratch)
-        below = (*base(scratch / "base.tar"), scratch / "base.tar")
+        below = functools.cache(lambda: (*base(scratch / "base.tar"), scratch / "base.tar"))
         for name in options.name:
-            executable = options.bin / ("lps" if name == "tools" else f"lps-{name.split('-')[0]}")
-            layers = [below]
-            if name.startswith("engine"):
-                file = scratch / f"{name}-libtorch.tar"
-                layers.append((*libtorch(file, executable, options.libtorch, name.split("-")[1]), file))
-            file = scratch / f"{name}.tar"
-            layers.append((*program(file, executable, scratch, options), file))
+            layers, entry = layers_of(name, options, below, scratch)
             partial = scratch / "archive.tar"
-            reference, digest = archive(partial, name, layers, f"/usr/bin/{executable.name}", options)
+            reference, digest = archive(partial, name, layers, entry, options)
             target = options.out / f"lps-{name}.tar"
             partial.rename(target)
             sizes = " + ".join(f"{size / 1e6:.0f}" for _, size, _ in layers)

@@ -35,7 +35,8 @@ Without Helm: `kubectl apply --server-side -f charts/install.yaml`, the same obj
   install with `--take-ownership`, or with `crds.install=false`.
 - **One namespace**: `scope=namespaced` makes Roles in place of ClusterRoles. The definition is the only thing outside a
   namespace then; `crds.install=false` where somebody else has put it there.
-- **Pod security**: operator, router and engines pass the `restricted` standard (engines with a `hostPath` model do not).
+- **Pod security**: operator, router and engines pass the `restricted` standard; engines with a `hostPath` model, or
+  with one that is pulled into `modelCache`, need a namespace whose level is `privileged`.
 - **Secrets**: nothing here may read them.
 
 ## Values

@@ -25,7 +25,7 @@ pub struct Config {
     #[arg(long, env = "LPS_MODEL_CACHE", value_name = "DIR", value_parser = absolute)]
     pub model_cache: Option<String>,
     /// A mirror of the Hugging Face hub; unset: https://huggingface.co.
-    #[arg(long, env = "LPS_HUB_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "LPS_HUB_ENDPOINT", value_name = "URL", value_parser = address)]
     pub hub_endpoint: Option<String>,
     /// The one namespace to work in; unset: all.
     #[arg(long, env = "LPS_WATCH_NAMESPACE")]
@@ -90,6 +90,21 @@ fn absolute(path: &str) -> Result<String, String> {
     }
 }
 
+fn address(text: &str) -> Result<String, String> {
+    let host = text
+        .strip_prefix("https://")
+        .or(text.strip_prefix("http://"));
+    let is_address = host.is_some_and(|host| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        !host.is_empty() && !host.starts_with('/') && host.bytes().all(plain)
+    });
+    if is_address {
+        Ok(text.to_owned())
+    } else {
+        Err("it is no address of a hub; write http(s)://HOST[:PORT][/PATH]".to_owned())
+    }
+}
+
 /// What is to be left alone, and by whom.
 #[derive(Debug, Clone, Args)]
 pub struct Departure {
@@ -129,6 +144,24 @@ mod tests {
         assert!(parse("--model-cache /var/../etc").is_err());
         let config = parse("--tools-image t --model-cache /var/models").expect("parses");
         assert_eq!(config.model_cache.as_deref(), Some("/var/models"));
+    }
+
+    #[test]
+    fn the_hub_is_an_address() {
+        for bad in [
+            "mirror:8080",
+            "ftp://mirror",
+            "http://",
+            "http:///x",
+            "https://mirror?a",
+        ] {
+            assert!(parse(&format!("--hub-endpoint {bad}")).is_err(), "{bad}");
+        }
+        let config = parse("--hub-endpoint https://mirror:8443/hub").expect("parses");
+        assert_eq!(
+            config.hub_endpoint.as_deref(),
+            Some("https://mirror:8443/hub")
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ const SECOND: u64 = 1_000_000;
 
 /// Reason of an engine whose model is not there.
 pub const MODEL_UNAVAILABLE: &str = "ModelUnavailable";
+/// Reason of an engine that ended by itself.
+pub const CRASH_LOOP: &str = "CrashLoop";
 /// Reason of an engine whose model is on its way.
 pub const PULLING_MODEL: &str = "PullingModel";
 
@@ -137,7 +139,7 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
     let state = container(pod)?.state.as_ref()?;
     if let Some(ended) = &state.terminated {
         return Some(Trouble {
-            reason: "CrashLoop",
+            reason: CRASH_LOOP,
             message: format!(
                 "the engine ended with {}: {}",
                 ended.exit_code,
@@ -233,6 +235,7 @@ fn number(pod: &Pod, name: &str) -> Option<u64> {
     pod.metadata.annotations.as_ref()?.get(name)?.parse().ok()
 }
 
-fn micros(time: &Time) -> Micros {
+/// A time as microseconds since 1970.
+pub(crate) fn micros(time: &Time) -> Micros {
     Micros(u64::try_from(time.0.as_microsecond()).unwrap_or_default())
 }

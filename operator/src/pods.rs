@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::build::{self, Mould};
 use crate::home::EngineHome;
-use crate::observe;
+use crate::observe::{self, Trouble};
 use crate::plan::{DeleteReason, EngineLoad, EngineSpec, EngineState, ObservedEngine};
 
 /// Seconds that a pod gets to end when it serves nobody any more.
@@ -34,6 +34,27 @@ pub enum Error {
     /// The pod cannot be made from the resource.
     #[error("{0}")]
     Build(String),
+}
+
+/// Reason of an engine whose pod is not taken.
+const POD_REFUSED: &str = "PodRefused";
+
+impl Error {
+    /// What a user has to know where the API server refused, and will again: rules of the namespace, a quota, a webhook.
+    pub fn refusal(&self) -> Option<Trouble> {
+        let Self::Api {
+            engine,
+            source: kube::Error::Api(refused),
+        } = self
+        else {
+            return None;
+        };
+        let stays = matches!(refused.code, 400 | 403 | 422) && !engine.is_empty();
+        stays.then(|| Trouble {
+            reason: POD_REFUSED,
+            message: format!("engine {engine}: {}", refused.message),
+        })
+    }
 }
 
 /// One resource's engines.

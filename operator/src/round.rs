@@ -11,11 +11,11 @@ use crate::events::Cause;
 use crate::finalizer;
 use crate::home::EngineHome as _;
 use crate::mounts;
-use crate::observe;
+use crate::observe::{self, Trouble};
 use crate::plan::Action;
 use crate::pods::{self, PodHome};
 use crate::reconcile::reconcile;
-use crate::status::{self, Seen};
+use crate::status::{self, Context, Seen};
 use crate::subject::{Error, Next, Subject, Tools};
 use crate::upkeep;
 use crate::validate::{Validated, validate};
@@ -58,7 +58,9 @@ pub async fn round(resource: &LLMProgramServing, tools: &Tools) -> Result<Next, 
             .done(done, |action| cause(&subject, &pool, found, action))
             .await;
     }
-    let status = look(&subject, &pool, desired, &mut home).await?;
+    let refused = result.as_ref().err().and_then(pods::Error::refusal);
+    let met = refused.or_else(|| status::ended(&current(&subject, &pool, &home)));
+    let status = look(&subject, (&pool, desired), &mut home, met.as_ref()).await?;
     let mut conditions = status.conditions.iter();
     let is_settled = !conditions.any(|one| one.kind == "Reconciling");
     subject.tell(status).await?;
@@ -90,19 +92,33 @@ fn cause(subject: &Subject<'_>, pool: &Validated, pods: &[Pod], action: &Action)
     }
 }
 
+/// The engines as they were last listed.
+fn seen(subject: &Subject<'_>, home: &PodHome<'_>) -> Vec<Seen> {
+    let pods = home.pods().iter();
+    pods.filter_map(|pod| Seen::of(pod, subject.now()))
+        .collect()
+}
+
+/// Those of them that are of the present revision.
+fn current(subject: &Subject<'_>, pool: &Validated, home: &PodHome<'_>) -> Vec<Seen> {
+    let mut seen = seen(subject, home);
+    seen.retain(|one| one.engine.revision == pool.revision);
+    seen
+}
+
 /// What is seen after the round's actions.
 async fn look(
     subject: &Subject<'_>,
-    pool: &Validated,
-    desired: u32,
+    (pool, desired): (&Validated, u32),
     home: &mut PodHome<'_>,
+    met: Option<&Trouble>,
 ) -> Result<LlmProgramServingStatus, Error> {
     home.list().await?;
-    let mut seen: Vec<Seen> = home
-        .pods()
-        .iter()
-        .filter_map(|pod| Seen::of(pod, subject.now()))
-        .collect();
+    let mut seen = seen(subject, home);
     mounts::explain(&subject.tools.client, home.pods(), &mut seen, subject.now()).await;
-    Ok(status::of(pool, desired, &seen, subject.context()))
+    let context = Context {
+        met,
+        ..subject.context()
+    };
+    Ok(status::of(pool, desired, &seen, context))
 }

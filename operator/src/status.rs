@@ -28,6 +28,8 @@ pub struct Seen {
     pub node: Option<String>,
     /// What keeps it from serving.
     pub trouble: Option<Trouble>,
+    /// Whether its pod was made only lately.
+    pub is_new: bool,
 }
 
 /// What a status is made from besides the engines.
@@ -41,6 +43,8 @@ pub struct Context<'a> {
     pub now: &'a str,
     /// Where clients reach the router.
     pub url: Option<&'a str>,
+    /// What this round met with, and no pod shows after it: an engine that was refused, or ended and was deleted.
+    pub met: Option<&'a Trouble>,
 }
 
 /// What the operator says of a resource; others write conditions of other types.
@@ -53,6 +57,10 @@ const KINDS: [&str; 6] = [
     "RolloutComplete",
 ];
 
+/// Until then a pod that replaces one that failed says nothing better than why that one failed.
+const NEW: Micros = Micros::from_secs(60);
+/// Reasons that are told on while the next engine tries: else they would be seen only between two tries.
+const LASTING: [&str; 2] = [observe::MODEL_UNAVAILABLE, observe::CRASH_LOOP];
 /// Troubles of an engine that say that its model is not there.
 const NO_MODEL: [&str; 2] = [observe::MODEL_UNAVAILABLE, "VolumeMissing"];
 
@@ -62,7 +70,10 @@ type Statement = (&'static str, bool, &'static str, String);
 impl Seen {
     /// The engine of a pod; `None` for a pod that is none.
     pub fn of(pod: &Pod, now: Micros) -> Option<Self> {
+        let made_at = pod.metadata.creation_timestamp.as_ref();
+        let made_at = made_at.map_or(now, observe::micros);
         Some(Self {
+            is_new: now.saturating_sub(made_at) < NEW,
             engine: observe::engine(pod, now)?,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             trouble: observe::trouble(pod),
@@ -114,13 +125,18 @@ pub fn of(
     context: Context<'_>,
 ) -> LlmProgramServingStatus {
     let counts = Counts::of(desired, Some(pool.revision), seen);
-    let (is_ready, reason, message) = readiness(pool, counts, seen);
+    let trouble = foremost(seen, context);
+    let (is_ready, reason, message) = readiness(pool, counts, trouble.clone());
     let mut statements = vec![("Ready", is_ready, reason, message.clone())];
     if !counts.is_settled() {
         statements.push(("Reconciling", true, reason, message));
     }
-    statements.push(model_resolved(seen));
-    statements.push(engines_available(pool, counts, seen));
+    let of_model = |reason: &str| NO_MODEL.contains(&reason);
+    let no_model = trouble.clone().filter(|it| of_model(it.reason));
+    statements.push(model_resolved(
+        no_model.or_else(|| first_trouble(seen, of_model)),
+    ));
+    statements.push(engines_available(pool, counts, trouble));
     statements.push(rollout_complete(counts));
     counted(counts, seen, &pool.name, told(statements, context))
 }
@@ -170,7 +186,11 @@ pub fn problems(errors: &[FieldError]) -> String {
     texts.join("; ")
 }
 
-fn readiness(pool: &Validated, counts: Counts, seen: &[Seen]) -> (bool, &'static str, String) {
+fn readiness(
+    pool: &Validated,
+    counts: Counts,
+    trouble: Option<Trouble>,
+) -> (bool, &'static str, String) {
     let Counts { ready, desired, .. } = counts;
     let serve = format!("{ready} of {desired} engines serve");
     if pool.scaling.suspended {
@@ -183,25 +203,70 @@ fn readiness(pool: &Validated, counts: Counts, seen: &[Seen]) -> (bool, &'static
     if ready >= desired {
         return (true, "EnginesReady", serve);
     }
-    match first_trouble(seen, |_| true) {
-        Some((reason, why)) => (false, reason, format!("{serve}; {why}")),
+    match trouble {
+        Some(trouble) => (
+            false,
+            trouble.reason,
+            format!("{serve}; {}", trouble.message),
+        ),
         None => (false, "EnginesStarting", serve),
     }
 }
 
-fn first_trouble(seen: &[Seen], wanted: fn(&str) -> bool) -> Option<(&'static str, String)> {
-    let troubles = seen.iter().filter_map(|one| {
-        let trouble = one.trouble.as_ref().filter(|it| wanted(it.reason))?;
-        let text = format!("engine {}: {}", one.engine.id, trouble.message);
-        Some((trouble.reason, text))
-    });
+/// The trouble to tell of.
+fn foremost(seen: &[Seen], context: Context<'_>) -> Option<Trouble> {
+    let now = first_trouble(seen, |_| true);
     // A model that is on its way is no trouble, beside one that is.
-    troubles.min_by_key(|(reason, _)| *reason == observe::PULLING_MODEL)
+    let (on_its_way, now) = match now {
+        Some(trouble) if trouble.reason == observe::PULLING_MODEL => (Some(trouble), None),
+        other => (None, other),
+    };
+    now.or_else(|| context.met.cloned())
+        .or_else(|| remembered(seen, context))
+        .or(on_its_way)
 }
 
-fn model_resolved(seen: &[Seen]) -> Statement {
-    match first_trouble(seen, |reason| NO_MODEL.contains(&reason)) {
-        Some((reason, why)) => ("ModelResolved", false, reason, why),
+/// Why engines failed lately, as it was told of this resource, while the next one tries.
+fn remembered(seen: &[Seen], context: Context<'_>) -> Option<Trouble> {
+    let tries = |one: &Seen| {
+        let is_starting = matches!(one.engine.state, EngineState::Starting { .. });
+        is_starting && one.engine.failures_before > 0 && one.is_new
+    };
+    let mut conditions = context.before.conditions.iter();
+    let told = conditions.find(|one| {
+        one.kind == "Ready"
+            && one.status == "False"
+            && one.observed_generation == context.generation
+    })?;
+    let reason = LASTING.into_iter().find(|known| *known == told.reason)?;
+    let (_, why) = told.message.split_once("; ")?;
+    seen.iter().any(tries).then(|| Trouble {
+        reason,
+        message: why.to_owned(),
+    })
+}
+
+/// Why the first of the engines that ended did, before they are deleted.
+pub fn ended(seen: &[Seen]) -> Option<Trouble> {
+    let ended = |one: &&Seen| matches!(one.engine.state, EngineState::Failed { .. });
+    let ended: Vec<Seen> = seen.iter().filter(ended).cloned().collect();
+    first_trouble(&ended, |_| true)
+}
+
+fn first_trouble(seen: &[Seen], wanted: fn(&str) -> bool) -> Option<Trouble> {
+    let troubles = seen.iter().filter_map(|one| {
+        let trouble = one.trouble.as_ref().filter(|it| wanted(it.reason))?;
+        Some(Trouble {
+            reason: trouble.reason,
+            message: format!("engine {}: {}", one.engine.id, trouble.message),
+        })
+    });
+    troubles.min_by_key(|trouble| trouble.reason == observe::PULLING_MODEL)
+}
+
+fn model_resolved(trouble: Option<Trouble>) -> Statement {
+    match trouble {
+        Some(trouble) => ("ModelResolved", false, trouble.reason, trouble.message),
         None => {
             let message = "nothing says that the model is missing".to_owned();
             ("ModelResolved", true, "Resolved", message)
@@ -209,7 +274,7 @@ fn model_resolved(seen: &[Seen]) -> Statement {
     }
 }
 
-fn engines_available(pool: &Validated, counts: Counts, seen: &[Seen]) -> Statement {
+fn engines_available(pool: &Validated, counts: Counts, trouble: Option<Trouble>) -> Statement {
     let (is_true, reason, message) = match counts {
         Counts {
             ready: 0,
@@ -224,9 +289,10 @@ fn engines_available(pool: &Validated, counts: Counts, seen: &[Seen]) -> Stateme
             (true, reason, "no engine is wanted".to_owned())
         }
         Counts { ready: 0, .. } => {
-            let trouble = first_trouble(seen, |_| true);
-            let starting = || ("EnginesStarting", "no engine serves yet".to_owned());
-            let (reason, message) = trouble.unwrap_or_else(starting);
+            let (reason, message) = trouble.map_or_else(
+                || ("EnginesStarting", "no engine serves yet".to_owned()),
+                |trouble| (trouble.reason, trouble.message),
+            );
             (false, reason, message)
         }
         Counts { ready, .. } => (true, "EnginesServe", format!("{ready} engines serve")),

@@ -130,6 +130,7 @@ impl<'a> Subject<'a> {
             before: &self.before,
             now: &self.now_text,
             url: self.tools.router_url.as_deref(),
+            met: None,
         }
     }
 

@@ -240,6 +240,7 @@ fn seen(state: EngineState, trouble: Option<Trouble>) -> Seen {
         engine,
         node: None,
         trouble,
+        is_new: true,
     }
 }
 
@@ -264,6 +265,7 @@ fn conditions_change_their_time_only_with_their_status() {
             before,
             now,
             url: None,
+            met: None,
         };
         status::of(&pool, desired, seen, context)
     };
@@ -327,6 +329,91 @@ fn conditions_change_their_time_only_with_their_status() {
 }
 
 #[test]
+fn an_engine_that_the_api_server_refuses_is_told_where_no_pod_tells_more() {
+    let (pool, none) = (pool(), LlmProgramServingStatus::default());
+    let refused = Trouble {
+        reason: "PodRefused",
+        message: "engine a-0: forbidden".to_owned(),
+    };
+    let context = Context {
+        met: Some(&refused),
+        ..context(&none)
+    };
+    let status = status::of(&pool, 1, &[], context);
+    assert_eq!(told(&status)[0], "Ready=False PodRefused @t");
+    assert_eq!(told(&status)[3], "EnginesAvailable=False PodRefused @t");
+    let message = "0 of 1 engines serve; engine a-0: forbidden";
+    assert_eq!(status.conditions[0].message, message);
+    let image = Trouble {
+        reason: "ImagePull",
+        message: String::new(),
+    };
+    let status = status::of(&pool, 1, &[seen(STARTING, Some(image))], context);
+    assert_eq!(told(&status)[0], "Ready=False ImagePull @t");
+    let status = status::of(&pool, 1, &[seen(EngineState::Ready, None)], context);
+    assert_eq!(told(&status)[0], "Ready=True EnginesReady @t");
+}
+
+#[test]
+fn why_engines_fail_is_told_on_while_the_next_one_tries() {
+    let (pool, none) = (pool(), LlmProgramServingStatus::default());
+    let trouble = |reason| Trouble {
+        reason,
+        message: format!("{reason} told"),
+    };
+    let reason = |status: &LlmProgramServingStatus| status.conditions[0].reason.clone();
+    let pulling = || Some(trouble(observe::PULLING_MODEL));
+    let failed = EngineState::Failed {
+        at: NOW,
+        ready_for: Micros::ZERO,
+    };
+    let lost = seen(failed, Some(trouble(observe::MODEL_UNAVAILABLE)));
+    let met = status::ended(&[seen(STARTING, pulling()), lost]);
+    let context_of = |before| Context {
+        met: None,
+        ..context(before)
+    };
+    // The pod that failed is gone already, and its successor pulls.
+    let mut next = seen(STARTING, pulling());
+    let first = Context {
+        met: met.as_ref(),
+        ..context(&none)
+    };
+    let told = status::of(&pool, 1, std::slice::from_ref(&next), first);
+    assert_eq!(reason(&told), observe::MODEL_UNAVAILABLE);
+    next.engine.failures_before = 1;
+    let again = status::of(&pool, 1, std::slice::from_ref(&next), context_of(&told));
+    assert_eq!(again.conditions[0], told.conditions[0]);
+    let resolved = |status: &LlmProgramServingStatus| {
+        let mut conditions = status.conditions.iter();
+        let one = conditions.find(|one| one.kind == "ModelResolved");
+        one.is_some_and(|one| one.status == "True")
+    };
+    assert!(!resolved(&told) && !resolved(&again));
+    // One that has pulled for so long has got further than the one before.
+    let old = Seen {
+        is_new: false,
+        ..next.clone()
+    };
+    let later = status::of(&pool, 1, &[old], context_of(&told));
+    assert_eq!(reason(&later), observe::PULLING_MODEL);
+    assert!(resolved(&later));
+    // A first try, another version of the resource, and another trouble have nothing to do with it.
+    let fresh = seen(STARTING, None);
+    let status = status::of(&pool, 1, &[fresh], context_of(&told));
+    assert_eq!(reason(&status), "EnginesStarting");
+    let changed = Context {
+        generation: Some(3),
+        ..context_of(&told)
+    };
+    let status = status::of(&pool, 1, std::slice::from_ref(&next), changed);
+    assert_eq!(reason(&status), observe::PULLING_MODEL);
+    next.trouble = Some(trouble("ImagePull"));
+    let status = status::of(&pool, 1, &[next], context_of(&told));
+    assert_eq!(reason(&status), "ImagePull");
+}
+
+#[test]
 fn what_the_router_writes_is_not_the_operators_to_repeat() {
     let (pool, none) = (pool(), LlmProgramServingStatus::default());
     let own = status::of(&pool, 1, &[seen(EngineState::Ready, None)], context(&none));
@@ -351,6 +438,7 @@ fn context(before: &LlmProgramServingStatus) -> Context<'_> {
         before,
         now: "t",
         url: Some("http://router"),
+        met: None,
     }
 }
 

@@ -35,7 +35,7 @@ MATRIX = {
     "monitors": {"monitoring": MONITORS},
     "monitors, one namespace": {"monitoring": MONITORS, "scope": "namespaced"},
     "no definition": {"crds": {"install": False}},
-    "digests": {one: {"image": {"registry": "r.example:5000", "digest": DIGEST}} for one in ("operator", "router", "engine")},
+    "digests": {one: {"image": {"registry": "r.example:5000", "digest": DIGEST}} for one in ("operator", "router", "engine", "tools")},
     "two operators": {"operator": {"replicas": 2}},
     "pods as a user wants them": {"operator": POD, "router": POD, "commonLabels": {"cost": "7"},
                                   "imagePullSecrets": [{"name": "registry"}]},
@@ -44,6 +44,7 @@ MATRIX = {
                       "operator": {"serviceAccount": {"create": False, "name": "mine"}}},
     "closed": {"networkPolicy": {"clientsFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "metricsFrom": []}},
     "outside": {"router": {"service": {"type": "LoadBalancer", "port": 80, "annotations": {"a": "b"}}}},
+    "models of a mirror that stay on nodes": {"hubEndpoint": "https://mirror.example:8443/hub", "modelCache": "/var/lib/models"},
     "other names": {"fullnameOverride": "x"},
 }
 
@@ -132,11 +133,24 @@ def test_digests_stand_over_tags_and_the_one_registry_is_enough(cluster):
     def images(values):
         objects = taken(cluster, render(cluster, values).stdout)
         [operator] = of(objects, "Deployment", "lps-operator")[0]["spec"]["template"]["spec"]["containers"]
-        return operator["image"], operator["args"][1]
+        return operator["image"], *operator["args"][1:3]
 
     assert images({"imageRegistry": "r.example/lps"}) == (
-        f"r.example/lps/lps-operator:{version()}", f"--engine-image=r.example/lps/lps-engine-cpu:{version()}")
-    assert images(MATRIX["digests"])[0] == f"r.example:5000/lps-operator@{DIGEST}"
+        f"r.example/lps/lps-operator:{version()}", f"--engine-image=r.example/lps/lps-engine-cpu:{version()}",
+        f"--tools-image=r.example/lps/lps-tools:{version()}")
+    assert images(MATRIX["digests"]) == (f"r.example:5000/lps-operator@{DIGEST}", f"--engine-image=r.example:5000/lps-engine-cpu@{DIGEST}",
+                                         f"--tools-image=r.example:5000/lps-tools@{DIGEST}")
+
+
+def test_where_models_come_from_and_stay_is_told_to_the_operator(cluster):
+    def told(values):
+        objects = taken(cluster, render(cluster, values).stdout)
+        [operator] = of(objects, "Deployment", "lps-operator")[0]["spec"]["template"]["spec"]["containers"]
+        return [one for one in operator["args"] if one.startswith(("--hub", "--model"))]
+
+    assert told({}) == []
+    assert told(MATRIX["models of a mirror that stay on nodes"]) == [
+        "--hub-endpoint=https://mirror.example:8443/hub", "--model-cache=/var/lib/models"]
 
 
 def test_before_uninstall_the_operators_finalizers_are_taken_off(cluster):
@@ -162,6 +176,8 @@ def test_before_uninstall_the_operators_finalizers_are_taken_off(cluster):
         ({"engine": {"image": {"digest": "abc"}}}, ["/engine/image/digest", "pattern"]),
         ({"scope": "Namespaced"}, ["/scope", "'cluster', 'namespaced'"]),
         ({"router": {"drainGrace": 5}}, ["/router/drainGrace", "want string"]),
+        ({"hubEndpoint": "mirror:8080"}, ["/hubEndpoint", "pattern"]),
+        ({"modelCache": "models"}, ["/modelCache", "pattern"]),
         ({"router": {"service": {"type": "Ingress"}}}, ["/router/service/type", "LoadBalancer"]),
         ({"watchNamespace": "team"}, ["write scope: namespaced"]),
     ],

@@ -10,9 +10,10 @@ import pytest
 
 from cluster import BIN, ROOT
 
-NAMES = ["operator", "router", "engine-cpu"]
-ARGUMENTS = {"operator": ["crd"], "router": ["--help"], "engine-cpu": ["--help"]}
-WORDS = {"operator": "kind: CustomResourceDefinition", "router": "Usage: lps-router", "engine-cpu": "Usage: lps-engine"}
+NAMES = ["operator", "router", "engine-cpu", "tools"]
+ARGUMENTS = {"operator": ["crd"], "router": ["--help"], "engine-cpu": ["--help"], "tools": ["--help"]}
+WORDS = {"operator": "kind: CustomResourceDefinition", "router": "Usage: lps-router", "engine-cpu": "Usage: lps-engine",
+         "tools": "Usage: lps "}
 
 
 def pack(folder, *names):
@@ -56,6 +57,13 @@ def test_cuda_without_its_libraries_is_refused_by_their_names(tmp_path):
     done = subprocess.run([ROOT / "scripts" / "images.sh", "engine-cuda"], capture_output=True, text=True,
                           env=dict(os.environ, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(tmp_path)))
     assert done.returncode != 0 and "libcudnn" in done.stderr and "--libtorch" in done.stderr
+
+
+def test_tools_that_link_a_library_are_refused(tmp_path):
+    """`lps` is copied into images that have no library."""
+    done = subprocess.run([ROOT / "images" / "oci.py", "--out", tmp_path, "--version", "t", "--libtorch", tmp_path,
+                           "--tools", BIN / "lps", "tools"], capture_output=True, text=True)
+    assert done.returncode != 0 and "libc.so.6" in done.stderr and "static-lps.sh" in done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

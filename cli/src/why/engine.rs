@@ -58,8 +58,31 @@ pub(super) fn of(facts: &Value, pod: &Value) -> Engine {
     }
 }
 
+/// While the engine waits: the container before it that has not done its work. Those bring the model.
+fn before(pod: &Value) -> Option<&Value> {
+    pod["status"]["containerStatuses"][0]["state"].get("waiting")?;
+    let mut containers = items(&pod["status"]["initContainerStatuses"]).iter();
+    containers.find(|one| one["state"]["terminated"]["exitCode"] != 0)
+}
+
 fn container(pod: &Value) -> String {
-    let state = &pod["status"]["containerStatuses"][0]["state"];
+    let engine = &pod["status"]["containerStatuses"][0]["state"];
+    let engine = || doing(engine, is_true(pod, "ContainersReady"));
+    let before = before(pod).and_then(|one| {
+        let told = doing(&one["state"], false)?;
+        Some(format!("not begun; {}: {told}", text(&one["name"])))
+    });
+    if let Some(told) = before.or_else(engine) {
+        return told;
+    }
+    match condition(&pod["status"]["conditions"], "PodScheduled") {
+        Some(one) if one["status"] == "False" => format!("has no node: {}", text(&one["message"])),
+        _ => "there is none yet".to_owned(),
+    }
+}
+
+/// What a container does by its state.
+fn doing(state: &Value, is_ready: bool) -> Option<String> {
     let detail = |of: &Value| {
         let message = of["message"]
             .as_str()
@@ -67,28 +90,20 @@ fn container(pod: &Value) -> String {
         format!("{}{}", text(&of["reason"]), message.unwrap_or_default())
     };
     if let Some(ended) = state.get("terminated") {
-        return format!(
-            "ended with {} ({})",
-            ended["exitCode"],
-            text(&ended["reason"])
-        );
+        let (code, reason) = (&ended["exitCode"], text(&ended["reason"]));
+        return Some(format!("ended with {code} ({reason})"));
     }
     if let Some(waiting) = state.get("waiting") {
-        return format!("waits: {}", detail(waiting));
+        return Some(format!("waits: {}", detail(waiting)));
     }
-    if state.get("running").is_some() {
-        let is_ready = is_true(pod, "ContainersReady");
-        return if is_ready {
+    state.get("running").map(|_| {
+        let told = if is_ready {
             "runs and answers its probe"
         } else {
             "runs and is not ready yet"
-        }
-        .to_owned();
-    }
-    match condition(&pod["status"]["conditions"], "PodScheduled") {
-        Some(one) if one["status"] == "False" => format!("has no node: {}", text(&one["message"])),
-        _ => "there is none yet".to_owned(),
-    }
+        };
+        told.to_owned()
+    })
 }
 
 fn router(pod: &Value) -> String {
@@ -105,7 +120,8 @@ fn router(pod: &Value) -> String {
 
 /// Of the end's message the line that tells of an error, else the last; without one the last line of the log.
 fn last_words(facts: &Value, pod: &Value, name: &str) -> Option<String> {
-    let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"];
+    let engine = &pod["status"]["containerStatuses"][0];
+    let ended = &before(pod).unwrap_or(engine)["state"]["terminated"]["message"];
     let words = ended.as_str().and_then(|message| {
         let lines = || message.lines().filter(|line| !line.trim().is_empty());
         let error = lines().find(|line| line.to_lowercase().contains("error"));

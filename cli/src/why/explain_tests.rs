@@ -51,6 +51,8 @@ fn every_reason_of_a_resource_that_is_not_ready_has_a_fix() {
         "InvalidSpec",
         "NotAvailable",
         "ModelUnavailable",
+        "PullingModel",
+        "PodRefused",
         "VolumeMissing",
         "ImagePull",
         "ContainerError",
@@ -238,6 +240,48 @@ fn an_engine_is_told_with_its_last_words() {
             (container, router)
         );
         assert_eq!(engine.last_words.as_deref(), words);
+    }
+}
+
+#[test]
+fn what_brings_the_model_is_told_before_the_engine_begins() {
+    let brought =
+        json!({"name": "tools", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+    let model = |state: Value| json!({"name": "model", "state": state});
+    for (before, container, words) in [
+        (
+            json!([
+                brought,
+                model(json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}}))
+            ]),
+            "not begun; model: waits: ErrImagePull: no such image",
+            None,
+        ),
+        (
+            json!([model(json!({"running": {}}))]),
+            "not begun; model: runs and is not ready yet",
+            None,
+        ),
+        (
+            json!([model(
+                json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "lps: o/m does not exist\n"}})
+            )]),
+            "not begun; model: ended with 1 (Error)",
+            Some("lps: o/m does not exist"),
+        ),
+        (json!([brought]), "waits: PodInitializing", None),
+    ] {
+        let mut pod = pod(json!({"waiting": {"reason": "PodInitializing"}}), json!([]));
+        pod["status"]["initContainerStatuses"] = before;
+        let facts = facts(
+            json!([condition("Ready", "False", "ModelUnavailable")]),
+            json!([pod]),
+        );
+        let engine = explain(&facts).engines.remove(0);
+        assert_eq!(
+            (engine.container.as_str(), engine.last_words.as_deref()),
+            (container, words)
+        );
     }
 }
 

@@ -34,7 +34,7 @@ pub fn find(word: &str) -> Option<&'static Reason> {
 }
 
 /// Every reason, those of `Ready` first.
-pub const REASONS: [Reason; 32] = [
+pub const REASONS: [Reason; 34] = [
     reason(
         "Ready",
         "EnginesReady",
@@ -80,8 +80,20 @@ pub const REASONS: [Reason; 32] = [
     reason(
         "Ready",
         "ModelUnavailable",
-        "the claim that holds the model is not there, or has no volume",
-        "kubectl get pvc -n {namespace}: create the claim, or correct spec.model.source.pvc.claim",
+        "the model cannot be fetched, or the claim that holds it is not there or has no volume",
+        "the message ends with the last words of what fetches it: correct spec.model.source (repo, revision, tokenSecret, reference), or see whether nodes reach the hub (the chart's hubEndpoint) and user 65532 may write to the chart's modelCache. Of a claim: kubectl get pvc -n {namespace}, and create it, or correct spec.model.source.pvc.claim",
+    ),
+    reason(
+        "Ready",
+        "PullingModel",
+        "the model is fetched before the engine begins; startTimeout does not run meanwhile",
+        "wait: kubectl logs -n {namespace} -l llmprogram.dev/serving={name} -c model shows how far it is. With the chart's modelCache the next engine on the node does not fetch it again",
+    ),
+    reason(
+        "Ready",
+        "PodRefused",
+        "the API server does not take the engine's pod: pod security of the namespace, a ResourceQuota, or an admission webhook",
+        "the message is the API server's. A hostPath model, and a fetched one with the chart's modelCache, need a namespace whose pod security level is privileged: kubectl label namespace {namespace} --overwrite pod-security.kubernetes.io/enforce=privileged. It is tried again within 75 s",
     ),
     reason(
         "Ready",

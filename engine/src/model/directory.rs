@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use lps_engine_core::request::TokenId;
 use serde_json::{Map, Value};
 
-use crate::model::{Dtype, Error};
+use crate::model::{Dtype, Error, missing};
 
 /// What a JSON file of a checkpoint holds.
 pub type Json = Map<String, Value>;
@@ -156,7 +156,7 @@ impl Files {
     pub fn required(&self, name: &str) -> Result<Cow<'static, [u8]>, Error> {
         self.bytes(name)?.ok_or_else(|| Error::Read {
             file: self.path(name),
-            source: std::io::ErrorKind::NotFound.into(),
+            source: missing(),
         })
     }
 
@@ -238,7 +238,7 @@ impl ModelDirectory {
         let Some(config) = files.json("config.json")? else {
             return Err(Error::Read {
                 file: files.path("config.json"),
-                source: std::io::ErrorKind::NotFound.into(),
+                source: missing(),
             });
         };
         let generation = files.json("generation_config.json")?.unwrap_or_default();
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(good.end_tokens, [1, 2]);
         drop(guard);
         let error = open_missing(&folder).to_string();
-        assert!(error.contains("cannot be read"), "{error}");
+        assert!(error.contains("there is no such file"), "{error}");
     }
 
     fn open_missing(folder: &Path) -> Error {

@@ -19,6 +19,11 @@ use lps_engine_core::request::TokenId;
 use crate::model::directory::ModelDirectory;
 use crate::model::sim::{SimCost, SimModel};
 
+/// What is said of a file that must be there and is not.
+fn missing() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such file")
+}
+
 /// Why a model cannot be loaded: one line that names the file and the field, and what is supported.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

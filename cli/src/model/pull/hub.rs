@@ -31,6 +31,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const REDIRECTS_MAX: usize = 5;
 /// Pages of one listing, of 1000 files each.
 const PAGES_MAX: usize = 20;
+/// Tries after the first that the question for the commit gets at most: whether the hub is there at all shows soon, and
+/// either what is in the folder serves until it is, or the pull is begun again by whoever wants it.
+const FIRST_TRIES_MAX: usize = 3;
 /// Longest answer that is read whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -168,7 +171,8 @@ impl Hub {
         let what = format!("revision {revision} of {}", self.repo);
         let segment = revision.as_segment();
         let uri = format!("{}/api/models/{}/revision/{segment}", self.base, self.repo);
-        let (info, _): (Info, _) = self.json(&uri, &what).await?;
+        let pauses = self.pauses().take(FIRST_TRIES_MAX);
+        let (info, _): (Info, _) = self.json(&uri, &what, pauses).await?;
         if is_commit(&info.sha) {
             return Ok(info.sha);
         }
@@ -182,7 +186,7 @@ impl Hub {
         let mut uri = format!("{}/api/models/{}/tree/{commit}", self.base, self.repo);
         let mut entries = Vec::new();
         for _ in 0..PAGES_MAX {
-            let (page, headers): (Vec<Entry>, _) = self.json(&uri, &what).await?;
+            let (page, headers): (Vec<Entry>, _) = self.json(&uri, &what, self.pauses()).await?;
             entries.extend(page);
             match next_page(&headers) {
                 None => return Ok(entries),
@@ -213,8 +217,8 @@ impl Hub {
         &self,
         uri: &str,
         what: &str,
+        mut pauses: impl Iterator<Item = Duration>,
     ) -> Result<(T, HeaderMap), Error> {
-        let mut pauses = self.pauses();
         loop {
             let error = match self.json_once(uri, what).await {
                 Ok(answer) => return Ok(answer),

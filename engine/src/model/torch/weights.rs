@@ -8,8 +8,8 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::kernels::blob::{self, Blob};
-use crate::model::Error;
 use crate::model::directory::{File, Files};
+use crate::model::{Error, missing};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -68,7 +68,7 @@ impl Weights {
             source,
         };
         let blob = match files.locate(name) {
-            None => return Err(unreadable(std::io::ErrorKind::NotFound.into())),
+            None => return Err(unreadable(missing())),
             Some(File::Memory(bytes)) => Blob::Builtin(bytes),
             Some(File::Path(path)) => Blob::map(&path).map_err(unreadable)?,
         };
