@@ -7,6 +7,7 @@ Owns: what is measured and how. The outer half starts a cluster; the inner half 
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -218,6 +219,24 @@ def many(resources=200, engines=10):
         time.sleep(60)
         resident, after = figures(pid)
         yield f"{program} at rest with {total} pods", f"{resident:.0f} MiB, {(after - before) / 60:.3f} cores"
+    pid = pid_of("lps-operator")
+    command = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    os.kill(pid, signal.SIGTERM)
+    until("its end", lambda: not pathlib.Path(f"/proc/{pid}/exe").exists())
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as again:
+        until("a round of each", lambda: rounds() >= resources, limit_s=300, pause_s=0.1)
+        yield f"an operator that begins anew has looked at all {resources} resources after", f"{time.monotonic() - began:.1f} s"
+        again.terminate()
+
+
+def rounds():
+    """Rounds that the operator has made."""
+    try:
+        lines = request("GET", "http://127.0.0.1:8082/metrics").splitlines()
+    except (urllib.error.URLError, ConnectionError):
+        return 0
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("lps_operator_rounds_total{"))
 
 
 def inner(parts):
