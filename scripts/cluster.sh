@@ -52,7 +52,7 @@ fi
 
 begin "building what is not built yet (Kubernetes: 8 minutes, once)"
 tests/cluster/prep.sh
-begin "packing images"
+begin "building the programs (minutes, the first time) and packing images"
 scripts/images.sh
 trap end EXIT
 trap 'exit 130' INT

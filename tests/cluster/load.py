@@ -22,7 +22,7 @@ async def call(client, options, program, number):
     text = []
     try:
         raw = await client.completions.with_raw_response.create(
-            model=options.model, prompt=f"{program} {number}", max_tokens=options.tokens, stream=True,
+            model=options.model, prompt=f"{program} {number}", max_tokens=options.tokens, temperature=0, stream=True,
             extra_headers={"x-program-id": program})
         seen["engine"] = raw.headers.get("x-engine")
         async for chunk in raw.parse():

@@ -1,6 +1,7 @@
 """`kubectl lps`: the user's tool as a plugin, through the API server, with the user's kubeconfig."""
 
 import json
+import time
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_an_engine_is_drained_and_another_comes(cluster, lps):
 @pytest.mark.parametrize(
     "sections,reason,words",
     [
-        ({"scheduling": {"policy": "gittins"}}, "InvalidSpec", ["spec.scheduling.policy"]),
+        ({"scheduling": {"bounds": ["8", "2"]}}, "InvalidSpec", ["spec.scheduling.bounds"]),
         ({"model": {"name": "m", "source": {"image": {"reference": "localhost/nothing:1"}}}}, "ModelUnavailable",
          ["container: not begun; model: waits: ", "spec.model.source"]),
         ({"model": {"name": "m", "source": {"hostPath": {"path": "/none"}}}}, "PodRefused", ["violates PodSecurity"]),
@@ -75,7 +76,9 @@ def test_an_engine_is_drained_and_another_comes(cluster, lps):
 def test_why_a_resource_is_not_ready(cluster, lps, sections, reason, words):
     name = f"broken-{reason.lower()}"
     cluster.apply(resource(name, **{"model": {"name": name, "source": {"builtin": "sim"}}, **sections}))
+    began = time.monotonic()
     wait_for(reason, lambda: (cluster.condition(name, "Ready") or {}).get("reason") == reason)
+    print(f"\n{reason} {time.monotonic() - began:.1f} s after the apply")
     told = lps("why", name, code=1)
     assert f"default/{name} is not Ready ({reason}" in told
     for word in [f"{reason}: ", *words]:

@@ -38,8 +38,10 @@ def test_the_quickstart_answers_by_the_services_name(release):
     release.cluster.kubectl("delete", "-f", ROOT / "examples" / "quickstart.yaml", "--timeout=60s")
 
 
-def test_accounts_may_do_what_they_need_and_no_more(release):
-    accounts = [(SYSTEM, "lps-operator"), (SYSTEM, "lps-router"), (SYSTEM, "default")]
+def test_accounts_may_do_what_they_need_and_no_more(slow):
+    release = slow
+    engine = next(iter(release.cluster.engines("slow").values()))["spec"]["serviceAccountName"]
+    accounts = [(SYSTEM, "lps-operator"), (SYSTEM, "lps-router"), ("default", engine)]
     for namespace, account in accounts:
         who = f"system:serviceaccount:{namespace}:{account}"
         rights = release.cluster.kubectl("auth", "can-i", "--list", "--as", who).stdout
