@@ -56,7 +56,7 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
     print(f"\n1 -> 3: before {alone}\n        after  {full}")
     assert alone.items() <= full.items()
     # Long streams on each engine, then less load.
-    late = Load(release, "busy", forever=False, programs=8, calls=3, tokens=LONG, prefix="late", end=1)
+    late = Load(release, "busy", forever=False, programs=9, calls=3, tokens=LONG, prefix="late", end=1)
     first = burst.end()
     assert set(tell("the burst", first)) == {"complete"}
 
@@ -72,8 +72,9 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
 
     victim = wait_for("a drain", draining).pop()
     print("candidates " + ", ".join(f"{pod}: {figures(one)}" for pod, one in sorted(seen.items())) + f"; victim {victim}")
-    burden = {pod: (one.get("kvBlocks", 0), one.get("calls", 0)) for pod, one in seen.items()}
-    assert burden[victim] == min(burden.values()), "the engine with the least to lose goes"
+    # The figures that the operator went by may be a token newer.
+    fewest = min(one.get("calls", 0) for one in seen.values())
+    assert seen[victim].get("calls", 0) == fewest < max(one.get("calls", 0) for one in seen.values())
 
     again = Load(release, "busy", programs=20, tokens=100, prefix="again", end=1)
     back = ready(release, "busy", 3)
