@@ -9,6 +9,7 @@ tests/cluster/can.sh || { echo "test-cluster: not on this machine" >&2; exit 1; 
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-cluster tests/cluster/requirements.txt)
 cargo build --locked -p lps-cli -p lps-engine -p lps-operator -p lps-router --bins
+scripts/static-lps.sh dev > /dev/null # for the image tools
 tests/cluster/prep.sh
 export LPS_TEST_BIN="$cache/target/debug"
 if [ "${1:-}" = --measure ]; then

@@ -56,7 +56,7 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
     print(f"\n1 -> 3: before {alone}\n        after  {full}")
     assert alone.items() <= full.items()
     # Long streams on each engine, then less load.
-    late = Load(release, "busy", forever=False, programs=9, calls=3, tokens=LONG, prefix="late", end=1)
+    late = Load(release, "busy", forever=False, programs=7, calls=3, tokens=LONG, prefix="late", end=1)
     first = burst.end()
     assert set(tell("the burst", first)) == {"complete"}
 
