@@ -86,7 +86,7 @@ def test_a_changed_engine_is_rolled_out_one_by_one(cluster):
 @pytest.mark.parametrize(
     "sections,reason,word",
     [
-        ({"scheduling": {"policy": "gittins"}}, "InvalidSpec", "spec.scheduling.policy"),
+        ({"scheduling": {"beta": "-1"}}, "InvalidSpec", "spec.scheduling.beta"),
         ({"model": {"name": "m", "source": {"huggingFace": {"repo": "a/b"}}}}, "NotAvailable", "huggingFace"),
     ],
 )

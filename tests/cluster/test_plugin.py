@@ -60,7 +60,7 @@ def test_an_engine_is_drained_and_another_comes(cluster, lps):
 @pytest.mark.parametrize(
     "sections,reason,words",
     [
-        ({"scheduling": {"policy": "gittins"}}, "InvalidSpec", ["spec.scheduling.policy"]),
+        ({"scheduling": {"beta": "-1"}}, "InvalidSpec", ["spec.scheduling.beta"]),
         ({"model": {"name": "m", "source": {"huggingFace": {"repo": "a/b"}}}}, "NotAvailable", ["huggingFace"]),
         ({"engine": {"image": "localhost/nothing:1"}}, "ImagePull", ["container: waits", "spec.engine.image"]),
         ({"engine": {"device": "cuda"}}, "InsufficientGPU", ["has no node", "nvidia.com/gpu"]),

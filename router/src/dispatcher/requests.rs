@@ -128,7 +128,9 @@ impl Desk {
             self.metrics.refused("duplicate_call");
             return client.fail(Failure::DuplicateCall);
         }
-        let ready = match self.admission.admit(&submission.tenant) {
+        let may_begin = self.view().may_begin(&program);
+        let ready = may_begin.and_then(|()| self.admission.admit(&submission.tenant));
+        let ready = match ready {
             Ok(permit) => permit,
             Err(full) => {
                 let retry_after = self.retry_after(&submission.model, now);
