@@ -15,7 +15,9 @@ use crate::process_table::{Line, ProcessTable, Reason, Scan, Stage};
 
 /// Calls that one look passes over, at most. Only where so many lack room can one behind them that fits have to wait for
 /// the next event.
-const PASSED_OVER_MAX: u32 = 128;
+const PASSED_OVER_MAX: u32 = 32;
+/// Of those, programs that lack room in the working sets, over all tenants: each was tried on every engine.
+const REFUSED_MAX: u32 = 8;
 /// The same for each of many tenants.
 const PASSED_OVER_LEAST: u32 = 4;
 /// Oldest calls of each group that are tried at an m-th dispatch, at most.
@@ -40,10 +42,12 @@ struct Look {
     /// Lines of which nobody else can go.
     closed: Vec<bool>,
     left: u32,
+    /// Programs that may still be refused admission.
+    refused_left: u32,
 }
 
 impl Look {
-    fn new(tenant: u32, left: u32, engines: usize) -> Self {
+    fn new(tenant: u32, (left, refused_left): (u32, u32), engines: usize) -> Self {
         let lines = At::count(engines);
         Self {
             tenant,
@@ -51,6 +55,7 @@ impl Look {
             until: vec![None; lines],
             closed: vec![false; lines],
             left,
+            refused_left,
         }
     }
 }
@@ -89,10 +94,12 @@ impl Pool {
             let tenants = self.tenants.in_turn();
             let left = PASSED_OVER_MAX / tenants.len().max(1) as u32;
             let (several, before) = (tenants.len() > 1, self.dispatches);
+            let mut refused_left = REFUSED_MAX;
             for tenant in tenants {
                 let left = left.max(PASSED_OVER_LEAST);
-                let mut look = Look::new(tenant, left, self.engines.len());
+                let mut look = Look::new(tenant, (left, refused_left), self.engines.len());
                 self.look_through(&mut look, (table, now), out);
+                refused_left = look.refused_left;
             }
             // What one tenant's call freed (a reserve that it kept), another's may want.
             if !several || self.dispatches == before {
@@ -146,6 +153,9 @@ impl Pool {
                 }
                 Err(refused) => {
                     look.left -= 1;
+                    if refused.reason == Reason::WorkingSet {
+                        look.refused_left = look.refused_left.saturating_sub(1);
+                    }
                     self.pass_over(key, refused, (table, now), &mut look.passed);
                     look.until[at.number()] = Some(scan);
                     heads.retain(|(.., other)| *other != at);
@@ -186,7 +196,8 @@ impl Pool {
 
     /// The first call of a line that this look has not met, unless none there can go.
     fn head(&self, at: At, look: &mut Look, table: &mut ProcessTable, now: Micros) -> Option<Head> {
-        if look.closed[at.number()] {
+        let is_admitting = matches!(at, At::Line(_, Kind::Resuming | Kind::New));
+        if look.closed[at.number()] || (is_admitting && look.refused_left == 0) {
             return None;
         }
         let until = look.until[at.number()];

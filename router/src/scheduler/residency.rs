@@ -45,8 +45,7 @@ impl Pool {
 
     /// KV tokens up to which an engine admits.
     fn watermark(&self, engine: &Engine) -> u64 {
-        let share = u128::from(self.settings.kv_watermark_milli);
-        (u128::from(engine.limits.kv_tokens) * share / 1_000) as u64
+        share_of(engine.limits.kv_tokens, self.settings.kv_watermark_milli)
     }
 
     /// What a call brings.
@@ -139,8 +138,7 @@ impl Pool {
         let mut gone = Vec::new();
         if entry != Entry::Resident && !engine.set.holds(row) {
             let need = engine.set.need(context).min(most);
-            let share = u128::from(self.settings.kv_watermark_milli);
-            let mark = (u128::from(most) * share / 1_000) as u64;
+            let mark = share_of(most, self.settings.kv_watermark_milli);
             gone = engine.set.make_room(need, mark, now);
             if entry == Entry::Forced {
                 gone.extend(engine.set.clear_quiet());
@@ -153,8 +151,8 @@ impl Pool {
             .set
             .sit(row, (key, &thread), context.tokens.min(most));
         if let Entry::Admitted | Entry::Pausing = entry {
-            let mark = u128::from(most) * u128::from(self.settings.kv_watermark_milli) / 1_000;
-            let used = u128::from(engine.set.used());
+            let mark = share_of(most, self.settings.kv_watermark_milli);
+            let used = engine.set.used();
             assert!(
                 used <= mark,
                 "admitted beyond the watermark: {used} of {mark}"
@@ -318,4 +316,10 @@ impl Pool {
         ends.filter_map(|engine| engine.set.next_lease_end(now))
             .min()
     }
+}
+
+/// So many thousandths, rounded down, without overflow.
+const fn share_of(tokens: u64, milli: u32) -> u64 {
+    let milli = milli as u64;
+    tokens / 1_000 * milli + tokens % 1_000 * milli / 1_000
 }

@@ -94,6 +94,9 @@ impl WorkingSet {
 
     /// What a program that is not there would take.
     pub(super) fn need(&self, context: Context) -> u64 {
+        if context.shared == 0 {
+            return context.tokens;
+        }
         let known = self.longest_prefix(context.class);
         context.tokens.saturating_sub(context.shared) + context.shared.saturating_sub(known)
     }
