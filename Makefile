@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-cluster check bench sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ check: setup ## Formatting, lints, licences and sources
 
 bench: setup ## Engine against transformers' eager path, same weights, same run
 	@scripts/bench.sh
+
+bench-scheduler: setup ## How long the scheduler decides: 10,000 ready calls of 2,000 programs on 64 engines
+	@cargo bench --quiet --locked -p lps-router --bench decide
 
 sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD=react
 	@cargo run --quiet --release -p lps-cli -- sim --workload $(or $(WORKLOAD),react) --policy $(or $(POLICY),atlas,plas,fcfs) \

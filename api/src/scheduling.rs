@@ -7,10 +7,13 @@ pub mod reference;
 mod spec;
 mod text;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ids::TenantId;
 use crate::quantity::{Micros, Tokens};
 pub use spec::SchedulingSpec;
 pub use text::{Switch, Text};
@@ -112,14 +115,6 @@ pub enum Error {
         /// What may be given.
         range: &'static str,
     },
-    /// A known value, or key, that this version does not have.
-    #[error("scheduling key {key}: {value:?} is not available in this version")]
-    Unavailable {
-        /// Which key.
-        key: &'static str,
-        /// What was given.
-        value: String,
-    },
     /// Two keys that contradict each other.
     #[error(
         "scheduling key quanta: {queues} queues ({bounds} bounds) need {queues} values, not {quanta}"
@@ -132,6 +127,11 @@ pub enum Error {
         /// Quanta that were given.
         quanta: usize,
     },
+    /// The same: bounds that move have no quanta of their own.
+    #[error(
+        "scheduling key quanta: bounds that are \"auto\" have quanta of their own; leave it out"
+    )]
+    AutoQuanta,
 }
 
 /// The settings of one pool's scheduler, every key with its value.
@@ -145,10 +145,14 @@ pub struct Settings {
     pub unit: Unit,
     /// Upper bounds of all queues but the last; ascending, at most [`Self::BOUNDS_MAX`].
     pub bounds: Vec<Micros>,
+    /// Whether the bounds follow the sizes of finished programs; [`Self::bounds`] until there are enough.
+    pub auto_bounds: bool,
     /// A quantum for each queue, `None` being no end of it; empty: the widths of the queues, the last without end.
     pub quanta: Vec<Option<Micros>>,
     /// Whether a running call gives its slot to a call of a better queue.
     pub preemption: bool,
+    /// Who is first inside a queue.
+    pub within_queue: WithinQueue,
     /// β in thousandths.
     pub beta_milli: Option<u64>,
     /// The least service that β divides by.
@@ -163,10 +167,20 @@ pub struct Settings {
     pub backfill_limit: u32,
     /// Most slots of one program.
     pub max_calls_per_program: Option<u32>,
+    /// What a tenant's share is worth, in thousandths; 1000 for those that are not there.
+    pub tenant_weights: BTreeMap<TenantId, u64>,
     /// Prompts of more tokens go to their program's home engine.
     pub locality_threshold: Tokens,
     /// How long a call waits for its saturated home engine; `None`: for ever.
     pub home_wait: Option<Micros>,
+    /// Whether programs are admitted by their contexts, so that the contexts fit the engines' KV pools.
+    pub working_set: bool,
+    /// The share of an engine's KV pool that admitted programs may take, in thousandths.
+    pub kv_watermark_milli: u32,
+    /// How long a program keeps its place between two calls; `None`: as its class's gaps teach.
+    pub acting_lease: Option<Micros>,
+    /// How long a program waits for room before it is admitted without; `None`: for ever.
+    pub max_pause: Option<Micros>,
 }
 
 impl Default for Settings {
@@ -176,8 +190,10 @@ impl Default for Settings {
             estimator: Estimator::Scalar,
             unit: Unit::Time,
             bounds: [2, 8, 32, 128, 512].map(Micros::from_secs).to_vec(),
+            auto_bounds: false,
             quanta: Vec::new(),
             preemption: true,
+            within_queue: WithinQueue::Arrival,
             beta_milli: Some(10_000),
             service_floor: Micros::from_secs(1),
             max_queue_wait: None,
@@ -185,8 +201,13 @@ impl Default for Settings {
             oversubscription: 2,
             backfill_limit: 8,
             max_calls_per_program: None,
+            tenant_weights: BTreeMap::new(),
             locality_threshold: Tokens(2048),
             home_wait: Some(Micros::from_secs(8)),
+            working_set: true,
+            kv_watermark_milli: 900,
+            acting_lease: None,
+            max_pause: Some(Micros::from_secs(30 * 60)),
         }
     }
 }
@@ -216,6 +237,9 @@ impl Settings {
     pub fn check(&self) -> Result<(), Error> {
         let (bounds, queues, quanta) =
             (self.bounds.len(), self.bounds.len() + 1, self.quanta.len());
+        if quanta != 0 && self.auto_bounds {
+            return Err(Error::AutoQuanta);
+        }
         if quanta != 0 && quanta != queues {
             return Err(Error::Quanta {
                 bounds,
@@ -241,6 +265,11 @@ impl Settings {
         } else {
             self.bounds.len() as u8
         }
+    }
+
+    /// What a tenant's share is worth, in thousandths.
+    pub fn weight_milli(&self, tenant: &TenantId) -> u64 {
+        self.tenant_weights.get(tenant).copied().unwrap_or(1_000)
     }
 
     /// The full quantum of a queue; `None` has no end.
@@ -280,6 +309,12 @@ fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(members) => members.iter().map(as_text).collect::<Vec<_>>().join(","),
+        Value::Object(members) => {
+            let pairs = members
+                .iter()
+                .map(|(key, value)| format!("{key}={}", as_text(value)));
+            pairs.collect::<Vec<_>>().join(",")
+        }
         other => other.to_string(),
     }
 }

@@ -15,6 +15,8 @@ pub struct Limits {
     pub ready: u32,
     /// Of one tenant.
     pub ready_per_tenant: u32,
+    /// Programs of one tenant that have not ended.
+    pub live_per_tenant: u32,
 }
 
 /// Which bound is reached.
@@ -28,6 +30,11 @@ pub enum Full {
         "{0} calls of this tenant wait already, which is the most that are held; try again later"
     )]
     Tenant(u32),
+    /// This tenant has too many programs.
+    #[error(
+        "{0} programs of this tenant have not ended, which is the most there may be; end one, or try again later"
+    )]
+    Programs(u32),
 }
 
 /// One ready call's place; dropped when it is sent to an engine or ends.
@@ -87,6 +94,17 @@ impl Admission {
             all: Arc::clone(&self.all),
             tenant: Arc::clone(ready),
         })
+    }
+
+    /// Whether a tenant with so many live programs may begin another.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub const fn may_begin(&self, live: u32) -> Result<(), Full> {
+        if live >= self.limits.live_per_tenant {
+            return Err(Full::Programs(self.limits.live_per_tenant));
+        }
+        Ok(())
     }
 
     /// Calls that are ready now, over all tenants.
@@ -153,12 +171,15 @@ mod tests {
         let mut admission = Admission::new(Limits {
             ready: 3,
             ready_per_tenant: 2,
+            live_per_tenant: 2,
         });
         let first = admission.admit(&tenant("a")).unwrap();
         let _second = admission.admit(&tenant("a")).unwrap();
         assert_eq!(admission.admit(&tenant("a")).unwrap_err(), Full::Tenant(2));
         let _other = admission.admit(&tenant("b")).unwrap();
         assert_eq!(admission.admit(&tenant("c")).unwrap_err(), Full::Ready(3));
+        assert!(admission.may_begin(1).is_ok());
+        assert_eq!(admission.may_begin(2).unwrap_err(), Full::Programs(2));
         drop(first);
         assert_eq!(admission.ready(), 2);
         assert!(admission.admit(&tenant("a")).is_ok());
@@ -169,6 +190,7 @@ mod tests {
         let mut admission = Admission::new(Limits {
             ready: 8,
             ready_per_tenant: 8,
+            live_per_tenant: 8,
         });
         let kept = admission.admit(&tenant("kept")).unwrap();
         for index in 0..5_000 {

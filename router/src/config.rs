@@ -37,6 +37,10 @@ pub struct Config {
     #[arg(long, env = "LPS_ROUTER_READY_LIMIT_PER_TENANT", default_value_t = 8_192,
           value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub ready_limit_per_tenant: u32,
+    /// Most programs of one tenant that have not ended; a call that would begin another is refused with 429.
+    #[arg(long, env = "LPS_ROUTER_LIVE_LIMIT_PER_TENANT", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub live_limit_per_tenant: u32,
     /// Most client connections at once; further ones wait in the listener's backlog.
     #[arg(long, env = "LPS_ROUTER_CONNECTION_LIMIT", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -69,6 +73,7 @@ impl Default for Config {
             bodies_limit_bytes: 1 << 30,
             ready_limit: 16_384,
             ready_limit_per_tenant: 8_192,
+            live_limit_per_tenant: 16_384,
             connection_limit: 16_384,
             stall_limit: Duration::from_secs(60),
             heartbeat: Duration::from_secs(10),

@@ -147,6 +147,8 @@ pub enum Event {
         class: ClassName,
         /// How long it stays live without a call; `None`: the default for opened programs.
         ttl: Option<Micros>,
+        /// The program that waits for it, if one does: its calls use and charge that one's row.
+        blocks: Option<ProgramKey>,
     },
     /// A client ends a program: open calls finish, new ones open a new generation.
     ProgramEnd {
@@ -184,6 +186,14 @@ pub enum Event {
     },
     /// An attempt failed and the call may be tried again: it goes back to its queue with all it had.
     AttemptFailed {
+        /// Which call.
+        call: CallKey,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// An engine refused an attempt, or could not be reached: it is tried again after a pause, which
+    /// [`Event::AttemptFailed`] ends.
+    BackedOff {
         /// Which call.
         call: CallKey,
         /// Which attempt.

@@ -151,6 +151,7 @@ fn call_limits(config: &Config) -> admission::Limits {
     admission::Limits {
         ready: config.ready_limit,
         ready_per_tenant: config.ready_limit_per_tenant,
+        live_per_tenant: config.live_limit_per_tenant,
     }
 }
 

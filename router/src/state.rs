@@ -112,6 +112,7 @@ impl State {
                 program,
                 class,
                 ttl,
+                blocks,
             } => {
                 let idle_limit = ttl.unwrap_or(IDLE_LIMIT_OPENED);
                 self.table.open(
@@ -119,6 +120,7 @@ impl State {
                         program,
                         class,
                         idle_limit,
+                        blocks,
                     },
                     self.now,
                 );
@@ -153,6 +155,7 @@ impl State {
                 });
             }
             Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt, out),
+            Event::BackedOff { call, attempt } => self.backed_off(call, attempt),
             Event::CancelRequested { call } => self.cancel(call, out),
             Event::Tick => {}
         }
@@ -194,14 +197,14 @@ impl State {
         let new = || Pool::new(model.clone(), settings.clone(), self.now);
         let pool = self.pools.entry(model.clone()).or_insert_with(new);
         pool.set_cold_start_hold(cold_start_hold);
-        pool.configure(settings, &mut self.table, out);
+        pool.configure(settings, (&mut self.table, self.now), out);
     }
 
     fn pool_removed(&mut self, model: &ModelName, out: &mut Vec<Action>) {
         let Some(pool) = self.pools.get_mut(model) else {
             return;
         };
-        for call in pool.remove(&mut self.table) {
+        for call in pool.remove(&mut self.table, self.now) {
             self.refuse(call, Refusal::NoPool, out);
         }
         self.pools.retain(|_, pool| !pool.is_over());
@@ -273,7 +276,11 @@ impl State {
         let charge = self
             .table
             .charge((key, attempt), usage, pool.settings().unit);
+        if pool.charge(key, charge.service, &self.table) {
+            self.changed.insert(pool.model().clone());
+        }
         pool.use_quantum(key, charge.service, &mut self.table);
+        pool.grow(key, &mut self.table, self.now);
         match state {
             CallState::Running => {
                 let is_first = self.table.call(key).is_some_and(|call| pool.start(call));
@@ -306,11 +313,12 @@ impl State {
         };
         let model = call.model.clone();
         let was_running = call.phase == Phase::Running;
-        let pool = self.pools.get_mut(&model);
-        if let (Some(usage), Some(pool)) = (usage, &pool) {
+        let mut pool = self.pools.get_mut(&model);
+        if let (Some(usage), Some(pool)) = (usage, &mut pool) {
             let charge = self
                 .table
                 .charge((key, attempt), usage, pool.settings().unit);
+            pool.charge(key, charge.service, &self.table);
             if !was_running && charge.executor > Micros::ZERO {
                 self.table.run(key, charge.executor, self.now);
             }
@@ -326,7 +334,7 @@ impl State {
         };
         if let Some(pool) = self.pools.get_mut(&call.model) {
             pool.count_waits(call, self.now);
-            pool.leave(key, &self.table);
+            pool.leave(key, &mut self.table, self.now);
         }
         self.table.end(key, outcome, self.now);
     }
@@ -352,6 +360,13 @@ impl State {
             self.refuse(key, reason, out);
         }
         self.changed.insert(model);
+    }
+
+    fn backed_off(&mut self, key: CallKey, attempt: Attempt) {
+        let call = self.table.call(key);
+        if call.is_some_and(|call| call.attempt == attempt && call.engine().is_some()) {
+            self.table.wait(key, Reason::RetryBackoff, self.now);
+        }
     }
 
     fn cancel(&mut self, key: CallKey, out: &mut Vec<Action>) {
@@ -397,8 +412,25 @@ impl State {
             self.refuse(call, Refusal::NoEngine, out);
         }
         self.table.expire(now);
-        for (program, engine) in self.table.take_released() {
-            out.push(Action::Release { program, engine });
+        for over in self.table.take_over() {
+            let mut engines = over.homes.clone();
+            for (model, pool) in &mut self.pools {
+                if self.table.had_called(&over, model) {
+                    pool.learn(&over);
+                }
+                let kept = pool.program_over(over.row);
+                if !kept.is_empty() {
+                    self.changed.insert(model.clone());
+                }
+                // A message for each plain call would cost more than its pages are worth.
+                if !over.is_single {
+                    engines.extend(kept);
+                }
+            }
+            out.extend(engines.into_iter().map(|engine| Action::Release {
+                program: over.program.clone(),
+                engine,
+            }));
         }
     }
 
@@ -408,6 +440,8 @@ impl State {
             if is_due || self.changed.contains(model) {
                 pool.decide(&mut self.table, self.now, out);
             }
+            let released = pool.take_released().into_iter();
+            out.extend(released.map(|(program, engine)| Action::Release { program, engine }));
         }
         self.changed.clear();
     }

@@ -12,14 +12,14 @@ from release import SYSTEM, Release
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; not part of `make test`")
+    config.addinivalue_line("markers", "release: needs the cluster with the chart's release in it")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items):
-    """Tests of one cluster stay together, in their order; those of the two may run at the same time."""
     for item in items:
-        own = "demo" if item.path.name == "test_make_cluster.py" else "cluster"
-        group = "release" if "release" in item.fixturenames else own
-        item.add_marker(pytest.mark.xdist_group(group))
+        if "release" in item.fixturenames:
+            item.add_marker("release")
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ pub struct KvCache {
     /// Bytes, such as `4Gi`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Bytes>,
-    /// Share of the memory that is free after the weights are loaded, above 0 and below 1.
+    /// Share of the memory that the weights leave free, above 0 and below 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 0.99))]
     pub fraction: Option<f64>,

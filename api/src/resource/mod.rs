@@ -99,7 +99,7 @@ pub struct LlmProgramServingSpec {
     /// How engines are replaced after a change.
     #[serde(default)]
     pub rollout: Rollout,
-    /// Whether to have no engines at all for now; clients are told so.
+    /// Whether to have no engines for now; clients are told.
     #[serde(default)]
     pub suspend: bool,
 }

@@ -22,14 +22,14 @@ pub struct Scaling {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max: Option<u32>,
-    /// Calls for which one engine is wanted: running and waiting ones; by rule `Queue` waiting ones only.
+    /// Calls for one engine; by rule `Queue` waiting ones only.
     #[schemars(range(min = 1, max = 4096))]
     pub target_calls_per_engine: u32,
     /// How long no program may have been live before the last engine goes, where `min` is 0.
     pub idle_after: Period,
     /// How long fewer engines must have been enough before one is drained.
     pub scale_down_delay: Period,
-    /// How long a call is held when there is no engine, before it is refused.
+    /// How long a call is held while there is no engine.
     pub cold_start_hold: Period,
 }
 

@@ -1,21 +1,16 @@
 //! The range of each scheduling setting. Owns: what may be written for a key, in words and as a rule. It must not know
 //! the defaults.
 
-use super::{Error, Estimator, Policy, Settings, Unit, text};
+use std::collections::BTreeMap;
+
+use super::{Error, Estimator, Policy, Settings, Unit, WithinQueue, text};
+use crate::ids::TenantId;
 use crate::quantity::{Micros, Tokens};
 
 /// All keys, for people.
 pub(super) const KEYS: &str = "policy estimator unit bounds quanta preemption within_queue beta service_floor max_queue_wait \
-    oldest_every oversubscription backfill_limit max_calls_per_program locality_threshold home_wait";
-
-/// Keys of the contract that come with the rules they belong to.
-const KEYS_TO_COME: [&str; 5] = [
-    "kv_watermark",
-    "working_set",
-    "acting_lease",
-    "max_pause",
-    "tenant_weights",
-];
+    oldest_every oversubscription backfill_limit max_calls_per_program locality_threshold home_wait working_set \
+    kv_watermark acting_lease max_pause tenant_weights";
 
 impl Settings {
     /// Sets one key, written as in the simulator (`home_wait`) or as in the resource (`homeWait`). Follow the last one
@@ -29,10 +24,15 @@ impl Settings {
             "policy" => self.policy = policy(value)?,
             "estimator" => self.estimator = estimator(value)?,
             "unit" => self.unit = read("unit", value, UNIT, unit)?,
-            "bounds" => self.bounds = read("bounds", value, BOUNDS, bounds)?,
+            "bounds" if value == "auto" => {
+                (self.bounds, self.auto_bounds) = (Self::default().bounds, true);
+            }
+            "bounds" => {
+                (self.bounds, self.auto_bounds) = (read("bounds", value, BOUNDS, bounds)?, false);
+            }
             "quanta" => self.quanta = read("quanta", value, QUANTA, quanta)?,
             "preemption" => self.preemption = read("preemption", value, "on or off", text::switch)?,
-            "within_queue" => within_queue(value)?,
+            "within_queue" => self.within_queue = within_queue(value)?,
             "beta" => self.beta_milli = read("beta", value, BETA, |v| optional(v, beta))?,
             "service_floor" => self.service_floor = read("service_floor", value, FLOOR, floor)?,
             "max_queue_wait" => {
@@ -61,15 +61,26 @@ impl Settings {
                     read("locality_threshold", value, TOKENS, tokens).map(Tokens)?;
             }
             "home_wait" => self.home_wait = read("home_wait", value, WAIT, |v| optional(v, wait))?,
-            other => return Err(unknown(other, value)),
+            "tenant_weights" => {
+                self.tenant_weights = read("tenant_weights", value, WEIGHTS, weights)?;
+            }
+            "working_set" => {
+                self.working_set = read("working_set", value, "on or off", text::switch)?;
+            }
+            "kv_watermark" => self.kv_watermark_milli = read("kv_watermark", value, MARK, mark)?,
+            "acting_lease" => self.acting_lease = read("acting_lease", value, LEASE, lease)?,
+            "max_pause" => self.max_pause = read("max_pause", value, WAIT, |v| optional(v, wait))?,
+            other => return Err(Error::Key(shortened(other))),
         }
         Ok(())
     }
 }
 
+pub(super) const POLICY: &str = "fcfs, program-fcfs, mlfq, plas, atlas or gittins";
+pub(super) const WITHIN: &str = "arrival or round-robin";
 pub(super) const UNIT: &str =
     "time, tokens, or tokens:A,B with A and B of 0..=1000000 µs a token, not both 0";
-pub(super) const BOUNDS: &str = "1 to 31 ascending lengths of time of 1us..=30000h";
+pub(super) const BOUNDS: &str = "auto, or 1 to 31 ascending lengths of time of 1us..=30000h";
 pub(super) const QUANTA: &str = "2 to 32 lengths of time of 1us..=30000h, or none";
 pub(super) const BETA: &str = "a number of 0.1..=1000000, or none";
 pub(super) const FLOOR: &str = "a length of time of 1us..=30000h";
@@ -78,6 +89,10 @@ pub(super) const EVERY: &str = "a whole number of 1..=1000000, or none";
 pub(super) const COUNT_64: &str = "a whole number of 0..=64";
 pub(super) const LIMIT: &str = "a whole number of 0..=1000000";
 pub(super) const CALLS: &str = "a whole number of 1..=1000000, or none";
+pub(super) const WEIGHTS: &str =
+    "up to 256 pairs TENANT=WEIGHT with weights of 0.001..=1000000, or none";
+pub(super) const MARK: &str = "a share of 0.1..=1";
+pub(super) const LEASE: &str = "learned, or a length of time of 0..=24h";
 pub(super) const TOKENS: &str = "a whole number of 0..=4294967295";
 
 fn read<T>(
@@ -94,15 +109,8 @@ fn read<T>(
 }
 
 fn policy(value: &str) -> Result<Policy, Error> {
-    let range = "fcfs, program-fcfs, mlfq, plas or atlas";
     let named = |v: &str| Policy::ALL.into_iter().find(|policy| policy.as_str() == v);
-    match read("policy", value, range, named)? {
-        Policy::Gittins => Err(Error::Unavailable {
-            key: "policy",
-            value: value.to_owned(),
-        }),
-        policy => Ok(policy),
-    }
+    read("policy", value, POLICY, named)
 }
 
 fn estimator(value: &str) -> Result<Estimator, Error> {
@@ -113,15 +121,26 @@ fn estimator(value: &str) -> Result<Estimator, Error> {
     })
 }
 
-fn within_queue(value: &str) -> Result<(), Error> {
-    match value {
-        "arrival" => Ok(()),
-        "round-robin" => Err(Error::Unavailable {
-            key: "within_queue",
-            value: value.to_owned(),
-        }),
-        _ => read("within_queue", value, "arrival", |_| None),
+fn within_queue(value: &str) -> Result<WithinQueue, Error> {
+    read("within_queue", value, WITHIN, |v| match v {
+        "arrival" => Some(WithinQueue::Arrival),
+        "round-robin" => Some(WithinQueue::RoundRobin),
+        _ => None,
+    })
+}
+
+fn weights(value: &str) -> Option<BTreeMap<TenantId, u64>> {
+    if matches!(value, "none" | "") {
+        return Some(BTreeMap::new());
     }
+    let pair = |pair: &str| {
+        let (tenant, weight) = pair.rsplit_once('=')?;
+        let weight = text::thousandths(weight.trim())?;
+        let weight = (1..=1_000_000_000).contains(&weight).then_some(weight)?;
+        Some((TenantId::parse(tenant.trim()).ok()?, weight))
+    };
+    let weights: BTreeMap<_, _> = text::list(value).map(pair).collect::<Option<_>>()?;
+    (weights.len() <= 256).then_some(weights)
 }
 
 fn unit(value: &str) -> Option<Unit> {
@@ -198,14 +217,19 @@ fn optional<T>(value: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Opt
     }
 }
 
-fn unknown(key: &str, value: &str) -> Error {
-    match KEYS_TO_COME.iter().find(|known| **known == key) {
-        Some(key) => Error::Unavailable {
-            key,
-            value: shortened(value),
-        },
-        None => Error::Key(shortened(key)),
+fn mark(value: &str) -> Option<u32> {
+    let share = text::thousandths(value).filter(|share| (100..=1_000).contains(share));
+    share.and_then(|share| u32::try_from(share).ok())
+}
+
+fn lease(value: &str) -> Option<Option<Micros>> {
+    const MOST: Micros = Micros::from_secs(24 * 3_600);
+    if value == "learned" {
+        return Some(None);
     }
+    text::duration(value)
+        .filter(|lease| *lease <= MOST)
+        .map(Some)
 }
 
 fn shortened(text: &str) -> String {

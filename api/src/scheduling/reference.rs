@@ -31,12 +31,12 @@ const fn entry(
 }
 
 /// All keys, in the order in which a call meets them.
-pub const REFERENCE: [Entry; 16] = [
+pub const REFERENCE: [Entry; 21] = [
     entry(
         "policy",
         "atlas",
-        "fcfs, program-fcfs, mlfq, plas or atlas",
-        "In which order calls are served. ATLAS counts what a program's longest chain has had, so that a wide program is not punished for its width.",
+        ranges::POLICY,
+        "In which order calls are served. ATLAS counts what a program's longest chain has had, so that a wide program is not punished for its width. `gittins` learns from finished programs who is likely to be done soon; where sizes hardly vary it is as good as program-fcfs, and where they vary much as good as plas.",
     ),
     entry(
         "estimator",
@@ -54,7 +54,7 @@ pub const REFERENCE: [Entry; 16] = [
         "bounds",
         "2,8,32,128,512",
         ranges::BOUNDS,
-        "Where one queue ends and the next begins, in attained service. Powers of four cover a chat's seconds and an agent's minutes with six queues.",
+        "Where one queue ends and the next begins, in attained service. Powers of four cover a chat's seconds and an agent's minutes with six queues. `auto` follows the 25th, 50th, 75th, 90th and 97th percentile of finished programs, once 50 have finished.",
     ),
     entry(
         "quanta",
@@ -71,8 +71,8 @@ pub const REFERENCE: [Entry; 16] = [
     entry(
         "within_queue",
         "arrival",
-        "arrival",
-        "The order inside a queue.",
+        ranges::WITHIN,
+        "The order inside a queue. Round robin lets programs take turns; past the knee it cost ATLAS a fifth to a half, so it is off.",
     ),
     entry(
         "beta",
@@ -127,6 +127,36 @@ pub const REFERENCE: [Entry; 16] = [
         "8",
         ranges::WAIT,
         "How long a call waits for its saturated home engine before it moves; about as long as its pages are likely to survive there.",
+    ),
+    entry(
+        "working_set",
+        "on",
+        "on or off",
+        "Whether programs are admitted by their contexts: those whose contexts fit an engine's KV pool run, the others wait. Without it every program's cache is lost to the others as soon as they do not all fit.",
+    ),
+    entry(
+        "kv_watermark",
+        "0.9",
+        ranges::MARK,
+        "The share of an engine's KV pool up to which programs are admitted. The rest is for the growth of those that were.",
+    ),
+    entry(
+        "acting_lease",
+        "learned",
+        ranges::LEASE,
+        "How long a program keeps its place while its tool runs, even if others wait for it. Learned: nine of ten gaps of its class, 10 s until 100 of them are seen, at most 120 s.",
+    ),
+    entry(
+        "max_pause",
+        "30m",
+        ranges::WAIT,
+        "The longest wait for room: after that a program is admitted without, and counted.",
+    ),
+    entry(
+        "tenant_weights",
+        "none",
+        ranges::WEIGHTS,
+        "The tenant with the least service for its weight is next; all weigh 1 who are not named. In the resource it is a map.",
     ),
 ];
 

@@ -1,61 +1,79 @@
 //! The `scheduling` section of the resource. Owns: its fields and their schema. It must not know ranges and defaults.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimator, Policy, Switch, Text, WithinQueue};
 
 /// The `scheduling` section of the resource, as written; see [`Settings`] for what it becomes. Times are seconds or
-/// carry a unit (`8s`, `250ms`); `none` turns a rule off; a number with a fraction stands in quotes.
+/// carry a unit (`8s`, `250ms`); `none` turns a rule off; a number with a fraction stands in quotes. The words below are
+/// short since a definition has a bound on its bytes; [`super::reference`] has the long ones.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulingSpec {
-    /// In which order calls are served.
+    /// Order of calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
-    /// What `atlas` takes for a call's critical path.
+    /// How `atlas` finds a critical path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimator: Option<Estimator>,
-    /// What service is counted in: `time`, or `tokens:A,B` (µs for an uncached prompt token, and for an output token).
+    /// `time`, or `tokens:A,B` in µs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Text>,
-    /// Upper bounds of all queues but the last, ascending.
+    /// Where queues end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Vec<Text>>,
-    /// Service that a call may use in each queue before it is demoted; one more than the bounds.
+    /// Service until demotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quanta: Option<Vec<Text>>,
-    /// Whether a running call gives its slot to a call of a better queue.
+    /// Better calls take slots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preemption: Option<Switch>,
-    /// Who is first inside a queue.
+    /// Order inside a queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within_queue: Option<WithinQueue>,
-    /// A program's wait over its service from which on its next call is promoted to queue 1.
+    /// Wait over service that promotes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta: Option<Text>,
-    /// The least service that `beta` divides by.
+    /// Least service for `beta`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_floor: Option<Text>,
-    /// The longest time that a call waits below queue 1 before it is promoted.
+    /// The longest wait below queue 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queue_wait: Option<Text>,
-    /// Every so many dispatches the oldest call goes first.
+    /// When the oldest goes first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_every: Option<Text>,
-    /// Calls that wait in an engine beyond its slots, to keep it fed.
+    /// Calls beyond an engine's slots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oversubscription: Option<Text>,
-    /// Smaller calls that may pass one that does not fit, after the first.
+    /// Calls that may pass a larger one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill_limit: Option<Text>,
     /// Most slots of one program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_calls_per_program: Option<Text>,
-    /// Prompts of more tokens go to their program's home engine.
+    /// Longer prompts go home.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locality_threshold: Option<Text>,
-    /// How long a call waits for its saturated home engine before it moves.
+    /// Longest wait for the home.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub home_wait: Option<Text>,
+    /// Admission by contexts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<Switch>,
+    /// KV share of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_watermark: Option<Text>,
+    /// How long a place is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acting_lease: Option<Text>,
+    /// Longest wait for room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pause: Option<Text>,
+    /// Tenants' shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_weights: Option<BTreeMap<String, Text>>,
 }

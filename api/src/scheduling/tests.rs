@@ -34,7 +34,7 @@ fn queues_are_half_open() {
 
 #[test]
 fn one_queue_has_no_quantum() {
-    for policy in ["fcfs", "program-fcfs"] {
+    for policy in ["fcfs", "program-fcfs", "gittins"] {
         let settings = set("policy", policy).expect("valid");
         let seen = (
             settings.queue_of(Micros::MAX),
@@ -46,13 +46,27 @@ fn one_queue_has_no_quantum() {
 }
 
 #[test]
+fn bounds_that_follow_have_their_own_quanta() {
+    let settings = set("bounds", "auto").expect("valid");
+    assert!(settings.auto_bounds && settings.bounds.len() == 5);
+    let mut both = settings.clone();
+    both.set("quanta", "1,2,3,4,5,6").expect("valid alone");
+    assert_eq!(both.check(), Err(Error::AutoQuanta));
+    both.set("bounds", "1,2,3,4,5").expect("valid");
+    assert!(both.check().is_ok() && !both.auto_bounds);
+}
+
+#[test]
 fn an_error_names_key_value_and_range() {
     for (key, value, words) in [
         ("polciy", "fcfs", "no key \"polciy\""),
         ("policy", "sjf", "policy: \"sjf\" is not fcfs,"),
-        ("policy", "gittins", "not available"),
-        ("within_queue", "round-robin", "not available"),
-        ("working_set", "on", "not available"),
+        ("within_queue", "random", "arrival or round-robin"),
+        ("tenant_weights", "a=0", "0.001..=1000000"),
+        ("tenant_weights", "a", "TENANT=WEIGHT"),
+        ("working_set", "maybe", "on or off"),
+        ("kv_watermark", "1.1", "0.1..=1"),
+        ("acting_lease", "none", "learned, or"),
         ("bounds", "4,2", "ascending"),
         ("bounds", "", "1 to 31"),
         ("quanta", "1,2", "6 queues (5 bounds) need 6 values, not 2"),
@@ -74,7 +88,8 @@ fn the_resource_and_the_simulator_spell_alike() {
     let spec: SchedulingSpec = serde_json::from_str(
         r#"{"policy": "plas", "unit": "tokens:0,15625", "bounds": ["2", 4], "quanta": ["1", "2s", "none"],
             "preemption": "on", "beta": "none", "maxQueueWait": "1.5", "oldestEvery": "none",
-            "oversubscription": 0, "homeWait": "250ms"}"#,
+            "oversubscription": 0, "homeWait": "250ms", "tenantWeights": {"a": 2, "b": "0.5"},
+            "workingSet": "off", "kvWatermark": "0.8", "actingLease": "5s", "withinQueue": "round-robin"}"#,
     )
     .expect("parses");
     let from_spec = Settings::from_spec(&spec).expect("valid");
@@ -90,6 +105,11 @@ fn the_resource_and_the_simulator_spell_alike() {
         ("oldest_every", "none"),
         ("oversubscription", "0"),
         ("home_wait", "0.25"),
+        ("tenant_weights", "a=2,b=0.5"),
+        ("working_set", "off"),
+        ("kv_watermark", "0.8"),
+        ("acting_lease", "5"),
+        ("within_queue", "round-robin"),
     ] {
         set.set(key, value).expect(key);
     }

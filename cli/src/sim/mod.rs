@@ -30,13 +30,13 @@ pub struct Args {
     /// setting of it (programs, load, ...)
     #[arg(long, value_name = "FILE|NAME[,k=v...]")]
     pub workload: String,
-    /// Policies to compare: fcfs, program-fcfs, mlfq, plas, atlas
+    /// Policies to compare: fcfs, program-fcfs, mlfq, plas, atlas, gittins
     #[arg(long, value_delimiter = ',', default_value = "atlas")]
     pub policy: Vec<String>,
     /// One scheduling setting; repeats. Lists by comma, `none` turns a rule off
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
-    /// What the engines are: unit:slots=B runs B calls at a second per second
+    /// What the engines are: unit:slots=B[,kv=TOKENS] runs B calls at a second per second
     #[arg(long, default_value = "unit:slots=8")]
     pub engine: String,
     /// How many engines
@@ -55,7 +55,7 @@ pub struct Args {
 /// # Errors
 /// When a flag or the workload is not valid, or a file cannot be written.
 pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
-    let EngineSpec::Unit { slots } = args.engine.parse()?;
+    let EngineSpec::Unit { slots, kv_tokens } = args.engine.parse()?;
     let place = Place {
         seed: args.seed,
         slots: u64::from(slots) * u64::from(args.engines),
@@ -66,6 +66,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         let setup = Setup {
             settings: settings(policy, &args.settings)?,
             slots,
+            kv_tokens,
             engines: args.engines,
         };
         let record = simulate(&workload, &setup)?;

@@ -2,6 +2,7 @@
 
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
+use lps_router::scheduler::Residency;
 use lps_router::state::view::{CallView, ProgramSummary, WaitView};
 
 /// What a simulation leaves.
@@ -15,6 +16,8 @@ pub struct Record {
     pub slices: Vec<Slice>,
     /// Time that calls waited, by reason.
     pub waits: Vec<WaitView>,
+    /// What became of the working sets.
+    pub residency: Residency,
 }
 
 /// A program's end.

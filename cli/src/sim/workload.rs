@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use lps_api::ids::{CallId, ClassName, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::{Micros, Tokens};
+use lps_router::message::CallKey;
 use serde::{Deserialize, Deserializer, de};
 
 use super::generate::{self, Place};
@@ -248,4 +249,9 @@ impl ProgramSpec {
         }
         ends.into_iter().max().unwrap_or_default()
     }
+}
+
+/// A call's name in the state: names in a workload are unique in their programs only.
+pub(super) fn name(key: CallKey) -> anyhow::Result<CallId> {
+    Ok(CallId::parse(&format!("c{}", key.0))?)
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
-use lps_api::ids::{CallId, EngineId, ModelName, Revision};
+use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
@@ -15,10 +15,8 @@ use lps_router::state::State;
 
 use super::engine::UnitEngine;
 use super::record::{CallEnd, ProgramEnd, Record, Slice};
-use super::workload::Workload;
+use super::workload::{Workload, name};
 
-/// KV tokens of a unit engine: as many as anyone wants.
-const KV_TOKENS: u64 = 1 << 50;
 /// Instants between two looks at the state's integrity, where looking costs more than simulating.
 const INTEGRITY_PERIOD: u64 = 64;
 /// Programs up to which every instant is looked at.
@@ -31,6 +29,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Calls that an engine runs at once.
     pub slots: u32,
+    /// Tokens that its KV pool holds.
+    pub kv_tokens: u64,
     /// Engines.
     pub engines: u32,
 }
@@ -98,6 +98,7 @@ pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
     }
     world.state.check_integrity();
     world.record.waits = world.state.waits(&world.model);
+    world.record.residency = world.state.residency(&world.model);
     Ok(world.record)
 }
 
@@ -142,8 +143,10 @@ impl<'a> World<'a> {
         }];
         for index in 0..setup.engines {
             let id = EngineId::parse(&format!("engine-{index}"))?;
-            world.engines.push(UnitEngine::new(id.clone(), setup.slots));
-            let (slots, kv_tokens) = (setup.slots, KV_TOKENS);
+            let (slots, kv_tokens) = (setup.slots, setup.kv_tokens);
+            world
+                .engines
+                .push(UnitEngine::new(id.clone(), slots, kv_tokens));
             events.push(Event::EngineUp {
                 engine: id,
                 model: model.clone(),
@@ -309,6 +312,7 @@ impl<'a> World<'a> {
                     program,
                     class,
                     ttl: Some(Micros::MAX),
+                    blocks: None,
                 });
             }
             events.push(self.arrive(at)?);
@@ -403,11 +407,13 @@ impl<'a> World<'a> {
             } => {
                 let found = self.engines.iter().position(|other| other.id == engine);
                 let engine = found.expect("calls go to engines that there are");
-                self.engines[engine].take(call, order);
                 let open = self
                     .open
                     .get_mut(&call)
                     .expect("what is dispatched is open");
+                let spec = &self.workload.programs[open.at.0].calls[open.at.1];
+                let size = u64::from(spec.prompt.0) + u64::from(spec.output.0);
+                self.engines[engine].take(call, order, size);
                 assert!(open.seat.is_none(), "a call is dispatched once");
                 open.seat = Some(Seat {
                     engine,
@@ -489,9 +495,4 @@ impl<'a> World<'a> {
             }),
         }
     }
-}
-
-/// A call's name in the state: names in a workload are unique in their programs only.
-fn name(key: CallKey) -> anyhow::Result<CallId> {
-    Ok(CallId::parse(&format!("c{}", key.0))?)
 }

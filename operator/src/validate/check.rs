@@ -275,10 +275,6 @@ impl Check {
                     scheduling::Error::Range { key, value, range } => {
                         (*key, format!("{value:?} is not {range}"))
                     }
-                    scheduling::Error::Unavailable { key, value } => (
-                        *key,
-                        format!("{value:?} is not available in this version; remove it"),
-                    ),
                     other => ("", other.to_string()),
                 };
                 let dot = if key.is_empty() { "" } else { "." };

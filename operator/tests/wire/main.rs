@@ -144,8 +144,8 @@ async fn what_somebody_changed_is_put_back_and_nothing_else_is_written() {
 #[tokio::test]
 async fn a_spec_that_makes_no_sense_is_warned_of_once() {
     let scene = serving().await;
-    let policy = json!({"policy": "gittins"});
-    scene.change(RESOURCE, "/spec/scheduling", policy).await;
+    let beta = json!({"beta": "-1"});
+    scene.change(RESOURCE, "/spec/scheduling", beta).await;
     assert_eq!(scene.round().await.0, Next::Stalled);
     assert_eq!(scene.events().await, ["InvalidSpec"]);
     assert_eq!(scene.round().await, (Next::Stalled, Vec::new()));
@@ -191,8 +191,8 @@ async fn a_deleted_resource_does_not_wait_for_ever() {
 #[tokio::test]
 async fn engines_of_a_deleted_resource_that_makes_no_sense_end_at_once() {
     let scene = serving().await;
-    let policy = json!({"policy": "gittins"});
-    scene.change(RESOURCE, "/spec/scheduling", policy).await;
+    let beta = json!({"beta": "-1"});
+    scene.change(RESOURCE, "/spec/scheduling", beta).await;
     let now = Timestamp::now().to_string();
     scene.change(RESOURCE, DELETED_AT, json!(now)).await;
     let (next, writes) = scene.round().await;

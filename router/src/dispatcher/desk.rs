@@ -10,7 +10,7 @@ use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros};
 use tokio::sync::Notify;
 
-use crate::admission::{Admission, Limits};
+use crate::admission::{Admission, Full, Limits};
 use crate::discovery::{EngineEndpoint, Pool};
 use crate::dispatcher::fleet::Fleet;
 use crate::dispatcher::later::{Due, Later};
@@ -58,6 +58,7 @@ pub struct View<'a> {
     pub fleet: &'a Fleet,
     /// Clients' names of open calls.
     names: &'a HashMap<(TenantId, CallId), CallKey>,
+    admission: &'a Admission,
     /// The time.
     pub now: Micros,
 }
@@ -66,6 +67,18 @@ impl View<'_> {
     /// The key of an open call.
     pub fn open_call(&self, tenant: &TenantId, call: &CallId) -> Option<CallKey> {
         self.names.get(&(tenant.clone(), call.clone())).copied()
+    }
+
+    /// Whether a program may begin, where its tenant has so many.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn may_begin(&self, program: &ProgramKey) -> Result<(), Full> {
+        if self.state.is_live(program) {
+            return Ok(());
+        }
+        self.admission
+            .may_begin(self.state.live_programs_of(&program.tenant))
     }
 
     /// Calls that are open.
@@ -115,6 +128,7 @@ impl Desk {
             state: &self.state,
             fleet: &self.fleet,
             names: &self.names,
+            admission: &self.admission,
             now: self.now(),
         }
     }

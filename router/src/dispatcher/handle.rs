@@ -83,7 +83,7 @@ impl Handle {
     /// # Errors
     /// When the router ends.
     pub async fn tell(&self, event: Event) -> Result<(), Ended> {
-        self.send(Request::Tell(event)).await
+        self.send(Request::Tell(Box::new(event))).await
     }
 
     /// Reads what the dispatcher knows; runs between two turns, so it sees all that was told before.

@@ -255,6 +255,7 @@ impl Desk {
         open.place = Place::BackingOff { engine, attempt };
         self.later
             .add(now + Micros::from(pause), Due::Retry(key, attempt));
+        self.tell(Event::BackedOff { call: key, attempt });
     }
 
     fn broken(&mut self, key: CallKey, attempt: Attempt, (started, cause): (bool, String)) {
@@ -276,6 +277,7 @@ impl Desk {
             open.place = Place::BackingOff { engine, attempt };
             let due = if is_up { now + DOUBT } else { now };
             self.later.add(due, Due::Retry(key, attempt));
+            self.tell(Event::BackedOff { call: key, attempt });
         } else {
             self.fail(key, attempt, Failure::EngineLost);
         }

@@ -58,7 +58,7 @@ pub(super) enum Request {
         answer: oneshot::Sender<bool>,
     },
     /// Something about a program or an engine.
-    Tell(Event),
+    Tell(Box<Event>),
     /// Someone reads.
     Read(Box<dyn FnOnce(View<'_>) + Send>),
     /// The router drains.
@@ -86,7 +86,7 @@ impl Desk {
                     self.cancel_asked(key);
                 }
             }
-            Request::Tell(event) => self.asked(event),
+            Request::Tell(event) => self.asked(*event),
             Request::Read(look) => look(self.view()),
             Request::Drain => self.is_draining = true,
         }
@@ -128,7 +128,9 @@ impl Desk {
             self.metrics.refused("duplicate_call");
             return client.fail(Failure::DuplicateCall);
         }
-        let ready = match self.admission.admit(&submission.tenant) {
+        let may_begin = self.view().may_begin(&program);
+        let ready = may_begin.and_then(|()| self.admission.admit(&submission.tenant));
+        let ready = match ready {
             Ok(permit) => permit,
             Err(full) => {
                 let retry_after = self.retry_after(&submission.model, now);

@@ -9,6 +9,7 @@ use lps_api::quantity::Micros;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::engine_client::Failure;
 use crate::http::body;
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
@@ -26,7 +27,15 @@ pub(super) struct Opening {
     id: Option<ProgramId>,
     class: Option<ClassName>,
     ttl_s: Option<f64>,
+    /// The program that it is a part of.
+    parent: Option<ProgramId>,
+    /// Whether the parent waits for it: then its calls are the parent's.
+    #[serde(default)]
+    blocking: bool,
 }
+
+/// When a tenant with too many programs may try again: about as long as programs take to end.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// `POST /v1/programs`: opens a program; opening a live one again only changes how long it lives.
 pub(super) async fn open(
@@ -51,6 +60,28 @@ pub(super) async fn open(
     };
     let program = opening.id.unwrap_or_else(|| context.names.fresh().program);
     let key = ProgramKey { tenant, program };
+    let blocks = opening.parent.filter(|_| opening.blocking);
+    let blocks = blocks.map(|program| ProgramKey {
+        tenant: key.tenant.clone(),
+        program,
+    });
+    let look = (key.clone(), blocks.clone());
+    let (may_begin, is_orphan) = context
+        .dispatcher
+        .read(move |view| {
+            let (program, parent) = look;
+            let is_orphan = parent.is_some_and(|parent| !view.state.is_live(&parent));
+            (view.may_begin(&program), is_orphan)
+        })
+        .await?;
+    if is_orphan {
+        let problem = "parent is no program that is live; open it first, or leave blocking out";
+        return Err(Error::invalid("parent", problem));
+    }
+    may_begin.map_err(|full| Failure::Full {
+        message: full.to_string(),
+        retry_after: RETRY_AFTER,
+    })?;
     let class = opening.class.unwrap_or_else(ClassName::unnamed);
     context
         .dispatcher
@@ -58,6 +89,7 @@ pub(super) async fn open(
             program: key.clone(),
             class,
             ttl,
+            blocks,
         })
         .await?;
     Ok((StatusCode::CREATED, Json(row(&context, key).await?)))

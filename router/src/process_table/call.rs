@@ -19,8 +19,33 @@ pub struct Scan {
     pub urgency: Micros,
     /// Under policies that order programs: the program, so that programs that arrived together are not mixed.
     pub program: RowId,
+    /// Where programs take turns: the turn; else 0.
+    pub turn: u64,
     /// Order of entry; unique in the pool, so it is the tie-break.
     pub rank: i64,
+}
+
+/// Names a class of programs inside a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ClassId(pub u32);
+
+/// Which line a held call stands in: what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Line {
+    /// A slot anywhere.
+    #[default]
+    Anywhere,
+    /// A slot at its program's home.
+    Home(EngineId),
+    /// Its program's admission to a working set.
+    Admission {
+        /// Where; `None`: anywhere.
+        home: Option<EngineId>,
+        /// Whether its program has run before.
+        resumes: bool,
+    },
+    /// A slot of those that its program may hold.
+    Limited,
 }
 
 /// What the scheduler keeps of a call.
@@ -28,6 +53,14 @@ pub struct Scan {
 pub struct Place {
     /// Where it stands.
     pub scan: Scan,
+    /// The line that it stands in, while it is held.
+    pub line: Line,
+    /// Its home has been busy for so long that it may go elsewhere; it stands in that line, too.
+    pub roams: bool,
+    /// Who pays, in its pool.
+    pub tenant: u32,
+    /// What programs of its kind are called, in its pool.
+    pub class: ClassId,
     /// Its place at its engine, while it is at one.
     pub order: Order,
     /// Service used of its queue's quantum.
@@ -212,6 +245,11 @@ impl Call {
     /// What it has used so far.
     pub fn service(&self) -> Micros {
         self.service
+    }
+
+    /// Who pays, by number in its pool.
+    pub fn tenant(&self) -> u32 {
+        self.place.tenant
     }
 
     /// The longest chain of services up to and with this call.

@@ -2,7 +2,9 @@
 //! slots and queues.
 
 mod call;
+mod children;
 mod kept;
+mod lives;
 mod models;
 mod priority;
 mod reason;
@@ -12,25 +14,21 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, TenantId};
+use lps_api::ids::{CallId, ModelName, TenantId, ThreadId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::{Settings, Unit};
 
-use crate::message::{CallKey, IdentitySource, NewCall, Outcome, ProgramKey};
-pub use call::{Call, Place, Scan, Stage};
+use crate::message::{CallKey, NewCall, Outcome, Parents, ProgramKey};
+pub use call::{Call, ClassId, Line, Place, Scan, Stage};
+use children::Children;
 use kept::Kept;
+use lives::forget;
+pub use lives::{IDLE_LIMIT, IDLE_LIMIT_OPENED, Opening, Over};
 use models::Models;
 pub use reason::{CallCounts, Phase, ProgramState, Reason};
-use row::Birth;
 pub use row::{Row, RowId};
 
-/// How long a program lives without a call that nobody opened by name.
-pub const IDLE_LIMIT: Micros = Micros::from_secs(5 * 60);
-/// How long a program lives without a call that was opened by name, where its client does not say.
-pub const IDLE_LIMIT_OPENED: Micros = Micros::from_secs(30 * 60);
-/// Live programs, at most: beyond it the one that would expire next does so early.
-const LIVE_ROWS_MAX: usize = 65_536;
 /// Ended calls that a row remembers; older ones are unknown as parents.
 const ENDED_CALLS_MAX: usize = 1_024;
 /// Threads that a row remembers.
@@ -50,32 +48,30 @@ pub struct ProcessTable {
     expiring: BTreeSet<(Micros, RowId)>,
     kept: Kept,
     models: Models,
-    released: Vec<(ProgramKey, EngineId)>,
+    children: Children,
+    /// Live programs by tenant. Looked up only.
+    live_of: HashMap<TenantId, u32>,
+    over: Vec<Over>,
     last_row: u64,
-}
-
-/// A client's wish to open a program.
-#[derive(Debug, Clone)]
-pub struct Opening {
-    /// Which program.
-    pub program: ProgramKey,
-    /// Its class.
-    pub class: ClassName,
-    /// How long it lives without a call.
-    pub idle_limit: Micros,
 }
 
 impl ProcessTable {
     /// The live row of a name.
     pub fn live(&self, program: &ProgramKey) -> Option<&Row> {
         self.rows
-            .get(self.names.get(program)?)
+            .get(self.names.get(self.children.resolve(program))?)
             .filter(|row| row.end.is_none())
     }
 
     /// The last row of a name that is remembered.
     pub fn last(&self, program: &ProgramKey) -> Option<&Row> {
-        self.rows.get(self.names.get(program)?)
+        let name = self.children.resolve(program);
+        self.rows.get(self.names.get(name)?)
+    }
+
+    /// Programs of a tenant that have not ended.
+    pub fn live_of(&self, tenant: &TenantId) -> u32 {
+        self.live_of.get(tenant).copied().unwrap_or(0)
     }
 
     /// A row.
@@ -100,6 +96,11 @@ impl ProcessTable {
     /// Whether a program has called a model.
     pub fn has_called(&self, row: &Row, model: &ModelName) -> bool {
         row.models & self.models.bit(model) != 0
+    }
+
+    /// Whether a program that ended had called a model.
+    pub fn had_called(&self, over: &Over, model: &ModelName) -> bool {
+        over.models & self.models.bit(model) != 0
     }
 
     /// How many live programs have no open call.
@@ -130,25 +131,12 @@ impl ProcessTable {
             .or_else(|| self.rows.get(row)?.ended.get(key))
     }
 
-    /// Opens a program, or renews it.
-    pub fn open(&mut self, opening: Opening, now: Micros) {
-        let Opening {
-            program,
-            class,
-            idle_limit,
-        } = opening;
-        let id = match self.live(&program) {
-            Some(row) => row.id,
-            None => self.begin(&program, class, IdentitySource::Body, now),
-        };
-        if let Some(row) = self.rows.get_mut(&id) {
-            row.idle_limit = idle_limit;
-        }
-        self.rest(id, now);
-    }
-
     /// Takes a call in and fixes its priority.
-    pub fn arrive(&mut self, new: NewCall, settings: &Settings, now: Micros) -> RowId {
+    pub fn arrive(&mut self, mut new: NewCall, settings: &Settings, now: Micros) -> RowId {
+        if self.children.is_child(&new.program) {
+            new.thread = children::thread_of(&new.program.program, &new.thread);
+            new.program = self.children.resolve(&new.program).clone();
+        }
         let row_id = match self.live(&new.program) {
             Some(row) => row.id,
             None => self.begin(&new.program, new.class.clone(), new.source, now),
@@ -284,115 +272,22 @@ impl ProcessTable {
         Some(id)
     }
 
-    /// A program takes no new calls. Gives back its open ones.
-    pub fn close(&mut self, program: &ProgramKey, now: Micros) -> Vec<CallKey> {
-        let Some(id) = self.live(program).map(|row| row.id) else {
+    /// Programs that ended since this was last asked.
+    pub fn take_over(&mut self) -> Vec<Over> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// Threads that end in a new call: those whose last calls it names as parents, and that are not its own.
+    pub(crate) fn joined_by(&self, call: &Call) -> Vec<ThreadId> {
+        let (Parents::Named(parents), Some(row)) = (&call.parents, self.rows.get(&call.row)) else {
             return Vec::new();
         };
-        let row = self.rows.get_mut(&id).expect("it is live");
-        row.end = Some(ProgramState::Ended);
-        let open: Vec<CallKey> = row.open.iter().copied().collect();
-        self.rest(id, now);
-        open
-    }
-
-    /// Ends what had no call for too long.
-    pub fn expire(&mut self, now: Micros) {
-        while let Some((at, id)) = self.expiring.first().copied() {
-            let live = self.rows.len() - self.kept.rows();
-            if at > now && live <= LIVE_ROWS_MAX {
-                return;
-            }
-            self.expiring.remove(&(at, id));
-            if let Some(row) = self.rows.get_mut(&id) {
-                row.expires_at = None;
-                row.end = Some(ProgramState::Expired);
-            }
-            self.finish(id);
-        }
-    }
-
-    /// When the next program expires.
-    pub fn next_expiry(&self) -> Option<Micros> {
-        self.expiring.first().map(|(at, _)| *at)
-    }
-
-    /// Programs that ended since this was last asked, with each engine that holds their context.
-    pub fn take_released(&mut self) -> Vec<(ProgramKey, EngineId)> {
-        std::mem::take(&mut self.released)
-    }
-
-    fn begin(
-        &mut self,
-        program: &ProgramKey,
-        class: ClassName,
-        source: IdentitySource,
-        now: Micros,
-    ) -> RowId {
-        self.last_row += 1;
-        let id = RowId(self.last_row);
-        let generation = self.last(program).map_or(1, |row| row.generation + 1);
-        let idle_limit = if source == IdentitySource::Single {
-            Micros::ZERO
-        } else {
-            IDLE_LIMIT
+        let thread = |parent: &CallId| {
+            let ended = row.ended.get(row.ids.get(parent)?)?;
+            let is_last = row.last_call(&ended.thread) == Some(parent);
+            (is_last && ended.thread != call.thread).then(|| ended.thread.clone())
         };
-        let birth = Birth {
-            key: program.clone(),
-            class,
-            source,
-            idle_limit,
-            generation,
-        };
-        self.rows.insert(id, Row::new(id, birth, now));
-        self.names.insert(program.clone(), id);
-        id
-    }
-
-    /// A row may have no open call: then it ends, or begins to expire.
-    fn rest(&mut self, id: RowId, now: Micros) {
-        let Some(row) = self.rows.get_mut(&id).filter(|row| row.open.is_empty()) else {
-            return;
-        };
-        if let Some(at) = row.expires_at.take() {
-            self.expiring.remove(&(at, id));
-        }
-        if row.idle_limit == Micros::ZERO {
-            row.end = row.end.or(Some(ProgramState::Ended));
-        }
-        if row.end.is_some() {
-            self.finish(id);
-            return;
-        }
-        let at = now.saturating_add(row.idle_limit);
-        row.expires_at = Some(at);
-        self.expiring.insert((at, id));
-    }
-
-    /// A row has ended: it is kept for a while to be looked at.
-    fn finish(&mut self, id: RowId) {
-        let Some(row) = self.rows.get(&id) else {
-            return;
-        };
-        let engines: BTreeSet<&EngineId> = row.homes.values().collect();
-        self.released.extend(
-            engines
-                .into_iter()
-                .map(|engine| (row.key.clone(), engine.clone())),
-        );
-        self.models.ended(row.models);
-        self.kept.add(id, row.ended.len());
-        while let Some(evicted) = self.kept.evict() {
-            let Some(row) = self.rows.remove(&evicted) else {
-                continue;
-            };
-            for call in row.ended.values() {
-                forget(&mut self.call_names, row.key.tenant.clone(), call);
-            }
-            if self.names.get(&row.key) == Some(&evicted) {
-                self.names.remove(&row.key);
-            }
-        }
+        parents.iter().filter_map(thread).collect()
     }
 
     /// Whether all sums, sets and names agree.
@@ -417,6 +312,12 @@ impl ProcessTable {
             .count();
         assert_eq!(expiring, self.expiring.len(), "rows that expire");
         let live = self.rows.values().filter(|row| !row.state().is_end());
+        let counted: u32 = self.live_of.values().sum();
+        assert_eq!(
+            counted as usize,
+            live.clone().count(),
+            "live programs of tenants"
+        );
         self.models.check_integrity(live.map(|row| row.models));
     }
 }
@@ -428,15 +329,4 @@ pub struct Charge {
     pub service: Micros,
     /// Executor time since the report before.
     pub executor: Micros,
-}
-
-fn forget(
-    names: &mut HashMap<(TenantId, CallId), (RowId, CallKey)>,
-    tenant: TenantId,
-    call: &Call,
-) {
-    let name = (tenant, call.id.clone());
-    if names.get(&name).is_some_and(|(_, key)| *key == call.key) {
-        names.remove(&name);
-    }
 }

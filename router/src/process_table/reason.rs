@@ -51,8 +51,12 @@ pub enum Reason {
     Draining,
     /// Those before it in its pool's queues have the room.
     NoCapacity,
+    /// The contexts of admitted programs fill the engines: its program waits to be admitted.
+    WorkingSet,
     /// Its program's home engine is saturated.
     HomeBusy,
+    /// Other tenants have had less.
+    TenantTurn,
     /// Its program holds as many slots as it may.
     ProgramLimit,
     /// The room that there is, is kept for a larger call.
@@ -61,19 +65,24 @@ pub enum Reason {
     EngineQueue,
     /// It lost its slot to a better call.
     Preempted,
+    /// Its engine refused it, or was not reached; it is tried again after a pause.
+    RetryBackoff,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::EngineStarting,
         Self::Draining,
         Self::NoCapacity,
+        Self::WorkingSet,
         Self::HomeBusy,
+        Self::TenantTurn,
         Self::ProgramLimit,
         Self::BackfillReserve,
         Self::EngineQueue,
         Self::Preempted,
+        Self::RetryBackoff,
     ];
 
     /// As in JSON and in metrics.
@@ -82,11 +91,14 @@ impl Reason {
             Self::EngineStarting => "engine_starting",
             Self::Draining => "draining",
             Self::NoCapacity => "no_capacity",
+            Self::WorkingSet => "working_set",
             Self::HomeBusy => "home_busy",
+            Self::TenantTurn => "tenant_turn",
             Self::ProgramLimit => "program_limit",
             Self::BackfillReserve => "backfill_reserve",
             Self::EngineQueue => "engine_queue",
             Self::Preempted => "preempted",
+            Self::RetryBackoff => "retry_backoff",
         }
     }
 }

@@ -68,6 +68,10 @@ pub struct Row {
     pub(super) models: u64,
     /// Time from a call's end to the next call, the last ones most; zero before the first.
     usual_gap: Micros,
+    /// The gap that its last call ended; `None` when it had another open call, or is the first.
+    last_gap: Option<Micros>,
+    /// Times that it lost its place in a working set.
+    pub pauses: u32,
 }
 
 /// Who begins a life.
@@ -110,6 +114,8 @@ impl Row {
             service_at_promotion: Micros::ZERO,
             models: 0,
             usual_gap: Micros::ZERO,
+            last_gap: None,
+            pauses: 0,
         }
     }
 
@@ -133,12 +139,19 @@ impl Row {
         Some(self.usual_gap).filter(|gap| *gap > Micros::ZERO)
     }
 
+    /// The gap that its last call ended.
+    pub fn last_gap(&self) -> Option<Micros> {
+        self.last_gap
+    }
+
     /// It calls: if it was quiet, that was a gap.
     pub(super) fn end_gap(&mut self, now: Micros) {
+        self.last_gap = None;
         let Some(since) = self.last_completion.filter(|_| self.open.is_empty()) else {
             return;
         };
         let gap = now.saturating_sub(since).max(Micros(1));
+        self.last_gap = Some(gap);
         self.usual_gap = match self.usual_gap() {
             None => gap,
             Some(before) => Micros(before.0 - before.0 / 4 + gap.0 / 4),

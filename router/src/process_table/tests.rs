@@ -6,7 +6,7 @@ use lps_api::quantity::{Attempt, Micros, Tokens};
 use lps_api::scheduling::{Estimator, Policy, Settings, Unit};
 
 use super::*;
-use crate::message::{Parents, ProgramKey};
+use crate::message::{IdentitySource, Parents, ProgramKey};
 
 fn program() -> ProgramKey {
     ProgramKey {
@@ -21,6 +21,8 @@ struct Bench {
     settings: Settings,
     next: u64,
     now: Micros,
+    /// Whose calls come.
+    program: ProgramKey,
 }
 
 impl Bench {
@@ -35,6 +37,7 @@ impl Bench {
             settings,
             next: 0,
             now: Micros::ZERO,
+            program: program(),
         }
     }
 
@@ -44,7 +47,7 @@ impl Bench {
         let call = NewCall {
             key,
             id: CallId::parse(name).expect("a name"),
-            program: program(),
+            program: self.program.clone(),
             class: ClassName::unnamed(),
             thread: ThreadId::main(),
             parents,
@@ -335,6 +338,64 @@ fn programs_end_as_they_were_opened() {
     bench.table.check_integrity();
 }
 
+fn open(bench: &mut Bench, name: &str, blocks: Option<ProgramKey>) -> ProgramKey {
+    let key = ProgramKey {
+        tenant: TenantId::anonymous(),
+        program: ProgramId::parse(name).expect("a name"),
+    };
+    let opening = Opening {
+        program: key.clone(),
+        class: ClassName::unnamed(),
+        idle_limit: Micros::from_secs(60),
+        blocks,
+    };
+    bench.table.open(opening, Micros::ZERO);
+    bench.table.check_integrity();
+    key
+}
+
+#[test]
+fn a_blocking_childs_calls_are_its_parents() {
+    let mut bench = Bench::new(Policy::Plas, Estimator::Scalar);
+    let root = bench.named("root", &[]);
+    bench.use_up(root, 3);
+    let child = open(&mut bench, "child", Some(program()));
+    let grandchild = open(&mut bench, "grandchild", Some(child.clone()));
+    let stranger = open(&mut bench, "stranger", None);
+    bench.program = grandchild.clone();
+    let call = bench.named("c", &[]);
+    assert_eq!(bench.p(call), 3, "it stands where its parent does");
+    bench.use_up(call, 2);
+    bench.end(call);
+    let row = bench.table.live(&program()).expect("it is live");
+    assert_eq!(row.service_total(), Micros::from_secs(5));
+    let threads: Vec<_> = row.threads().map(|(thread, _)| thread.as_str()).collect();
+    assert_eq!(threads, ["main", "grandchild/main"]);
+    assert_eq!(
+        bench.table.live_of(&TenantId::anonymous()),
+        2,
+        "it and the stranger"
+    );
+    let open_one = bench.named("d", &[]);
+    assert_eq!(bench.table.close(&grandchild, bench.now), [open_one]);
+    assert!(bench.table.live(&grandchild).is_none());
+    assert!(bench.table.live(&program()).is_some(), "the parent goes on");
+    bench.end(open_one);
+    bench.end(root);
+    bench.table.close(&program(), bench.now);
+    assert!(
+        bench.table.live(&child).is_none(),
+        "and takes its children along"
+    );
+    bench.program = child;
+    bench.named("e", &[]);
+    assert_eq!(
+        bench.table.live_of(&stranger.tenant),
+        2,
+        "the name is free again"
+    );
+}
+
 #[test]
 fn an_opened_program_waits_for_its_first_call() {
     let mut bench = Bench::new(Policy::Atlas, Estimator::Scalar);
@@ -343,6 +404,7 @@ fn an_opened_program_waits_for_its_first_call() {
         program: program(),
         class: ClassName::unnamed(),
         idle_limit,
+        blocks: None,
     };
     bench.table.open(opening, Micros::ZERO);
     assert_eq!(bench.row().state(), ProgramState::Live);

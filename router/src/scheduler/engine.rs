@@ -6,12 +6,17 @@ use std::collections::BTreeMap;
 use lps_api::ids::Revision;
 use lps_api::quantity::Order;
 
+use super::lines::Lines;
+use super::tenants::Tenants;
+use super::working_set::WorkingSet;
 use crate::message::{CallKey, Intake};
 
 /// A call at an engine.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seat {
     pub(super) call: CallKey,
+    /// Whose it is.
+    pub(super) tenant: u32,
     /// KV tokens booked for it.
     pub(super) size: u64,
     /// It was in a batch there.
@@ -40,6 +45,8 @@ pub(super) enum Lacks {
     Slot,
     /// KV tokens; it could have a slot.
     Kv,
+    /// The right to another tenant's slot.
+    Turn,
 }
 
 /// Room kept for a call that others passed.
@@ -54,6 +61,7 @@ pub(super) struct Reserve {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) call: CallKey,
+    pub(super) tenant: u32,
     pub(super) order: Order,
     pub(super) size: u64,
     pub(super) displaces: bool,
@@ -91,6 +99,14 @@ pub(super) struct Engine {
     pub(super) limits: Limits,
     pub(super) intake: Intake,
     pub(super) reserve: Option<Reserve>,
+    /// The same for admission: room in the working set that is kept for a program that others passed.
+    pub(super) claim: Option<Reserve>,
+    /// Programs whose contexts it keeps.
+    pub(super) set: WorkingSet,
+    /// Held calls that wait for this engine.
+    pub(super) lines: Lines,
+    /// In this look: a program that ran before waits for room here, so none is for new ones.
+    pub(super) is_closed_to_new: bool,
     seats: BTreeMap<Order, Seat>,
     booked: u64,
     batch: Batch,
@@ -102,6 +118,10 @@ impl Engine {
             limits,
             intake: Intake::All,
             reserve: None,
+            claim: None,
+            set: WorkingSet::default(),
+            lines: Lines::default(),
+            is_closed_to_new: false,
             seats: BTreeMap::new(),
             booked: 0,
             batch: Batch::default(),
@@ -154,10 +174,11 @@ impl Engine {
         size.min(self.limits.kv_tokens)
     }
 
-    pub(super) fn sit(&mut self, call: CallKey, order: Order, size: u64) {
+    pub(super) fn sit(&mut self, (call, tenant): (CallKey, u32), order: Order, size: u64) {
         let size = self.booking(size);
         let seat = Seat {
             call,
+            tenant,
             size,
             has_started: false,
             is_demoted: false,
@@ -237,13 +258,13 @@ impl Engine {
     }
 
     /// Whether and how a call fits.
-    pub(super) fn fit(&self, ask: Ask) -> Result<Fit, Lacks> {
+    pub(super) fn fit(&self, ask: Ask, tenants: &Tenants) -> Result<Fit, Lacks> {
         let ask = Ask {
             size: self.booking(ask.size),
             ..ask
         };
         if ask.displaces {
-            self.fit_displacing(ask)
+            self.fit_displacing(ask, tenants)
         } else {
             self.fit_in_turn(ask)
         }
@@ -261,7 +282,7 @@ impl Engine {
         }
     }
 
-    fn fit_displacing(&self, ask: Ask) -> Result<Fit, Lacks> {
+    fn fit_displacing(&self, ask: Ask, tenants: &Tenants) -> Result<Fit, Lacks> {
         let Batch {
             running,
             kv,
@@ -281,10 +302,13 @@ impl Engine {
         if let Some(victim) = worst.filter(|_| self.has_victim(ask.order)) {
             let (slots, kv) = self.kept_before(ask.order);
             if slots < self.limits.slots {
-                if kv + ask.size <= self.limits.kv_tokens {
+                lacks = if kv + ask.size > self.limits.kv_tokens {
+                    Lacks::Kv
+                } else if self.may_displace(ask, tenants) {
                     return Ok(Fit::Displaces(victim));
-                }
-                lacks = Lacks::Kv;
+                } else {
+                    Lacks::Turn
+                };
             }
         }
         if unstarted < ask.oversubscription && self.is_behind(ask.order) {
@@ -314,6 +338,25 @@ impl Engine {
         (slots, kv)
     }
 
+    /// Whether all who would lose their slots are the call's own tenant's, or of tenants that have had more.
+    fn may_displace(&self, ask: Ask, tenants: &Tenants) -> bool {
+        if !tenants.are_several() {
+            return true;
+        }
+        let (mut slots, mut kv) = (1, ask.size);
+        self.seats.iter().all(|(place, seat)| {
+            let is_before = *place < ask.order;
+            let stays = slots < self.limits.slots && kv + seat.size <= self.limits.kv_tokens;
+            if stays || is_before {
+                slots += u32::from(stays);
+                kv += if stays { seat.size } else { 0 };
+                return true;
+            }
+            let is_rival = seat.in_batch && seat.tenant != ask.tenant;
+            !is_rival || tenants.is_behind(ask.tenant, seat.tenant)
+        })
+    }
+
     fn renew(&mut self) {
         let mut batch = Batch::default();
         for (order, seat) in &mut self.seats {
@@ -333,6 +376,7 @@ impl Engine {
     }
 
     pub(super) fn check_integrity(&self) {
+        self.set.check_integrity();
         let booked: u64 = self.seats.values().map(|seat| seat.size).sum();
         assert_eq!(self.booked, booked, "KV tokens booked");
         assert!(self.batch.running <= self.limits.slots && self.batch.kv <= self.limits.kv_tokens);

@@ -25,7 +25,7 @@ impl Pool {
         if let Some(engine) = self.engines.get_mut(id) {
             engine.intake = intake;
             if intake != Intake::All {
-                engine.reserve = None;
+                (engine.reserve, engine.claim) = (None, None);
             }
         }
     }
@@ -33,6 +33,7 @@ impl Pool {
     /// An engine is gone. What becomes of its calls is told for each.
     pub fn engine_gone(&mut self, id: &EngineId) {
         self.engines.shift_remove(id);
+        self.forget_residents(id);
     }
 
     /// Whether it has the engine.
@@ -52,9 +53,12 @@ impl Pool {
         self.pinned_revisions = revisions(Intake::Pinned);
         let is_closed = self.open_revisions.is_empty();
         self.closed_since = is_closed.then(|| self.closed_since.unwrap_or(now));
+        self.line_up_all(table, now);
         let reason = self.reason_to_hold();
+        self.fresh.clear();
         for key in self.held.values() {
             table.wait(*key, reason, now);
+            self.fresh.push(*key);
         }
     }
 

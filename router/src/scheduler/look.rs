@@ -1,12 +1,14 @@
 //! Reading a pool. Owns: what can be said of its engines and of a call's place, and whether its books agree.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
 
-use super::engine::Engine;
+use super::engine::{Engine, Lacks};
 use super::pool::Pool;
 use crate::message::Intake;
-use crate::process_table::{Call, ProcessTable, Reason, Row, Stage};
+use crate::process_table::{Call, Line, ProcessTable, Reason, Row, Stage};
 
 /// What is booked at an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Seats {
     pub kv_tokens: u64,
     /// Of those, booked.
     pub kv_booked: u64,
+    /// What the programs take that it keeps.
+    pub kv_resident: u64,
     /// Which calls it takes.
     pub intake: Intake,
 }
@@ -33,6 +37,7 @@ impl From<&Engine> for Seats {
             waiting: engine.load() - engine.running(),
             kv_tokens: engine.limits.kv_tokens,
             kv_booked: engine.kv_booked(),
+            kv_resident: engine.set.used(),
             intake: engine.intake,
         }
     }
@@ -59,12 +64,31 @@ impl Pool {
     /// are found here to wait for a reserve.
     pub fn reason(&self, call: &Call, table: &ProcessTable) -> Option<Reason> {
         let (reason, _) = call.wait.reason()?;
-        let ask = self.ask(call.key, call.place.scan, call.size());
+        let ask = self.ask((call.key, call.tenant()), call.place.scan, call.size());
         let is_kept =
             |engine: &Engine| engine.is_open_at(ask) && self.is_reserved(engine, ask, table);
-        let for_reserve = reason == Reason::NoCapacity && self.engines.values().any(is_kept);
-        Some(if for_reserve {
+        if reason != Reason::NoCapacity {
+            return Some(reason);
+        }
+        // A call that would have a slot but is to be admitted first lacks room, whether or not a look met it.
+        let is_to_be_admitted = matches!(call.place.line, Line::Admission { .. });
+        let row = table.row(call.row)?;
+        let now = call.ready_at;
+        let lacks_room = |engine: &Engine| {
+            engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
+                && self.entry(engine, call, row, now).is_none()
+        };
+        let mut engines = self.engines.values();
+        Some(if engines.clone().any(is_kept) {
             Reason::BackfillReserve
+        } else if is_to_be_admitted && engines.any(lacks_room) {
+            Reason::WorkingSet
+        } else if self
+            .tenants
+            .first()
+            .is_some_and(|first| first != call.tenant())
+        {
+            Reason::TenantTurn
         } else {
             reason
         })
@@ -80,7 +104,12 @@ impl Pool {
                     call.engine().cloned(),
                 )
             }
+            Some(Reason::RetryBackoff) => (None, call.engine().cloned()),
             Some(Reason::HomeBusy) => (None, row.homes.get(&self.model).cloned()),
+            Some(Reason::WorkingSet) => {
+                let ahead = self.ages[1].range(..(call.ready_at, call.key)).count();
+                (Some(ahead as u64), None)
+            }
             _ => (
                 Some(self.held.range(..call.place.scan).count() as u64),
                 None,
@@ -93,22 +122,36 @@ impl Pool {
     /// # Panics
     /// When they do not.
     pub fn check_integrity(&self, table: &ProcessTable) {
-        assert_eq!(self.held.len(), self.ages.len());
+        let ages: usize = self.ages.iter().map(BTreeSet::len).sum();
+        assert_eq!((self.held.len(), self.held.len()), (ages, self.lined_up()));
+        let sizes = self.sizes.iter().flat_map(BTreeMap::values);
         assert_eq!(
             self.held.len() as u64,
-            self.sizes.values().map(|n| u64::from(*n)).sum::<u64>()
+            sizes.map(|n| u64::from(*n)).sum::<u64>()
         );
+        self.tenants.check_integrity(self.held.len());
+        let held: u32 = self.members.values().map(|member| member.held).sum();
+        assert_eq!(self.held.len() as u32, held, "held calls of programs");
+        let kept: u32 = self
+            .engines
+            .values()
+            .map(|engine| engine.set.programs())
+            .sum();
+        let known: usize = self.resident_at.values().map(Vec::len).sum();
+        assert_eq!(kept as usize, known, "programs that engines keep");
         for (scan, key) in &self.held {
             let call = table.call(*key).expect("a held call is open");
             assert!(call.stage == Stage::Held && call.place.scan == *scan);
         }
         for (id, engine) in &self.engines {
             engine.check_integrity();
-            let keeper = engine.reserve.and_then(|reserve| table.call(reserve.call));
-            assert!(
-                keeper.is_none_or(|call| call.stage == Stage::Held),
-                "room for a sent call"
-            );
+            for keeper in [engine.reserve, engine.claim].into_iter().flatten() {
+                let keeper = table.call(keeper.call);
+                assert!(
+                    keeper.is_none_or(|call| call.stage == Stage::Held),
+                    "room for a sent call"
+                );
+            }
             for (order, seat) in engine.seats() {
                 let call = table.call(seat.call).expect("a seated call is open");
                 assert!(call.engine() == Some(id) && call.place.order == *order);

@@ -2,14 +2,23 @@
 //! (Autellix, arXiv 2502.13965, algorithms 1 and 2, as `scheduling` in the design repairs them). It must not know who
 //! feeds it, nor how a call gets to its engine.
 
+mod backfill;
+mod classes;
 mod dispatch;
 mod engine;
 mod intake;
+mod lines;
 mod look;
 mod patience;
 mod placement;
+mod places;
 mod pool;
+mod residency;
+mod sizes;
+mod tenants;
+mod working_set;
 
 pub use engine::Limits;
 pub use look::Seats;
 pub use pool::Pool;
+pub use residency::Residency;

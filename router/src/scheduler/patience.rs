@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use lps_api::quantity::Micros;
 
-use super::pool::{End, Pool};
+use super::places::End;
+use super::pool::Pool;
 use crate::message::{Action, CallKey};
 use crate::process_table::{Call, ProcessTable, Row, RowId};
 
@@ -16,9 +17,11 @@ enum Due {
     QueueWait,
     /// It has waited too long for its home engine.
     HomeWait,
+    /// It has waited too long for room.
+    Pause,
 }
 
-/// Times at which a rule may apply. Bounded: at most two for each call, and one for each program.
+/// Times at which a rule may apply. Bounded: at most three for each call, and one for each program.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     calls: BTreeSet<(Micros, Due, CallKey)>,
@@ -96,6 +99,22 @@ impl Pool {
         )
     }
 
+    /// When a call need not wait for room any longer.
+    pub(super) fn pause_end(&self, call: &Call) -> Option<Micros> {
+        let most = self
+            .settings
+            .max_pause
+            .filter(|_| self.settings.working_set)?;
+        Some(call.ready_at.saturating_add(most))
+    }
+
+    /// A call is held: finds when it need not wait for room any longer.
+    pub(super) fn await_room(&mut self, key: CallKey, table: &ProcessTable) {
+        if let Some(at) = table.call(key).and_then(|call| self.pause_end(call)) {
+            self.patience.calls.insert((at, Due::Pause, key));
+        }
+    }
+
     /// Whether a call has waited for its home engine as long as it must.
     pub(super) fn may_move(&self, call: &Call, now: Micros) -> bool {
         self.home_wait_end(call).is_some_and(|end| end <= now)
@@ -123,6 +142,9 @@ impl Pool {
         if let Some(at) = self.home_wait_end(call) {
             self.patience.calls.remove(&(at, Due::HomeWait, call.key));
         }
+        if let Some(at) = self.pause_end(call) {
+            self.patience.calls.remove(&(at, Due::Pause, call.key));
+        }
     }
 
     /// Promotes who has waited long enough.
@@ -139,6 +161,8 @@ impl Pool {
             let waited = self.queue_wait_end(call).is_some_and(|end| end <= now);
             if due == Due::QueueWait && waited && call.place.scan.queue > 0 {
                 self.promote(key, table, now, out);
+            } else if due == Due::HomeWait {
+                self.realign(key, table, now);
             }
         }
         while let Some(row) = self.patience.take_program(now) {
@@ -183,7 +207,7 @@ impl Pool {
         let Some(call) = table.call(key) else { return };
         let row = call.row;
         let scan = self.scan_at(End::Tail, 0, call);
-        self.stand(key, scan, table, out);
+        self.stand(key, scan, (table, now), out);
         if let Some(call) = table.call_mut(key) {
             call.place.promotions += 1;
         }

@@ -3,13 +3,14 @@
 
 use std::cmp::Reverse;
 
-use lps_api::ids::Revision;
+use lps_api::ids::{EngineId, Revision};
 use lps_api::quantity::{Micros, Order};
 
 use super::engine::{Ask, Engine, Fit, Lacks};
 use super::pool::Pool;
+use super::residency::Entry;
 use crate::message::CallKey;
-use crate::process_table::{Call, ProcessTable, Reason, Scan};
+use crate::process_table::{Call, ProcessTable, Reason, Row, RowId, Scan};
 
 /// Where a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct Target {
     pub(super) makes_home: bool,
     /// The program had another home.
     pub(super) moves: bool,
+    /// How its program comes there.
+    pub(super) entry: Entry,
 }
 
 /// Why it goes nowhere.
@@ -28,6 +31,34 @@ pub(super) struct Refused {
     pub(super) reason: Reason,
     /// The engine with most room, if room is all that it lacks.
     pub(super) too_full: Option<usize>,
+    /// It is its home that does not take it.
+    pub(super) is_kept_from_home: bool,
+}
+
+impl Refused {
+    const fn for_reason(reason: Reason) -> Self {
+        Self {
+            reason,
+            too_full: None,
+            is_kept_from_home: false,
+        }
+    }
+}
+
+/// A call that asks for a place.
+#[derive(Debug, Clone, Copy)]
+struct Case<'a> {
+    call: &'a Call,
+    row: &'a Row,
+    ask: Ask,
+    pin: Option<Revision>,
+}
+
+/// A place that an engine offers.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    fit: Fit,
+    entry: Entry,
 }
 
 /// Among engines that can take a call, the least of these is chosen.
@@ -37,14 +68,18 @@ struct Preference {
     fit: u8,
     /// Then the victim that stands last, since it is the least urgent of all.
     victim: Reverse<Option<Order>>,
+    /// Then where no other program loses its place, since that one would have to compute its context again.
+    pauses: bool,
     /// Then the least load, to spread calls.
     load: u32,
+    /// Then the least that it keeps for programs between two calls, since they come back.
+    kept: u64,
     /// Then the engine that joined first, so that the choice is the same everywhere.
     joined: usize,
 }
 
 impl Preference {
-    fn new(fit: Fit, engine: &Engine, joined: usize) -> Self {
+    fn new(Offer { fit, entry }: Offer, engine: &Engine, joined: usize) -> Self {
         let (fit, victim) = match fit {
             Fit::Runs => (0, None),
             Fit::Displaces(victim) => (1, Some(victim)),
@@ -53,7 +88,9 @@ impl Preference {
         Self {
             fit,
             victim: Reverse(victim),
+            pauses: entry == Entry::Pausing || entry == Entry::Forced,
             load: engine.load(),
+            kept: engine.set.used(),
             joined,
         }
     }
@@ -61,16 +98,19 @@ impl Preference {
 
 /// What there is for a call on one engine.
 enum Chance {
-    Takes(Fit),
+    Takes(Offer),
     Reserved,
     Lacks(Lacks),
+    /// A slot is to be had, but the program cannot be admitted.
+    NoRoom,
 }
 
 impl Pool {
     /// What a call that stands so would ask of an engine.
-    pub(super) fn ask(&self, call: CallKey, scan: Scan, size: u64) -> Ask {
+    pub(super) fn ask(&self, (call, tenant): (CallKey, u32), scan: Scan, size: u64) -> Ask {
         Ask {
             call,
+            tenant,
             order: Order {
                 queue: scan.queue,
                 rank: scan.rank,
@@ -89,118 +129,157 @@ impl Pool {
         table: &ProcessTable,
         now: Micros,
     ) -> Result<Target, Refused> {
-        let nowhere = |reason| {
-            Err(Refused {
-                reason,
-                too_full: None,
-            })
+        let Some((call, row)) = table
+            .call(key)
+            .and_then(|call| Some((call, table.row(call.row)?)))
+        else {
+            return Err(Refused::for_reason(Reason::NoCapacity));
         };
-        let Some(call) = table.call(key) else {
-            return nowhere(Reason::NoCapacity);
-        };
-        let row = table.row(call.row);
-        let most = self.settings.max_calls_per_program;
-        if most.is_some_and(|most| self.seats_of.get(&call.row).is_some_and(|n| *n >= most)) {
-            return nowhere(Reason::ProgramLimit);
+        if self.is_limited(call.row) {
+            return Err(Refused::for_reason(Reason::ProgramLimit));
         }
-        let ask = self.ask(key, scan, call.size());
-        let is_long = call.prompt_tokens > self.settings.locality_threshold;
-        let pin = row.and_then(|row| row.revision(&self.model));
-        let home = row.and_then(|row| row.homes.get(&self.model));
-        let home = home.and_then(|id| self.engines.get_full(id));
-        match home.filter(|(_, _, engine)| is_long && self.admits(engine, pin)) {
-            Some((joined, _, engine)) => {
-                self.place_at_home(call, (joined, engine), (ask, pin), (table, now))
+        let case = Case {
+            call,
+            row,
+            ask: self.ask((key, call.tenant()), scan, call.size()),
+            pin: row.revision(&self.model),
+        };
+        match self.home(call, row) {
+            Some((joined, _, engine)) => self.place_at_home(case, (joined, engine), table, now),
+            None => {
+                let is_long = self.is_long(call);
+                self.place_anywhere(case, (table, now), |_, _| true)
+                    .map(|(engine, entry)| Target {
+                        engine,
+                        makes_home: is_long,
+                        moves: false,
+                        entry,
+                    })
             }
-            None => self
-                .place_anywhere((ask, pin), table, |_, _| true)
-                .map(|engine| Target {
-                    engine,
-                    makes_home: is_long,
-                    moves: false,
-                }),
         }
+    }
+
+    /// Whether the program of a call holds as many slots as it may.
+    pub(super) fn is_limited(&self, row: RowId) -> bool {
+        let most = self.settings.max_calls_per_program;
+        let seats = self.members.get(&row).map_or(0, |member| member.seats);
+        most.is_some_and(|most| seats >= most)
+    }
+
+    fn is_long(&self, call: &Call) -> bool {
+        call.prompt_tokens > self.settings.locality_threshold
+    }
+
+    /// The engine that a call has to go to, if there is one that may take it.
+    pub(super) fn home(&self, call: &Call, row: &Row) -> Option<(usize, &EngineId, &Engine)> {
+        if !self.is_long(call) {
+            return None;
+        }
+        let home = self.engines.get_full(row.homes.get(&self.model)?)?;
+        self.admits(home.2, row.revision(&self.model))
+            .then_some(home)
     }
 
     fn place_at_home(
         &self,
-        call: &Call,
+        case: Case<'_>,
         (joined, engine): (usize, &Engine),
-        (ask, pin): (Ask, Option<Revision>),
-        (table, now): (&ProcessTable, Micros),
+        table: &ProcessTable,
+        now: Micros,
     ) -> Result<Target, Refused> {
-        let too_full = match self.chance(engine, ask, table) {
-            Chance::Takes(_) => {
+        let mut refused = Refused {
+            reason: Reason::HomeBusy,
+            too_full: None,
+            is_kept_from_home: true,
+        };
+        match self.chance(engine, case, table, now) {
+            Chance::Takes(offer) => {
                 return Ok(Target {
                     engine: joined,
                     makes_home: true,
                     moves: false,
+                    entry: offer.entry,
                 });
             }
-            Chance::Reserved => {
-                let reason = Reason::BackfillReserve;
-                return Err(Refused {
-                    reason,
-                    too_full: None,
-                });
+            Chance::Reserved => return Err(Refused::for_reason(Reason::BackfillReserve)),
+            Chance::Lacks(Lacks::Slot) => {}
+            Chance::Lacks(Lacks::Turn) => refused.reason = Reason::TenantTurn,
+            Chance::Lacks(Lacks::Kv) => refused.too_full = Some(joined),
+            Chance::NoRoom => {
+                (refused.reason, refused.too_full) = (Reason::WorkingSet, Some(joined));
             }
-            Chance::Lacks(lacks) => (lacks == Lacks::Kv).then_some(joined),
-        };
-        if self.may_move(call, now) {
-            let elsewhere = self.place_anywhere((ask, pin), table, |at, fit| {
+        }
+        if self.may_move(case.call, now) {
+            let elsewhere = self.place_anywhere(case, (table, now), |at, fit| {
                 at != joined && fit == Fit::Runs
             });
-            if let Ok(engine) = elsewhere {
+            if let Ok((engine, entry)) = elsewhere {
                 return Ok(Target {
                     engine,
                     makes_home: true,
                     moves: true,
+                    entry,
                 });
             }
         }
-        Err(Refused {
-            reason: Reason::HomeBusy,
-            too_full,
-        })
+        Err(refused)
     }
 
     fn place_anywhere(
         &self,
-        (ask, pin): (Ask, Option<Revision>),
-        table: &ProcessTable,
+        case: Case<'_>,
+        (table, now): (&ProcessTable, Micros),
         accepts: impl Fn(usize, Fit) -> bool,
-    ) -> Result<usize, Refused> {
-        let mut best: Option<Preference> = None;
+    ) -> Result<(usize, Entry), Refused> {
+        let mut best: Option<(Preference, Entry)> = None;
         let mut too_full: Option<(u64, Reverse<usize>)> = None;
+        let mut fullest: Option<(Reverse<u64>, Reverse<usize>)> = None;
         let mut reason = Reason::NoCapacity;
         for (joined, engine) in self.engines.values().enumerate() {
-            if !self.admits(engine, pin) {
+            if !self.admits(engine, case.pin) {
                 continue;
             }
-            match self.chance(engine, ask, table) {
-                Chance::Takes(fit) if accepts(joined, fit) => {
-                    let preference = Preference::new(fit, engine, joined);
-                    best = Some(best.map_or_else(
-                        || Preference::new(fit, engine, joined),
-                        |best| best.min(preference),
-                    ));
+            match self.chance(engine, case, table, now) {
+                Chance::Takes(offer) if accepts(joined, offer.fit) => {
+                    let preference = Preference::new(offer, engine, joined);
+                    if best.as_ref().is_none_or(|(best, _)| preference < *best) {
+                        best = Some((preference, offer.entry));
+                    }
                 }
                 Chance::Takes(_) | Chance::Lacks(Lacks::Slot) => {}
                 Chance::Reserved => reason = Reason::BackfillReserve,
+                Chance::Lacks(Lacks::Turn) => reason = Reason::TenantTurn,
                 Chance::Lacks(Lacks::Kv) => {
                     too_full = too_full.max(Some((engine.kv_free(), Reverse(joined))));
                 }
+                Chance::NoRoom => {
+                    let used = Reverse(engine.set.used());
+                    fullest = fullest.max(Some((used, Reverse(joined))));
+                }
             }
         }
-        let too_full = too_full.map(|(_, Reverse(joined))| joined);
-        best.map(|best| best.joined)
-            .ok_or(Refused { reason, too_full })
+        if let Some((best, entry)) = best {
+            return Ok((best.joined, entry));
+        }
+        let mut refused = Refused::for_reason(reason);
+        refused.too_full = too_full.map(|(_, Reverse(joined))| joined);
+        if let Some((_, Reverse(joined))) = fullest {
+            (refused.reason, refused.too_full) = (Reason::WorkingSet, Some(joined));
+        }
+        Err(refused)
     }
 
-    fn chance(&self, engine: &Engine, ask: Ask, table: &ProcessTable) -> Chance {
-        match engine.fit(ask) {
-            Ok(_) if self.is_reserved(engine, ask, table) => Chance::Reserved,
-            Ok(fit) => Chance::Takes(fit),
+    fn chance(&self, engine: &Engine, case: Case<'_>, table: &ProcessTable, now: Micros) -> Chance {
+        match engine.fit(case.ask, &self.tenants) {
+            Ok(_) if self.is_reserved(engine, case.ask, table) => Chance::Reserved,
+            Ok(fit) => match self.entry(engine, case.call, case.row, now) {
+                Some(entry) => Chance::Takes(Offer { fit, entry }),
+                None => Chance::NoRoom,
+            },
+            // Who cannot be admitted lacks that first.
+            Err(Lacks::Kv) if self.entry(engine, case.call, case.row, now).is_none() => {
+                Chance::NoRoom
+            }
             Err(lacks) => Chance::Lacks(lacks),
         }
     }

@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 use lps_api::ids::{EngineId, ModelName, Revision};
-use lps_api::quantity::{Micros, Order};
+use lps_api::quantity::Micros;
 use lps_api::scheduling::{Policy, Settings};
 
+use super::classes::Classes;
 use super::engine::Engine;
+use super::lines::{GROUPS, Lines, Queue};
 use super::patience::Patience;
-use crate::message::{Action, CallKey, Intake};
-use crate::process_table::{Call, ProcessTable, Reason, RowId, Scan, Stage};
+use super::places::{End, Turns};
+use super::residency::Residency;
+use super::tenants::Tenants;
+use crate::message::{Action, CallKey, Intake, ProgramKey};
+use crate::process_table::{Call, Over, ProcessTable, Reason, RowId, Scan, Stage};
 
 /// One model's calls and engines.
 #[derive(Debug)]
@@ -26,39 +31,54 @@ pub struct Pool {
     pub(super) pinned_revisions: Vec<Revision>,
     /// Calls that are held here, in the order of the scan.
     pub(super) held: BTreeMap<Scan, CallKey>,
-    /// The same calls, the oldest first.
-    pub(super) ages: BTreeSet<(Micros, CallKey)>,
-    /// How many of them expect so many KV tokens.
-    pub(super) sizes: BTreeMap<u64, u32>,
-    /// Calls at engines, by program. Looked up only.
-    pub(super) seats_of: HashMap<RowId, u32>,
+    /// The same calls by what they wait for; those that wait for one engine stand there.
+    pub(super) lines: Lines,
+    /// Those for whose homes nobody has to wait any longer.
+    pub(super) roaming: Queue,
+    /// Those whose programs hold as many slots as they may.
+    pub(super) limited: BTreeMap<(RowId, Scan), CallKey>,
+    /// The same calls, the oldest first, by group of lines.
+    pub(super) ages: [BTreeSet<(Micros, CallKey)>; GROUPS],
+    /// How many of them expect so many KV tokens, by group of lines.
+    pub(super) sizes: [BTreeMap<u64, u32>; GROUPS],
+    /// Those that no look has met yet.
+    pub(super) fresh: Vec<CallKey>,
+    /// Programs with calls here, held or at engines. Looked up only.
+    pub(super) members: HashMap<RowId, Member>,
+    /// Which engines keep a program. Looked up only.
+    pub(super) resident_at: HashMap<RowId, Vec<EngineId>>,
+    pub(super) residency: Residency,
+    /// Programs that engines need not keep any longer.
+    pub(super) released: Vec<(ProgramKey, EngineId)>,
+    pub(super) classes: Classes,
+    pub(super) tenants: Tenants,
+    pub(super) turns: Turns,
+    /// When somebody who waits for room may get it without an event.
+    pub(super) room_at: Option<Micros>,
     pub(super) patience: Patience,
     /// Calls that used their quanta since the last decision.
-    spent: BTreeSet<(Scan, CallKey)>,
+    pub(super) spent: BTreeSet<(Scan, CallKey)>,
     /// How long calls are held while no engine takes them.
     cold_start_hold: Micros,
     /// Since when no engine takes every call.
     pub(super) closed_since: Option<Micros>,
     pub(super) dispatches: u64,
-    tail_rank: i64,
-    head_rank: i64,
+    pub(super) tail_rank: i64,
+    pub(super) head_rank: i64,
     /// Calls that were put between two others, and one.
-    inserted: i64,
+    pub(super) inserted: i64,
     is_removed: bool,
     pub(super) ended_waits: [Micros; Reason::ALL.len()],
 }
 
-/// Where a call goes in its queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Head,
-    /// Next to the call of this rank.
-    Behind(i64),
-    Tail,
+/// Calls of one program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Member {
+    /// At engines.
+    pub(super) seats: u32,
+    /// Held here.
+    pub(super) held: u32,
 }
-
-/// Distance of two ranks at an end: as many places are between two calls.
-const RANK_STEP: i64 = 1 << 20;
 
 impl Pool {
     /// A pool without engines.
@@ -78,9 +98,20 @@ impl Pool {
             open_revisions: Vec::new(),
             pinned_revisions: Vec::new(),
             held: BTreeMap::new(),
-            ages: BTreeSet::new(),
-            sizes: BTreeMap::new(),
-            seats_of: HashMap::new(),
+            lines: Lines::default(),
+            roaming: Queue::new(),
+            limited: BTreeMap::new(),
+            ages: Default::default(),
+            sizes: Default::default(),
+            fresh: Vec::new(),
+            members: HashMap::new(),
+            resident_at: HashMap::new(),
+            residency: Residency::default(),
+            released: Vec::new(),
+            classes: Classes::default(),
+            tenants: Tenants::default(),
+            turns: Turns::default(),
+            room_at: None,
             patience: Patience::default(),
             spent: BTreeSet::new(),
             cold_start_hold: Micros::MAX,
@@ -99,6 +130,11 @@ impl Pool {
         &self.settings
     }
 
+    /// What it serves.
+    pub fn model(&self) -> &ModelName {
+        &self.model
+    }
+
     /// Whether calls may come in.
     pub fn is_served(&self) -> bool {
         !self.is_removed
@@ -106,7 +142,7 @@ impl Pool {
 
     /// Whether it may be forgotten.
     pub fn is_over(&self) -> bool {
-        self.is_removed && self.engines.is_empty() && self.seats_of.is_empty()
+        self.is_removed && self.engines.is_empty() && self.members.is_empty()
     }
 
     /// Calls that are held here.
@@ -118,10 +154,15 @@ impl Pool {
     pub fn configure(
         &mut self,
         settings: Settings,
-        table: &mut ProcessTable,
+        (table, now): (&mut ProcessTable, Micros),
         out: &mut Vec<Action>,
     ) {
         self.is_removed = false;
+        let mut settings = settings;
+        if settings.auto_bounds && self.settings.auto_bounds {
+            // What was found stays.
+            settings.bounds.clone_from(&self.settings.bounds);
+        }
         if settings == self.settings {
             return;
         }
@@ -137,40 +178,91 @@ impl Pool {
             };
             let queue = self.settings.queue_of(call.p);
             let scan = self.scan_at(End::Tail, queue, call);
-            self.stand(key, scan, table, out);
+            self.stand(key, scan, (table, now), out);
             if !self.settings.displaces() {
                 let order = self.order_of_dispatch();
                 self.seat_anew(key, order, (table, out), false);
             }
         }
+        if !self.settings.working_set {
+            self.resident_at.clear();
+            for engine in self.engines.values_mut() {
+                engine.set = Default::default();
+            }
+        }
+        self.line_up_all(table, now);
     }
 
     /// The model is served no more.
-    pub fn remove(&mut self, table: &mut ProcessTable) -> Vec<CallKey> {
+    pub fn remove(&mut self, table: &mut ProcessTable, now: Micros) -> Vec<CallKey> {
         self.is_removed = true;
         let held: Vec<CallKey> = self.held.values().copied().collect();
         for key in &held {
-            self.leave(*key, table);
+            self.leave(*key, table, now);
         }
         held
     }
 
     /// A call that just became ready.
     pub fn enter(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
+        self.introduce(key, table);
         let Some(call) = table.call(key) else { return };
         let queue = self.settings.queue_of(call.p);
         let scan = self.scan_at(End::Tail, queue, call);
         if let Some(call) = table.call_mut(key) {
             call.place.scan = scan;
         }
+        self.wake_program(key, table);
         self.hold(key, table, now);
+    }
+
+    /// Finds out whose a call is, and what its class has shown.
+    fn introduce(&mut self, key: CallKey, table: &mut ProcessTable) {
+        let call = table.call(key);
+        let Some(row) = call.and_then(|call| table.row(call.row)) else {
+            return;
+        };
+        let class = self.classes.of(&row.key.tenant, &row.class);
+        if let Some(gap) = row.last_gap() {
+            self.classes.gap(class, gap);
+        }
+        let weight = self.settings.weight_milli(&row.key.tenant);
+        let tenant = self.tenants.of(&row.key.tenant, weight);
+        let index = (self.settings.policy == Policy::Gittins)
+            .then(|| self.classes.index(class, row.service_total()));
+        if let Some(call) = table.call_mut(key) {
+            (call.place.class, call.place.tenant) = (class, tenant);
+            call.p = index.unwrap_or(call.p);
+        }
+    }
+
+    /// A call used so much. Whether that may have changed whose turn it is.
+    pub fn charge(&mut self, key: CallKey, service: Micros, table: &ProcessTable) -> bool {
+        let Some(call) = table.call(key).filter(|_| service > Micros::ZERO) else {
+            return false;
+        };
+        self.tenants.charge(call.tenant(), service);
+        self.tenants.are_several() && !self.held.is_empty()
+    }
+
+    /// A program finished: what its class, and the pool, learn from it.
+    pub fn learn(&mut self, over: &Over) {
+        let (tenant, name) = &over.tenant_class;
+        let class = self.classes.of(tenant, name);
+        self.classes.finished(class, over.service);
+        if self.settings.auto_bounds
+            && let Some(bounds) = self.classes.bounds()
+        {
+            self.settings.bounds = bounds;
+        }
     }
 
     /// A call whose attempt failed: it takes its old place again.
     pub fn take_back(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
-        self.leave(key, table);
+        self.leave(key, table, now);
         table.drop_attempt(key);
         self.hold(key, table, now);
+        self.wake_program(key, table);
     }
 
     fn hold(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
@@ -178,10 +270,13 @@ impl Pool {
         table.wait(key, reason, now);
         let Some(call) = table.call(key) else { return };
         self.held.insert(call.place.scan, key);
-        self.ages.insert((call.ready_at, key));
-        *self.sizes.entry(call.size()).or_default() += 1;
         let row = call.row;
+        self.members.entry(row).or_default().held += 1;
+        self.tenants.hold(call.tenant());
+        self.line_up(key, table, now);
+        self.fresh.push(key);
         self.await_turn(key, table);
+        self.await_room(key, table);
         self.arm(row, table, now);
     }
 
@@ -200,32 +295,43 @@ impl Pool {
     }
 
     /// Takes a call out of wherever it stands. It stays in the table.
-    pub fn leave(&mut self, key: CallKey, table: &ProcessTable) {
-        let Some(call) = table.call(key) else { return };
+    pub fn leave(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
+        let Some(call) = table.call(key).cloned() else {
+            return;
+        };
         self.spent.remove(&(call.place.scan, key));
-        self.forget_waits(call);
+        self.forget_waits(&call);
         match &call.stage {
-            Stage::Held => self.unhold(call),
+            Stage::Held => self.unhold(&call),
             Stage::Sent { engine, .. } => {
                 if let Some(engine) = self.engines.get_mut(engine) {
                     engine.stand_up(key, call.place.order);
                 }
-                if let Some(seats) = self.seats_of.get_mut(&call.row) {
-                    *seats -= 1;
-                    if *seats == 0 {
-                        self.seats_of.remove(&call.row);
-                    }
-                }
+                self.count_member(call.row, |member| member.seats -= 1);
+                self.tenants.stand_up(call.tenant());
+                self.leave_set(&call, table);
             }
             Stage::Ended { .. } => {}
         }
+        self.unlimit(call.row, table, now);
+        self.rest_program(&call, table, now);
         self.release_reserve(key);
+    }
+
+    /// A program's calls here become more or fewer.
+    pub(super) fn count_member(&mut self, row: RowId, change: impl Fn(&mut Member)) {
+        let member = self.members.entry(row).or_default();
+        change(member);
+        if *member == Member::default() {
+            self.members.remove(&row);
+        }
     }
 
     /// No room is kept for the call any more.
     pub(super) fn release_reserve(&mut self, key: CallKey) {
         for engine in self.engines.values_mut() {
             engine.reserve.take_if(|reserve| reserve.call == key);
+            engine.claim.take_if(|claim| claim.call == key);
         }
     }
 
@@ -240,159 +346,16 @@ impl Pool {
         if self.held.remove(&call.place.scan).is_none() {
             return;
         }
-        self.ages.remove(&(call.ready_at, call.key));
-        if let Some(count) = self.sizes.get_mut(&call.size()) {
-            *count -= 1;
-            if *count == 0 {
-                self.sizes.remove(&call.size());
-            }
-        }
+        self.step_out(call);
+        self.tenants.unhold(call.tenant());
+        self.count_member(call.row, |member| member.held -= 1);
     }
 
     /// The least that a held call expects.
     pub(super) fn least_size(&self) -> u64 {
-        self.sizes.first_key_value().map_or(0, |(size, _)| *size)
-    }
-
-    /// The place next to a rank. Those that were inserted before have used the places before it.
-    pub(super) fn rank_behind(&self, rank: i64) -> i64 {
-        rank.div_euclid(RANK_STEP) * RANK_STEP + self.inserted % RANK_STEP
-    }
-
-    /// A place in a queue.
-    pub(super) fn scan_at(&mut self, end: End, queue: u8, call: &Call) -> Scan {
-        let rank = match end {
-            End::Head => {
-                self.head_rank -= RANK_STEP;
-                self.head_rank
-            }
-            End::Behind(rank) => {
-                let behind = self.rank_behind(rank);
-                self.inserted += 1;
-                behind
-            }
-            End::Tail => {
-                self.tail_rank += RANK_STEP;
-                self.tail_rank
-            }
-        };
-        let one_queue = self.settings.policy.has_one_queue() && end != End::Head;
-        let urgency = if one_queue { call.p } else { Micros::ZERO };
-        let by_program = one_queue && self.settings.policy == Policy::ProgramFcfs;
-        let program = if by_program {
-            call.row
-        } else {
-            RowId::default()
-        };
-        Scan {
-            queue,
-            urgency,
-            program,
-            rank,
-        }
-    }
-
-    /// A place at an engine where nobody is displaced: behind all that were dispatched before.
-    pub(super) fn order_of_dispatch(&mut self) -> Order {
-        self.tail_rank += RANK_STEP;
-        Order {
-            queue: 0,
-            rank: self.tail_rank,
-        }
-    }
-
-    /// Gives a call another place, with a full quantum.
-    pub(super) fn stand(
-        &mut self,
-        key: CallKey,
-        scan: Scan,
-        table: &mut ProcessTable,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(call) = table.call_mut(key) else {
-            return;
-        };
-        let is_demoted = scan.queue > call.place.scan.queue;
-        let before = std::mem::replace(&mut call.place.scan, scan);
-        call.place.used = Micros::ZERO;
-        if call.stage == Stage::Held {
-            if self.held.remove(&before).is_some() {
-                self.held.insert(scan, key);
-            }
-        } else if self.settings.displaces() {
-            let order = Order {
-                queue: scan.queue,
-                rank: scan.rank,
-            };
-            self.seat_anew(key, order, (table, out), is_demoted);
-        }
-    }
-
-    fn seat_anew(
-        &mut self,
-        key: CallKey,
-        order: Order,
-        (table, out): (&mut ProcessTable, &mut Vec<Action>),
-        is_demoted: bool,
-    ) {
-        let Some(call) = table.call_mut(key) else {
-            return;
-        };
-        let Some(id) = call.engine().cloned() else {
-            return;
-        };
-        let before = std::mem::replace(&mut call.place.order, order);
-        if let Some(engine) = self.engines.get_mut(&id)
-            && engine.reorder(key, (before, order), is_demoted)
-        {
-            out.push(Action::Reorder {
-                call: key,
-                engine: id,
-                order,
-            });
-        }
-    }
-
-    /// A call used some of its quantum.
-    pub fn use_quantum(&mut self, key: CallKey, service: Micros, table: &mut ProcessTable) {
-        let Some(call) = table.call_mut(key) else {
-            return;
-        };
-        call.place.used += service;
-        let quantum = self.settings.quantum(call.place.scan.queue);
-        if quantum.is_some_and(|quantum| call.place.used >= quantum) {
-            self.spent.insert((call.place.scan, key));
-        }
-    }
-
-    /// Demotes who used their quanta, in the order of the scan; whether there was one. Where a report comes late, what was used beyond the
-    /// quantum counts for the next.
-    pub fn demote(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) -> bool {
-        let spent = std::mem::take(&mut self.spent);
-        let any = !spent.is_empty();
-        for (_, key) in spent {
-            while let Some(call) = table.call(key)
-                && let Some(quantum) = self.settings.quantum(call.place.scan.queue)
-                && call.place.used >= quantum
-            {
-                let beyond = call.place.used - quantum;
-                let queue = (call.place.scan.queue + 1).min(self.settings.last_queue());
-                let scan = self.scan_at(End::Tail, queue, call);
-                self.stand(key, scan, table, out);
-                if let Some(call) = table.call_mut(key) {
-                    call.place.used = beyond;
-                    call.place.demotions += 1;
-                }
-            }
-            let row = table
-                .call(key)
-                .filter(|call| call.wait.since().is_some())
-                .map(|call| call.row);
-            if let Some(row) = row {
-                self.arm(row, table, now);
-            }
-        }
-        any
+        let sizes = self.sizes[..2].iter();
+        let least = sizes.filter_map(|sizes| sizes.first_key_value());
+        least.map(|(size, _)| *size).min().unwrap_or(0)
     }
 
     /// A call is in a batch; whether for the first time. To be told before its wait ends.
@@ -425,10 +388,10 @@ impl Pool {
         {
             return Vec::new();
         }
-        let given_up = self
-            .ages
-            .iter()
-            .take_while(|(ready, _)| ready.saturating_add(hold) <= now);
+        let given_up = self.ages.iter().flat_map(|ages| {
+            ages.iter()
+                .take_while(|(ready, _)| ready.saturating_add(hold) <= now)
+        });
         given_up.map(|(_, key)| *key).collect()
     }
 
@@ -436,11 +399,11 @@ impl Pool {
     pub fn next_wake(&self) -> Option<Micros> {
         let hold = self.cold_start_hold;
         match self.closed_since {
-            Some(since) => self
-                .ages
-                .first()
-                .map(|(ready, _)| since.max(*ready).saturating_add(hold)),
-            None => self.patience.next(),
+            Some(since) => {
+                let oldest = self.ages.iter().filter_map(BTreeSet::first).min();
+                oldest.map(|(ready, _)| since.max(*ready).saturating_add(hold))
+            }
+            None => self.patience.next().into_iter().chain(self.room_at).min(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::view::{
 };
 use crate::message::{CallKey, Intake, Parents, ProgramKey};
 use crate::process_table::{Call, Phase, Row, Stage};
+use crate::scheduler::{Pool, Residency};
 
 /// What live programs have at an engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +27,11 @@ impl State {
     /// Whether the program is open for calls.
     pub fn is_live(&self, program: &ProgramKey) -> bool {
         self.table.live(program).is_some()
+    }
+
+    /// Programs of a tenant that have not ended.
+    pub fn live_programs_of(&self, tenant: &TenantId) -> u32 {
+        self.table.live_of(tenant)
     }
 
     /// The last call that arrived on a thread of a live program.
@@ -95,6 +101,12 @@ impl State {
             .collect()
     }
 
+    /// What a pool counts of its working sets.
+    pub fn residency(&self, model: &ModelName) -> Residency {
+        let pool = self.pools.get(model);
+        pool.map(Pool::residency).unwrap_or_default()
+    }
+
     /// All engines, by the order in which they joined inside each pool.
     pub fn engine_loads(&self) -> Vec<EngineLoad> {
         let held = self.held_by_programs();
@@ -112,7 +124,11 @@ impl State {
                     waiting: seats.waiting,
                     kv_tokens: seats.kv_tokens,
                     kv_booked_tokens: seats.kv_booked,
-                    kv_resident_tokens: seats.kv_booked + held.tokens,
+                    kv_resident_tokens: if pool.settings().working_set {
+                        seats.kv_resident
+                    } else {
+                        seats.kv_booked + held.tokens
+                    },
                     home_programs: held.homes,
                     pinned_programs: if drains {
                         self.table.rows().filter(pinned).count() as u64

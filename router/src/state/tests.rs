@@ -8,3 +8,5 @@ mod fairness;
 mod placement;
 mod properties;
 mod queues;
+mod residency;
+mod tenants;

@@ -25,12 +25,15 @@ pub(super) fn engine(name: &str) -> EngineId {
     EngineId::parse(name).expect("a name")
 }
 
+/// A program; `x@t` is one of tenant t.
 pub(super) fn program(name: &str) -> ProgramKey {
+    let tenant = name
+        .split_once('@')
+        .map_or_else(TenantId::anonymous, |(_, tenant)| {
+            TenantId::parse(tenant).expect("a name")
+        });
     let program = ProgramId::parse(name).expect("a name");
-    ProgramKey {
-        tenant: TenantId::anonymous(),
-        program,
-    }
+    ProgramKey { tenant, program }
 }
 
 /// Settings written as `key=value`, without the rules that act by time or by count.
@@ -40,6 +43,7 @@ pub(super) fn settings(pairs: &[&str]) -> Settings {
         "oldest_every=none",
         "oversubscription=0",
         "backfill_limit=0",
+        "working_set=off",
     ];
     let mut settings = Settings::default();
     for pair in quiet.iter().chain(pairs) {
@@ -68,6 +72,7 @@ pub(super) struct Bench {
     pub(super) wake: Option<Micros>,
     /// Calls in the order in which they were dispatched.
     pub(super) dispatched: Vec<CallKey>,
+    tenants: BTreeMap<CallKey, TenantId>,
     next_key: u64,
 }
 
@@ -96,6 +101,7 @@ impl Bench {
             released: Vec::new(),
             wake: None,
             dispatched: Vec::new(),
+            tenants: BTreeMap::new(),
             next_key: 0,
         };
         bench.tell(Event::PoolAdded {
@@ -178,6 +184,8 @@ impl Bench {
 
     pub(super) fn call(&mut self, sent: Sent<'_>) -> Event {
         self.next_key += 1;
+        let key = CallKey(self.next_key);
+        self.tenants.insert(key, program(sent.program).tenant);
         Event::CallArrived(NewCall {
             key: CallKey(self.next_key),
             id: CallId::parse(&format!("c{}", self.next_key)).expect("a name"),
@@ -301,8 +309,7 @@ impl Bench {
 
     pub(super) fn view(&self, call: CallKey) -> CallView {
         let id = CallId::parse(&format!("c{}", call.0)).expect("a name");
-        self.state
-            .call(&TenantId::anonymous(), &id)
-            .expect("a known call")
+        let tenant = &self.tenants[&call];
+        self.state.call(tenant, &id).expect("a known call")
     }
 }

@@ -182,6 +182,7 @@ fn a_program_that_ends_frees_its_homes_pages() {
         program: program("x"),
         class,
         ttl: None,
+        blocks: None,
     });
     let call = bench.sized("x", 5_000);
     bench.end(call);
@@ -251,4 +252,33 @@ fn a_call_of_a_removed_pool_is_not_tried_again() {
     bench.tell(Event::PoolRemoved { model: model() });
     bench.fail_attempt(call);
     assert_eq!(bench.refused, [(call, Refusal::NoPool)]);
+}
+
+#[test]
+fn a_pause_before_another_try_has_its_own_reason() {
+    let mut bench = fcfs("ab", 1);
+    let call = bench.small("x");
+    let attempt = Attempt(0);
+    bench.tell(Event::BackedOff { call, attempt });
+    let explain = bench.view(call).explain.expect("it waits");
+    assert_eq!(
+        (explain.reason.as_str(), explain.engine),
+        ("retry_backoff", Some(engine("a")))
+    );
+    bench.now = S;
+    bench.fail_attempt(call);
+    bench.tell(Event::BackedOff { call, attempt });
+    let explain = bench.view(call).explain.expect("it waits in its engine");
+    assert_eq!(
+        explain.reason.as_str(),
+        "engine_queue",
+        "the old attempt says nothing"
+    );
+    let waits: Vec<_> = bench
+        .view(call)
+        .waits
+        .iter()
+        .map(|wait| (wait.reason.as_str(), wait.wait_us.0))
+        .collect();
+    assert_eq!(waits, [("retry_backoff", S)]);
 }

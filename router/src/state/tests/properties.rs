@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-const RULES: [&[&str]; 8] = [
+const RULES: [&[&str]; 13] = [
     &["policy=fcfs", "oldest_every=4"],
     &["policy=program-fcfs", "oversubscription=2"],
     &["policy=mlfq", "bounds=1,2"],
@@ -62,6 +62,33 @@ const RULES: [&[&str]; 8] = [
         "max_queue_wait=2",
     ],
     &["policy=atlas", "max_calls_per_program=2", "home_wait=1"],
+    &["policy=fcfs", "working_set=on", "acting_lease=1"],
+    &["policy=gittins", "oldest_every=5"],
+    &[
+        "policy=atlas",
+        "bounds=1,2",
+        "within_queue=round-robin",
+        "oversubscription=2",
+    ],
+    &[
+        "policy=atlas",
+        "bounds=1,2",
+        "working_set=on",
+        "oldest_every=3",
+        "home_wait=2",
+        "acting_lease=3",
+        "max_pause=40",
+        "backfill_limit=2",
+    ],
+    &[
+        "policy=plas",
+        "bounds=1,2",
+        "oversubscription=2",
+        "working_set=on",
+        "kv_watermark=0.5",
+        "max_calls_per_program=2",
+        "acting_lease=0",
+    ],
 ];
 
 const SLOTS: u32 = 3;
@@ -86,20 +113,24 @@ impl World {
             quantum.0 *= scale;
         }
         rules.service_floor.0 *= scale;
-        for wait in [&mut rules.max_queue_wait, &mut rules.home_wait]
-            .into_iter()
-            .flatten()
-        {
+        let waits = [
+            &mut rules.max_queue_wait,
+            &mut rules.home_wait,
+            &mut rules.acting_lease,
+            &mut rules.max_pause,
+        ];
+        for wait in waits.into_iter().flatten() {
             wait.0 *= scale;
         }
         let mut bench = Bench::with_kv(rules, "ab", (SLOTS, 10_000));
-        for index in 0..4 {
+        for index in ["p0", "p1@t", "p2", "p3@u"] {
             // Lives are not scaled, so they must not end.
-            let (program, ttl) = (program(&format!("p{index}")), Some(Micros(u64::MAX)));
+            let (program, ttl) = (program(index), Some(Micros(u64::MAX)));
             bench.tell(Event::ProgramOpened {
                 program,
                 class: ClassName::unnamed(),
                 ttl,
+                blocks: None,
             });
         }
         Self {
@@ -138,9 +169,10 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Arrive { program, prompt } => {
-                let program = format!("p{program}");
+                let names = ["p0", "p1@t", "p2", "p3@u"];
+                let program = names[usize::from(program)];
                 let sent = Sent {
-                    program: &program,
+                    program,
                     prompt: u32::from(prompt),
                     output: 0,
                 };
@@ -256,7 +288,12 @@ impl World {
         self.take(Step::Return);
         for _ in 0..10_000 {
             let Some(call) = self.running().first().copied() else {
-                break;
+                if self.bench.demand().load() == 0 {
+                    break;
+                }
+                // Who waits for room gets it in time, and the state says when.
+                self.bench.sleep();
+                continue;
             };
             self.bench.report(call, CallState::Running);
             self.bench.end(call);

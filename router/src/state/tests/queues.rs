@@ -165,3 +165,73 @@ fn an_attempt_that_failed_takes_its_old_place_again() {
         0
     );
 }
+
+#[test]
+fn programs_take_turns_where_they_are_told_to() {
+    for (rules, expected) in [
+        (
+            ["within_queue=arrival"],
+            ["x1", "x2", "x3", "y1", "y2", "z1"],
+        ),
+        (
+            ["within_queue=round-robin"],
+            ["x1", "y1", "z1", "x2", "y2", "x3"],
+        ),
+    ] {
+        let rules: Vec<&str> = ["policy=plas", "bounds=100"]
+            .into_iter()
+            .chain(rules)
+            .collect();
+        let mut bench = Bench::new(settings(&rules), "a", 1);
+        let names = ["x1", "x2", "x3", "y1", "y2", "z1"];
+        let calls = names.map(|name| bench.small(&name[..1]));
+        let mut order = Vec::new();
+        while let Some(running) = bench.engines.values().flat_map(|seats| seats.keys()).next() {
+            let running = *running;
+            order.push(
+                names[calls
+                    .iter()
+                    .position(|call| *call == running)
+                    .expect("known")],
+            );
+            bench.end(running);
+        }
+        assert_eq!(order, expected, "{rules:?}");
+    }
+}
+
+#[test]
+fn gittins_goes_by_what_finished_programs_show() {
+    let mut bench = Bench::new(settings(&["policy=gittins"]), "a", 1);
+    // Half of the programs are one call of 1 s, half two: after the first second one is left.
+    for index in 0..60 {
+        let name = format!("p{index}");
+        for _ in 0..=index % 2 {
+            let call = bench.small(&name);
+            bench.run(call, S);
+            bench.end(call);
+        }
+        bench.tell(crate::message::Event::ProgramEnd {
+            program: program(&name),
+        });
+    }
+    let call = bench.small("x");
+    assert_eq!(
+        bench.view(call).p_us.0,
+        3 * S / 2,
+        "1.5 s expected until it ends"
+    );
+    bench.run(call, S);
+    bench.end(call);
+    let next = bench.small("x");
+    assert_eq!(bench.view(next).p_us.0, S);
+    let (late, early) = (bench.small("z"), bench.small("y"));
+    bench.run(next, 9 * S);
+    bench.end(next);
+    let beyond = bench.small("x");
+    assert_eq!(bench.view(beyond).p_us.0, 10 * S, "what it had");
+    assert_eq!(
+        [late, early, beyond].map(|call| bench.place_of(call)),
+        ["a", "-", "-"]
+    );
+}

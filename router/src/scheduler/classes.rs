@@ -1,0 +1,288 @@
+//! What finished programs and gaps teach about their class. Owns: for each class of programs (tenant and name, in one
+//! pool) the sizes, gaps and shared beginnings that were seen, bounded. It must not know who asks for what.
+
+use std::collections::VecDeque;
+
+use indexmap::IndexMap;
+use lps_api::ids::{ClassName, TenantId};
+use lps_api::quantity::Micros;
+
+use super::sizes::Sizes;
+use crate::process_table::ClassId;
+
+/// Classes that are told apart; those beyond share the last place.
+const CLASSES_MAX: usize = 1_024;
+/// Gaps from which on a class's own are used.
+const GAPS_LEAST: u32 = 100;
+/// Gaps after which the older ones count half.
+const GAPS_MOST: u32 = 4_096;
+/// First calls that are looked at for what a class shares.
+const FIRSTS_MAX: usize = 15;
+/// Automatic bounds of queues: these percentiles of finished programs.
+const BOUNDS_PERCENT: [usize; 5] = [25, 50, 75, 90, 97];
+/// They are found anew after so many.
+const BOUNDS_PERIOD: u64 = 50;
+/// A lease until a class has shown its gaps.
+const LEASE_AT_FIRST: Micros = Micros::from_secs(10);
+/// The longest lease.
+const LEASE_MOST: Micros = Micros::from_secs(120);
+
+/// Lengths of time in classes of an eighth of an octave.
+#[derive(Debug, Default)]
+struct Gaps {
+    counts: Vec<u32>,
+    total: u32,
+}
+
+impl Gaps {
+    fn place(gap: Micros) -> usize {
+        let value = gap.0.max(8);
+        let octave = 63 - value.leading_zeros();
+        let eighth = (value >> (octave - 3)) & 7;
+        (octave as usize - 3) * 8 + eighth as usize
+    }
+
+    /// The upper end of a class of lengths.
+    fn upper(place: usize) -> Micros {
+        let (octave, eighth) = (place / 8 + 3, place as u64 % 8);
+        Micros(((9 + eighth) << (octave - 3)) - 1)
+    }
+
+    fn add(&mut self, gap: Micros) {
+        let place = Self::place(gap);
+        if self.counts.len() <= place {
+            self.counts.resize(place + 1, 0);
+        }
+        self.counts[place] += 1;
+        self.total += 1;
+        if self.total >= GAPS_MOST {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.counts.iter().sum();
+        }
+    }
+
+    /// The 90th percentile, at most an eighth above the true one.
+    fn p90(&self) -> Micros {
+        let rank = (u64::from(self.total) * 9).div_ceil(10);
+        let mut seen = 0;
+        let place = self.counts.iter().position(|count| {
+            seen += u64::from(*count);
+            seen >= rank
+        });
+        place.map_or(Micros::ZERO, Self::upper)
+    }
+}
+
+/// What is known of one class.
+#[derive(Debug, Default)]
+struct Class {
+    gaps: Gaps,
+    lease: Option<Micros>,
+    /// Cached tokens of the last first calls of programs.
+    firsts: VecDeque<u64>,
+    sizes: Sizes,
+}
+
+/// All classes of a pool.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    classes: IndexMap<(TenantId, ClassName), Class>,
+    /// Of all classes.
+    sizes: Sizes,
+    finished: u64,
+}
+
+impl Classes {
+    /// The class of a program.
+    pub(super) fn of(&mut self, tenant: &TenantId, name: &ClassName) -> ClassId {
+        let key = (tenant.clone(), name.clone());
+        let known = self.classes.get_index_of(&key);
+        let place = known.unwrap_or_else(|| {
+            if self.classes.len() >= CLASSES_MAX {
+                return CLASSES_MAX - 1;
+            }
+            self.classes.insert_full(key, Class::default()).0
+        });
+        ClassId(place as u32)
+    }
+
+    fn get(&self, class: ClassId) -> Option<&Class> {
+        self.classes.get_index(class.0 as usize).map(|(_, it)| it)
+    }
+
+    fn get_mut(&mut self, class: ClassId) -> Option<&mut Class> {
+        self.classes
+            .get_index_mut(class.0 as usize)
+            .map(|(_, it)| it)
+    }
+
+    /// A program of the class was without a call for so long.
+    pub(super) fn gap(&mut self, class: ClassId, gap: Micros) {
+        if let Some(class) = self.get_mut(class) {
+            class.gaps.add(gap);
+            // The percentile is looked up now and then, since it hardly moves.
+            if class.gaps.total >= GAPS_LEAST
+                && (class.lease.is_none() || class.gaps.total.is_multiple_of(16))
+            {
+                class.lease = Some(class.gaps.p90().min(LEASE_MOST));
+            }
+        }
+    }
+
+    /// How long a program of the class keeps its place between two calls.
+    pub(super) fn lease(&self, class: ClassId) -> Micros {
+        let learned = self.get(class).and_then(|class| class.lease);
+        learned.unwrap_or(LEASE_AT_FIRST)
+    }
+
+    /// A program of the class finished, and its calls had so much service.
+    pub(super) fn finished(&mut self, class: ClassId, size: Micros) {
+        self.finished += 1;
+        self.sizes.add(size);
+        if let Some(class) = self.get_mut(class) {
+            class.sizes.add(size);
+        }
+    }
+
+    /// The Gittins index of a program that has attained so much: by its class, or by the pool until the class has shown
+    /// enough, or one constant until the pool has.
+    pub(super) fn index(&self, class: ClassId, attained: Micros) -> Micros {
+        let own = self.get(class).map(|class| &class.sizes);
+        let sizes = own.into_iter().chain([&self.sizes]);
+        let mut enough = sizes.filter(|sizes| sizes.is_enough());
+        enough
+            .next()
+            .map_or(Micros::ZERO, |sizes| sizes.index(attained))
+    }
+
+    /// Bounds of queues by the sizes of finished programs, now and then.
+    pub(super) fn bounds(&self) -> Option<Vec<Micros>> {
+        if !self.sizes.is_enough() || !self.finished.is_multiple_of(BOUNDS_PERIOD) {
+            return None;
+        }
+        let mut bounds: Vec<Micros> = Vec::new();
+        for percent in BOUNDS_PERCENT {
+            let least = bounds.last().map_or(1, |last| last.0 + 1);
+            bounds.push(self.sizes.quantile(percent).max(Micros(least)));
+        }
+        Some(bounds)
+    }
+
+    /// The first call of a program found so many tokens cached: they can only be others'.
+    pub(super) fn first_call(&mut self, class: ClassId, cached: u64) {
+        if let Some(class) = self.get_mut(class) {
+            class.firsts.push_back(cached);
+            if class.firsts.len() > FIRSTS_MAX {
+                class.firsts.pop_front();
+            }
+        }
+    }
+
+    /// Tokens that programs of the class share at their beginning: the median of what first calls found.
+    pub(super) fn shared(&self, class: ClassId) -> u64 {
+        let Some(class) = self.get(class).filter(|class| !class.firsts.is_empty()) else {
+            return 0;
+        };
+        let mut firsts: Vec<u64> = class.firsts.iter().copied().collect();
+        firsts.sort_unstable();
+        firsts[(firsts.len() - 1) / 2]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> (Classes, ClassId) {
+        let mut classes = Classes::default();
+        let class = classes.of(&TenantId::anonymous(), &ClassName::unnamed());
+        (classes, class)
+    }
+
+    #[test]
+    fn a_lease_is_learned_from_a_hundred_gaps_and_bounded() {
+        let (mut classes, class) = one();
+        for n in 1..100 {
+            classes.gap(class, Micros::from_millis(n * 10));
+        }
+        assert_eq!(classes.lease(class), LEASE_AT_FIRST);
+        classes.gap(class, Micros::from_secs(1));
+        let (lease, true_one) = (classes.lease(class), Micros::from_millis(900));
+        assert!(
+            true_one <= lease && lease.0 <= true_one.0 / 8 * 9,
+            "{lease}"
+        );
+        for _ in 0..10_000 {
+            classes.gap(class, Micros::from_secs(3_600));
+        }
+        assert_eq!(classes.lease(class), LEASE_MOST);
+    }
+
+    #[test]
+    fn lengths_fall_into_classes_that_hold_them() {
+        for gap in [0, 7, 8, 9, 15, 16, 1_000, 999_999, 1 << 40, u64::MAX >> 1] {
+            let upper = Gaps::upper(Gaps::place(Micros(gap))).0;
+            assert!(
+                gap <= upper && upper - gap.max(8) <= gap / 8 + 1,
+                "{gap} {upper}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_half_of_the_first_calls_found_is_shared() {
+        let (mut classes, class) = one();
+        assert_eq!(classes.shared(class), 0);
+        for cached in [0, 0, 500, 512, 2_000] {
+            classes.first_call(class, cached);
+        }
+        assert_eq!(classes.shared(class), 500);
+        for _ in 0..FIRSTS_MAX {
+            classes.first_call(class, 16);
+        }
+        assert_eq!(classes.shared(class), 16);
+    }
+
+    #[test]
+    fn an_index_is_the_classs_or_the_pools_or_a_constant() {
+        let (mut classes, class) = one();
+        let other = classes.of(
+            &TenantId::anonymous(),
+            &ClassName::parse("other").expect("a name"),
+        );
+        for _ in 0..49 {
+            classes.finished(class, Micros(10));
+        }
+        assert_eq!(classes.index(class, Micros(3)), Micros(0));
+        classes.finished(other, Micros(10));
+        assert_eq!(classes.index(other, Micros(3)), Micros(7), "the pool's");
+        for _ in 0..50 {
+            classes.finished(other, Micros(50));
+        }
+        assert_eq!(classes.index(other, Micros(20)), Micros(30), "its own");
+        assert_eq!(classes.index(other, Micros(90)), Micros(90), "beyond all");
+    }
+
+    #[test]
+    fn bounds_follow_sizes_and_ascend() {
+        let (mut classes, class) = one();
+        for size in 1..=100 {
+            assert_eq!(classes.bounds().is_some(), size == 51, "{size}");
+            classes.finished(class, Micros(size));
+        }
+        let bounds = classes.bounds().expect("after another period");
+        assert_eq!(bounds, [25, 50, 75, 90, 97].map(Micros));
+        for _ in 0..600 {
+            classes.finished(class, Micros(5));
+        }
+        assert_eq!(classes.bounds(), Some([5, 6, 7, 8, 9].map(Micros).to_vec()));
+    }
+
+    #[test]
+    fn classes_beyond_the_bound_share_a_place() {
+        let (mut classes, _) = one();
+        let name = |n: usize| ClassName::parse(&format!("c{n}")).expect("a name");
+        let last = (0..2_000).map(|n| classes.of(&TenantId::anonymous(), &name(n)));
+        assert_eq!(last.last(), Some(ClassId(CLASSES_MAX as u32 - 1)));
+    }
+}

@@ -1,0 +1,239 @@
+//! What held calls wait for. Owns: the lines in which they stand, so that a look meets only calls that what changed can
+//! help: those for anywhere, and for each engine those of programs whose home it is; in both, calls of admitted
+//! programs apart from those whose programs have yet to be admitted. It must not know who fits.
+
+use std::collections::BTreeMap;
+
+use lps_api::quantity::Micros;
+
+use super::pool::Pool;
+use crate::message::CallKey;
+use crate::process_table::{Call, Line, ProcessTable, Reason, RowId, Scan, Stage};
+
+/// Calls of one line: tenant by tenant, in the order of the scan.
+pub(super) type Queue = BTreeMap<(u32, Scan), CallKey>;
+
+/// What distinguishes calls that wait for the same engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Their programs are admitted.
+    Flow,
+    /// Their programs ran before and wait to be admitted again.
+    Resuming,
+    /// Their programs wait to be admitted for the first time.
+    New,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Flow, Self::Resuming, Self::New];
+}
+
+/// The lines of calls that wait for one engine, or for any.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    queues: [Queue; 3],
+}
+
+impl Lines {
+    pub(super) fn of(&self, kind: Kind) -> &Queue {
+        &self.queues[kind as usize]
+    }
+
+    fn of_mut(&mut self, kind: Kind) -> &mut Queue {
+        &mut self.queues[kind as usize]
+    }
+
+    fn clear(&mut self) {
+        self.queues.iter_mut().for_each(Queue::clear);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queues.iter().map(Queue::len).sum()
+    }
+}
+
+/// Groups of held calls whose ages and sizes are known apart.
+pub(super) const GROUPS: usize = 3;
+
+/// Which group a line belongs to: flowing, to be admitted, limited.
+pub(super) const fn group(line: &Line) -> usize {
+    match line {
+        Line::Anywhere | Line::Home(_) => 0,
+        Line::Admission { .. } => 1,
+        Line::Limited => 2,
+    }
+}
+
+/// The first call of a tenant behind a place.
+pub(super) fn first(queue: &Queue, tenant: u32, after: Option<Scan>) -> Option<(Scan, CallKey)> {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let begin = match after {
+        Some(scan) => Excluded((tenant, scan)),
+        None => Included((
+            tenant,
+            Scan {
+                rank: i64::MIN,
+                ..Scan::default()
+            },
+        )),
+    };
+    let next = queue.range((begin, Unbounded)).next();
+    next.filter(|((of, _), _)| *of == tenant)
+        .map(|((_, scan), key)| (*scan, *key))
+}
+
+impl Pool {
+    /// The line that a held call belongs to now, and whether it may go elsewhere, too.
+    fn line_of(&self, call: &Call, table: &ProcessTable, now: Micros) -> (Line, bool) {
+        if self.is_limited(call.row) {
+            return (Line::Limited, false);
+        }
+        let Some(row) = table.row(call.row) else {
+            return (Line::Anywhere, false);
+        };
+        let home = self.home(call, row).map(|(_, id, engine)| (id, engine));
+        let is_admitted = match &home {
+            Some((_, engine)) => engine.set.holds(row.id),
+            None => self.is_resident(row.id),
+        };
+        let roams = home.is_some() && self.may_move(call, now);
+        let home = home.map(|(id, _)| id.clone());
+        let line = match home {
+            home if self.settings.working_set && !is_admitted => Line::Admission {
+                home,
+                resumes: row.revision(&self.model).is_some(),
+            },
+            Some(home) => Line::Home(home),
+            None => Line::Anywhere,
+        };
+        (line, roams)
+    }
+
+    fn queue_mut(&mut self, line: &Line) -> Option<&mut Queue> {
+        let (home, kind) = match line {
+            Line::Anywhere => (None, Kind::Flow),
+            Line::Home(home) => (Some(home), Kind::Flow),
+            Line::Admission { home, resumes } if *resumes => (home.as_ref(), Kind::Resuming),
+            Line::Admission { home, .. } => (home.as_ref(), Kind::New),
+            Line::Limited => return None,
+        };
+        let lines = match home {
+            None => &mut self.lines,
+            Some(home) => &mut self.engines.get_mut(home)?.lines,
+        };
+        Some(lines.of_mut(kind))
+    }
+
+    /// A held call takes its place in the line that it belongs to.
+    pub(super) fn line_up(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
+        let Some(call) = table.call(key) else { return };
+        let (line, roams) = self.line_of(call, table, now);
+        let (row, place) = (call.row, (call.tenant(), call.place.scan));
+        let group = group(&line);
+        self.ages[group].insert((call.ready_at, key));
+        *self.sizes[group].entry(call.size()).or_default() += 1;
+        if roams {
+            self.roaming.insert(place, key);
+        }
+        match self.queue_mut(&line) {
+            Some(queue) => drop(queue.insert(place, key)),
+            None => drop(self.limited.insert((row, place.1), key)),
+        }
+        if let Some(call) = table.call_mut(key) {
+            (call.place.line, call.place.roams) = (line, roams);
+        }
+    }
+
+    /// A call stands in no line any more.
+    pub(super) fn step_out(&mut self, call: &Call) {
+        let place = (call.tenant(), call.place.scan);
+        let group = group(&call.place.line);
+        self.ages[group].remove(&(call.ready_at, call.key));
+        if let Some(count) = self.sizes[group].get_mut(&call.size()) {
+            *count -= 1;
+            if *count == 0 {
+                self.sizes[group].remove(&call.size());
+            }
+        }
+        if call.place.roams {
+            self.roaming.remove(&place);
+        }
+        match self.queue_mut(&call.place.line) {
+            Some(queue) => drop(queue.remove(&place)),
+            None => drop(self.limited.remove(&(call.row, place.1))),
+        }
+    }
+
+    /// What a held call waits for may have changed.
+    pub(super) fn realign(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
+        let Some(call) = table.call(key).filter(|call| call.stage == Stage::Held) else {
+            return;
+        };
+        let (line, roams) = self.line_of(call, table, now);
+        if (&line, roams) == (&call.place.line, call.place.roams) {
+            return;
+        }
+        let was_limited = call.place.line == Line::Limited;
+        let is_limited = line == Line::Limited;
+        self.step_out(call);
+        self.line_up(key, table, now);
+        if is_limited {
+            table.wait(key, Reason::ProgramLimit, now);
+        } else if was_limited {
+            table.wait(key, self.reason_to_hold(), now);
+            self.fresh.push(key);
+        }
+    }
+
+    /// The same for all held calls of a program.
+    pub(super) fn realign_program(&mut self, row: RowId, table: &mut ProcessTable, now: Micros) {
+        if self.members.get(&row).is_none_or(|member| member.held == 0) {
+            return;
+        }
+        let Some(found) = table.row(row) else { return };
+        let open: Vec<CallKey> = found.open().collect();
+        for key in open {
+            let is_ours = table.call(key).is_some_and(|call| call.model == self.model);
+            if is_ours {
+                self.realign(key, table, now);
+            }
+        }
+    }
+
+    /// The first of those who wait for a slot of their program may have one.
+    pub(super) fn unlimit(&mut self, row: RowId, table: &mut ProcessTable, now: Micros) {
+        let least = Scan {
+            rank: i64::MIN,
+            ..Scan::default()
+        };
+        let mut limited = self.limited.range((row, least)..);
+        let next = limited.next().filter(|((of, _), _)| *of == row);
+        if let Some(key) = next.map(|(_, key)| *key) {
+            self.realign(key, table, now);
+        }
+    }
+
+    /// Engines changed: everybody lines up anew.
+    pub(super) fn line_up_all(&mut self, table: &mut ProcessTable, now: Micros) {
+        self.lines.clear();
+        self.roaming.clear();
+        self.limited.clear();
+        self.engines
+            .values_mut()
+            .for_each(|engine| engine.lines.clear());
+        self.ages
+            .iter_mut()
+            .for_each(std::collections::BTreeSet::clear);
+        self.sizes.iter_mut().for_each(BTreeMap::clear);
+        let held: Vec<CallKey> = self.held.values().copied().collect();
+        for key in held {
+            self.line_up(key, table, now);
+        }
+    }
+
+    /// Calls in lines.
+    pub(super) fn lined_up(&self) -> usize {
+        let at_engines: usize = self.engines.values().map(|engine| engine.lines.len()).sum();
+        self.lines.len() + at_engines + self.limited.len()
+    }
+}

@@ -1,0 +1,325 @@
+//! Which programs an engine keeps. Owns: the rules of admission, leases, pauses and resumption (as ThunderAgent,
+//! arXiv 2602.13692, and Continuum, arXiv 2511.02230, do at the backend and in the engine). The sums are `working_set`'s.
+
+use lps_api::ids::EngineId;
+use lps_api::quantity::Micros;
+
+use super::engine::Engine;
+use super::pool::Pool;
+use super::working_set::Context;
+use crate::message::{CallKey, ProgramKey};
+use crate::process_table::{Call, ProcessTable, Row, RowId};
+
+/// How a program comes to an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It is there, or nobody counts.
+    Resident,
+    /// There is room.
+    Admitted,
+    /// There is, when programs go whose leases are over.
+    Pausing,
+    /// There is none: it comes alone, or it has waited long enough.
+    Forced,
+}
+
+/// What a pool counts of its working sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Residency {
+    /// Programs that lost their places to others.
+    pub pauses: u64,
+    /// Admissions beyond the watermark.
+    pub forced: u64,
+}
+
+impl Pool {
+    /// What is counted of working sets.
+    pub fn residency(&self) -> Residency {
+        self.residency
+    }
+
+    /// Whether any engine keeps the program.
+    pub(super) fn is_resident(&self, row: RowId) -> bool {
+        self.resident_at.contains_key(&row)
+    }
+
+    /// KV tokens up to which an engine admits.
+    fn watermark(&self, engine: &Engine) -> u64 {
+        share_of(engine.limits.kv_tokens, self.settings.kv_watermark_milli)
+    }
+
+    /// What a call brings.
+    pub(super) fn context(&self, call: &Call) -> Context {
+        let (tokens, class) = (call.size(), call.place.class);
+        let shared = self
+            .classes
+            .shared(class)
+            .min(u64::from(call.prompt_tokens.0));
+        Context {
+            tokens,
+            class,
+            shared,
+        }
+    }
+
+    /// Whether a call has waited for room as long as it must.
+    fn is_overdue(&self, call: &Call, now: Micros) -> bool {
+        self.pause_end(call).is_some_and(|end| end <= now)
+    }
+
+    /// Whether and how the program of a call comes to an engine; `None`: there is no room.
+    pub(super) fn entry(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        row: &Row,
+        now: Micros,
+    ) -> Option<Entry> {
+        if !self.settings.working_set || engine.set.holds(call.row) {
+            return Some(Entry::Resident);
+        }
+        if self.is_overdue(call, now) {
+            return Some(Entry::Forced);
+        }
+        let claim = engine.claim.filter(|claim| claim.left == 0);
+        if claim.is_some_and(|claim| claim.call != call.key) {
+            return None;
+        }
+        if engine.is_closed_to_new && row.revision(&self.model).is_none() {
+            return None;
+        }
+        let (mark, context) = (self.watermark(engine), self.context(call));
+        let need = engine.set.need(context).min(engine.limits.kv_tokens);
+        if engine.set.used() + need <= mark {
+            return Some(Entry::Admitted);
+        }
+        if engine.set.has_room(need, mark, now) {
+            return Some(Entry::Pausing);
+        }
+        (need > mark && engine.set.is_free_for_one()).then_some(Entry::Forced)
+    }
+
+    /// Whether the smallest of those who wait for admission could be admitted.
+    pub(super) fn could_admit(&self, engine: &Engine, now: Micros) -> bool {
+        if engine.claim.is_some_and(|claim| claim.left == 0) {
+            return false;
+        }
+        let least = self.sizes[1].first_key_value().map_or(0, |(size, _)| *size);
+        let least = least.saturating_sub(engine.set.longest_shared());
+        engine.set.is_free_for_one()
+            || engine.set.has_room(least, self.watermark(engine), now)
+            || self.is_anyone_overdue(now)
+    }
+
+    fn is_anyone_overdue(&self, now: Micros) -> bool {
+        let first = self.ages[1].first();
+        first.is_some_and(|(ready, _)| {
+            let most = self.settings.max_pause;
+            most.is_some_and(|most| ready.saturating_add(most) <= now)
+        })
+    }
+
+    /// A call goes to an engine: its program comes with it, and those go that have to.
+    pub(super) fn bring(
+        &mut self,
+        (key, index, entry): (CallKey, usize, Entry),
+        table: &mut ProcessTable,
+        now: Micros,
+    ) {
+        if !self.settings.working_set {
+            return;
+        }
+        let Some(call) = table.call(key) else { return };
+        let (row, thread, context) = (call.row, call.thread.clone(), self.context(call));
+        let Some((id, engine)) = self.engines.get_index_mut(index) else {
+            return;
+        };
+        let (id, most) = (id.clone(), engine.limits.kv_tokens);
+        let mut gone = Vec::new();
+        if entry != Entry::Resident && !engine.set.holds(row) {
+            let need = engine.set.need(context).min(most);
+            let mark = share_of(most, self.settings.kv_watermark_milli);
+            gone = engine.set.make_room(need, mark, now);
+            if entry == Entry::Forced {
+                gone.extend(engine.set.clear_quiet());
+                self.residency.forced += 1;
+            }
+            engine.set.admit(row, context);
+            self.resident_at.entry(row).or_default().push(id.clone());
+        }
+        engine
+            .set
+            .sit(row, (key, &thread), context.tokens.min(most));
+        if let Entry::Admitted | Entry::Pausing = entry {
+            let mark = share_of(most, self.settings.kv_watermark_milli);
+            let used = engine.set.used();
+            assert!(
+                used <= mark,
+                "admitted beyond the watermark: {used} of {mark}"
+            );
+        }
+        gone.extend(engine.set.shrink(most, row));
+        self.pause_all(gone, &id, table, now);
+        let elsewhere: Vec<EngineId> = self
+            .resident_at
+            .get(&row)
+            .into_iter()
+            .flatten()
+            .filter(|other| **other != id)
+            .cloned()
+            .collect();
+        for other in elsewhere {
+            let engine = self.engines.get_mut(&other);
+            if engine.is_some_and(|engine| engine.set.forget_thread(row, &thread)) {
+                self.dismiss(row, &other, table);
+            }
+        }
+    }
+
+    /// Programs lost their places.
+    fn pause_all(
+        &mut self,
+        gone: Vec<RowId>,
+        engine: &EngineId,
+        table: &mut ProcessTable,
+        now: Micros,
+    ) {
+        for row in gone {
+            self.residency.pauses += 1;
+            if let Some(row) = table.row_mut(row) {
+                row.pauses += 1;
+            }
+            self.dismiss(row, engine, table);
+            self.realign_program(row, table, now);
+        }
+    }
+
+    /// A program has no place at an engine any more, and its pages may go first.
+    fn dismiss(&mut self, row: RowId, engine: &EngineId, table: &ProcessTable) {
+        if let Some(it) = self.engines.get_mut(engine) {
+            it.set.remove(row);
+        }
+        if let Some(engines) = self.resident_at.get_mut(&row) {
+            engines.retain(|other| other != engine);
+            if engines.is_empty() {
+                self.resident_at.remove(&row);
+            }
+        }
+        if let Some(row) = table.row(row) {
+            self.released.push((row.key.clone(), engine.clone()));
+        }
+    }
+
+    /// A program calls: it is between two calls no longer, and threads that end in the call keep nothing.
+    pub(super) fn wake_program(&mut self, key: CallKey, table: &ProcessTable) {
+        let Some(call) = table.call(key) else { return };
+        let joined = table.joined_by(call);
+        for id in self.resident_at.get(&call.row).into_iter().flatten() {
+            if let Some(engine) = self.engines.get_mut(id) {
+                engine.set.wake(call.row);
+                for thread in &joined {
+                    engine.set.forget_thread(call.row, thread);
+                }
+            }
+        }
+    }
+
+    /// A call leaves its engine: its thread keeps what it had.
+    pub(super) fn leave_set(&mut self, call: &Call, table: &ProcessTable) {
+        let usage = call.usage();
+        let row = table.row(call.row);
+        let is_first =
+            row.is_some_and(|row| row.ended().next().is_none() && row.open().nth(1).is_none());
+        if is_first && usage.prompt_tokens.0 > 0 {
+            let cached = u64::from(usage.cached_tokens.0);
+            self.classes.first_call(call.place.class, cached);
+        }
+        let prompt = usage.prompt_tokens.max(call.prompt_tokens);
+        let tokens = u64::from(prompt.0) + u64::from(usage.output_tokens.0);
+        if let Some(engine) = call.engine().and_then(|id| self.engines.get_mut(id)) {
+            let tokens = tokens.min(engine.limits.kv_tokens);
+            let left = (call.thread.clone(), tokens);
+            engine.set.stand_up(call.row, call.key, left);
+        }
+    }
+
+    /// A program may be between two calls now.
+    pub(super) fn rest_program(&mut self, call: &Call, table: &mut ProcessTable, now: Micros) {
+        let (row, class) = (call.row, call.place.class);
+        let is_quiet = !self.members.contains_key(&row);
+        let engines = self.resident_at.get(&row).cloned().unwrap_or_default();
+        let lease = self.settings.acting_lease;
+        let lease = lease.unwrap_or_else(|| self.classes.lease(class));
+        for id in engines {
+            let Some(engine) = self.engines.get_mut(&id) else {
+                continue;
+            };
+            if is_quiet {
+                engine.set.rest(row, now.saturating_add(lease));
+            }
+            let gone = engine.set.shrink(engine.limits.kv_tokens, RowId::default());
+            self.pause_all(gone, &id, table, now);
+        }
+    }
+
+    /// A call takes more than was booked for it.
+    pub fn grow(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
+        let Some(call) = table.call(key) else { return };
+        let usage = call.usage();
+        let prompt = usage.prompt_tokens.max(call.prompt_tokens);
+        let output = usage.output_tokens.max(call.expected_output_tokens);
+        let tokens = u64::from(prompt.0) + u64::from(output.0);
+        if tokens <= call.size() || !self.settings.working_set {
+            return;
+        }
+        let (row, id) = (call.row, call.engine().cloned());
+        if let Some(id) = id
+            && let Some(engine) = self.engines.get_mut(&id)
+        {
+            let most = engine.limits.kv_tokens;
+            engine.set.grow(row, key, tokens.min(most));
+            let gone = engine.set.shrink(most, row);
+            self.pause_all(gone, &id, table, now);
+        }
+    }
+
+    /// A program is over. Gives back the engines that kept it.
+    pub fn program_over(&mut self, row: RowId) -> Vec<EngineId> {
+        let engines = self.resident_at.remove(&row).unwrap_or_default();
+        for id in &engines {
+            if let Some(engine) = self.engines.get_mut(id) {
+                engine.set.remove(row);
+            }
+        }
+        engines
+    }
+
+    /// An engine is gone, and what it kept with it.
+    pub(super) fn forget_residents(&mut self, engine: &EngineId) {
+        self.resident_at.retain(|_, engines| {
+            engines.retain(|other| other != engine);
+            !engines.is_empty()
+        });
+    }
+
+    /// Programs that engines need not keep, since this was last asked.
+    pub fn take_released(&mut self) -> Vec<(ProgramKey, EngineId)> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// When the next lease ends that somebody may wait for.
+    pub(super) fn next_lease_end(&self, now: Micros) -> Option<Micros> {
+        if self.ages[1].is_empty() {
+            return None;
+        }
+        let ends = self.engines.values();
+        ends.filter_map(|engine| engine.set.next_lease_end(now))
+            .min()
+    }
+}
+
+/// So many thousandths, rounded down, without overflow.
+const fn share_of(tokens: u64, milli: u32) -> u64 {
+    let milli = milli as u64;
+    tokens / 1_000 * milli + tokens % 1_000 * milli / 1_000
+}

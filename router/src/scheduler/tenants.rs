@@ -1,0 +1,177 @@
+//! Whose turn it is. Owns: what each tenant was charged in a pool, weighed, and who is next: whoever has had least
+//! (a virtual token counter; Sheng et al., OSDI'24, arXiv 2401.00588). It must not know calls.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use lps_api::ids::TenantId;
+use lps_api::quantity::Micros;
+
+/// Tenants that are told apart; those beyond share the last place.
+const TENANTS_MAX: usize = 4_096;
+
+/// One tenant.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tenant {
+    weight_milli: u64,
+    /// Service charged, over the weight.
+    counter: u128,
+    /// Its calls that are held here.
+    held: u32,
+    /// Its calls at engines.
+    seats: u32,
+}
+
+/// The tenants of a pool.
+#[derive(Debug, Default)]
+pub(super) struct Tenants {
+    tenants: IndexMap<TenantId, Tenant>,
+    /// Those with held calls, by what they had.
+    backlogged: BTreeSet<(u128, u32)>,
+    /// What the least of those had who called last; whoever comes when nobody calls begins there.
+    floor: u128,
+}
+
+impl Tenants {
+    /// The tenant's number.
+    pub(super) fn of(&mut self, tenant: &TenantId, weight_milli: u64) -> u32 {
+        let known = self.tenants.get_index_of(tenant);
+        let place = known.unwrap_or_else(|| {
+            if self.tenants.len() >= TENANTS_MAX {
+                return TENANTS_MAX - 1;
+            }
+            self.tenants
+                .insert_full(tenant.clone(), Tenant::default())
+                .0
+        });
+        self.tenants[place].weight_milli = weight_milli.max(1);
+        place as u32
+    }
+
+    fn get(&self, tenant: u32) -> Tenant {
+        let found = self.tenants.get_index(tenant as usize);
+        found.map(|(_, it)| *it).unwrap_or_default()
+    }
+
+    /// A call is held. A tenant that had none anywhere does not bring a claim from when it was away.
+    pub(super) fn hold(&mut self, tenant: u32) {
+        let before = self.get(tenant);
+        if before.held == 0 && before.seats == 0 {
+            let least = self.backlogged.first().map(|(counter, _)| *counter);
+            let running = self.tenants.values().filter(|it| it.seats > 0);
+            let running = running.map(|it| it.counter).min();
+            let least = least.into_iter().chain(running).min();
+            self.floor = least.unwrap_or(self.floor).max(self.floor);
+            let floor = self.floor;
+            self.change(tenant, |it| it.counter = it.counter.max(floor));
+        }
+        self.change(tenant, |it| it.held += 1);
+    }
+
+    /// A call is held no longer.
+    pub(super) fn unhold(&mut self, tenant: u32) {
+        self.change(tenant, |it| it.held -= 1);
+    }
+
+    /// A call sits at an engine.
+    pub(super) fn sit(&mut self, tenant: u32) {
+        self.change(tenant, |it| it.seats += 1);
+    }
+
+    /// A call left its engine.
+    pub(super) fn stand_up(&mut self, tenant: u32) {
+        self.change(tenant, |it| it.seats -= 1);
+    }
+
+    /// A call of the tenant used so much.
+    pub(super) fn charge(&mut self, tenant: u32, service: Micros) {
+        self.change(tenant, |it| {
+            it.counter += u128::from(service.0) * 1_000_000 / u128::from(it.weight_milli);
+        });
+    }
+
+    /// Those with held calls, whoever has had least first.
+    pub(super) fn in_turn(&self) -> Vec<u32> {
+        self.backlogged.iter().map(|(_, tenant)| *tenant).collect()
+    }
+
+    /// Who is next.
+    pub(super) fn first(&self) -> Option<u32> {
+        self.backlogged.first().map(|(_, tenant)| *tenant)
+    }
+
+    /// Whether one has had less than another.
+    pub(super) fn is_behind(&self, tenant: u32, other: u32) -> bool {
+        self.get(tenant).counter < self.get(other).counter
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn are_several(&self) -> bool {
+        self.tenants.len() > 1
+    }
+
+    fn change(&mut self, tenant: u32, change: impl FnOnce(&mut Tenant)) {
+        let Some((_, found)) = self.tenants.get_index_mut(tenant as usize) else {
+            return;
+        };
+        let before = (found.counter, tenant);
+        change(found);
+        let (after, held) = ((found.counter, tenant), found.held);
+        if before != after || held == 0 {
+            self.backlogged.remove(&before);
+        }
+        if held > 0 {
+            self.backlogged.insert(after);
+        }
+    }
+
+    /// Whether counts agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub(super) fn check_integrity(&self, held: usize) {
+        let sum: u32 = self.tenants.values().map(|it| it.held).sum();
+        assert_eq!(sum as usize, held, "held calls of tenants");
+        let backlogged = self.tenants.values().filter(|it| it.held > 0).count();
+        assert_eq!(backlogged, self.backlogged.len(), "tenants with held calls");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two(weights: [u64; 2]) -> (Tenants, [u32; 2]) {
+        let mut tenants = Tenants::default();
+        let names = ["a", "b"].map(|name| TenantId::parse(name).expect("a name"));
+        let numbers = [0, 1].map(|n| tenants.of(&names[n], weights[n]));
+        (tenants, numbers)
+    }
+
+    #[test]
+    fn the_one_with_the_least_for_its_weight_is_next() {
+        let (mut tenants, [a, b]) = two([2_000, 1_000]);
+        tenants.hold(a);
+        tenants.hold(b);
+        tenants.charge(a, Micros(30));
+        tenants.charge(b, Micros(20));
+        assert_eq!(tenants.in_turn(), [a, b], "15 and 20 for their weights");
+        assert!(tenants.is_behind(a, b));
+        tenants.charge(a, Micros(12));
+        assert_eq!(tenants.in_turn(), [b, a]);
+        tenants.unhold(b);
+        assert_eq!(tenants.in_turn(), [a]);
+        tenants.check_integrity(1);
+    }
+
+    #[test]
+    fn whoever_returns_has_no_claim_from_when_it_was_away() {
+        let (mut tenants, [a, b]) = two([1_000; 2]);
+        tenants.hold(a);
+        tenants.charge(a, Micros(1_000));
+        tenants.hold(b);
+        assert!(!tenants.is_behind(b, a), "lifted to the least who calls");
+        tenants.charge(b, Micros(1));
+        assert_eq!(tenants.in_turn(), [a, b]);
+    }
+}
