@@ -20,6 +20,8 @@ pub mod drain;
 pub mod why;
 /// `lps sim`: the production scheduler in virtual time.
 pub mod sim;
+/// Workloads: files and generators of programs, and `lps workload`.
+pub mod workload;
 /// `lps model`: make and check checkpoints.
 pub mod model;
 /// Streamed answers: the deltas of a chat completion, put together.

@@ -15,7 +15,7 @@ use lps_router::state::State;
 
 use super::engine::UnitEngine;
 use super::record::{CallEnd, ProgramEnd, Record, Slice};
-use super::workload::Workload;
+use crate::workload::Workload;
 
 /// KV tokens of a unit engine: as many as anyone wants.
 const KV_TOKENS: u64 = 1 << 50;
