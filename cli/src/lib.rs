@@ -10,6 +10,8 @@ pub mod args;
 pub mod demo;
 /// `lps up`: the router in this process, engines as child processes.
 pub mod up;
+/// `lps bench`: load on a running server, and pages about it.
+pub mod bench;
 /// `lps chat`: one message, or a conversation.
 pub mod chat;
 /// `lps programs`, `lps engines`, `lps calls`: what the router knows, as tables.

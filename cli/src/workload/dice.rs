@@ -53,8 +53,11 @@ impl Dice {
         (mean.ln() - sigma * sigma / 2.0 + sigma * self.standard_normal()).exp()
     }
 
-    /// Log-normal with this mean and standard deviation.
+    /// Log-normal with this mean and standard deviation; 0 where the mean is.
     pub(crate) fn log_normal_by(&mut self, mean: f64, deviation: f64) -> f64 {
+        if mean <= 0.0 {
+            return 0.0;
+        }
         self.log_normal(mean, (deviation / mean).powi(2).ln_1p().sqrt())
     }
 

@@ -327,3 +327,14 @@ fn the_command_writes_what_it_describes() {
     let read = Workload::open(file, place).expect("valid");
     assert!(read == Workload::open("react,programs=5", place).expect("valid"));
 }
+
+/// A mean of zero once drew not-a-number, which became the longest gap.
+#[test]
+fn without_a_gap_there_is_none() {
+    for name in ["chat", "react", "swe-bench", "map-reduce", "uniform"] {
+        let text = format!("{name},programs=5,gap=0");
+        let workload = Workload::open(&text, PLACE).expect("valid");
+        let mut calls = workload.programs.iter().flat_map(|program| &program.calls);
+        assert!(calls.all(|call| call.gap == Micros::ZERO), "{name}");
+    }
+}
