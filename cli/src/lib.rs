@@ -24,6 +24,8 @@ pub mod why;
 pub mod sim;
 /// Workloads: files and generators of programs, and `lps workload`.
 pub mod workload;
+/// Line plots as SVG text.
+pub mod plot;
 /// `lps model`: make and check checkpoints.
 pub mod model;
 /// Streamed answers: the deltas of a chat completion, put together.

@@ -154,3 +154,52 @@ def test_what_cannot_be_run_is_said(tmp_path, words, error):
     words = [str(file) if word == "FILE" else word for word in words]
     done = subprocess.run([BIN / "lps", "bench", "run", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and error in done.stderr, done.stderr
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """The same study on one engine a mode of batching."""
+    out = tmp_path_factory.mktemp("batch")
+    for mode in ["continuous", "static", "timeout:30"]:
+        label = mode.split(":")[0]
+        resource = manifest(builtin="sim", slots=4, extraArgs=["--batching", mode, *SLOW])
+        with Stack(tmp_path_factory.mktemp(label), resource) as stack:
+            lps("bench", "batch", "--runs", 2, "--prompts", 12, "--concurrency", "4,8", "--prompt-tokens", 32,
+                "--output-tokens", 60, "--vary", "--url", stack.url, "--label", label, "--out", out / label)
+    return out
+
+
+def test_a_batch_study_has_its_columns_and_shows_what_continuous_batching_gains(studies):
+    speeds = {}
+    for mode in ["continuous", "static", "timeout"]:
+        rows = table(studies / mode / "batch.csv")
+        assert list(rows[0]) == ["run_num", "seq", "status", "batch_num", "input_tokens", "output_tokens",
+                                 "total_tokens", "latency", "ttft", "tokens_per_sec", "prompt", "output_prompt", "error"]
+        assert len(rows) == 2 * 12 * 2 and {row["status"] for row in rows} == {"ok"}
+        assert {row["input_tokens"] for row in rows} == {"32"}
+        assert {int(row["output_tokens"]) for row in rows} == {1 + i * 59 // 11 for i in range(12)}
+        for row in rows:
+            assert int(row["total_tokens"]) == 32 + int(row["output_tokens"])
+            assert 0 < float(row["ttft"]) <= float(row["latency"])
+        levels = json.load(open(studies / mode / "summary.json"))["levels"]
+        assert [level["concurrency"] for level in levels] == [4, 8]
+        speeds[mode] = levels[1]["output_tokens_per_s"]["mean"]
+    # A static batch lasts as long as its longest answer; the steps are the engine's, whatever the machine does.
+    assert speeds["continuous"] > speeds["static"], speeds
+
+
+def test_one_page_shows_replays_and_batch_studies(sim, studies, tmp_path):
+    for label in ["fcfs", "atlas"]:
+        lps("bench", "run", "react,programs=6,scale=0.2,calls-max=4,gap-max=0.1,rate=20", "--url", sim.url,
+            "--label", label, "--out", tmp_path / "runs" / label)
+    out = tmp_path / "report.html"
+    done = lps("bench", "report", tmp_path / "runs", studies, "--out", out)
+    assert "2 runs, 3 batch studies" in done.stdout
+    page = out.read_text()
+    assert page.count("<svg") >= 6 and page.count("</svg>") == page.count("<svg")
+    for words in ["How long programs take as load rises", "What the engines did", "Batches", "timeout", "atlas"]:
+        assert words in page, words
+    assert "NaN" not in page
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no study in it" in lps("bench", "report", empty, "--out", out, code=1).stderr

@@ -1,10 +1,16 @@
 //! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
 //!
-//! Inside, in the order in which data flows: `run` → `replay` → `prompt`, `wire` → `record` → `summary`.
+//! Inside, in the order in which data flows: `run` → `replay` → `prompt`, `wire` → `record` → `summary`; `batch` → `wire`;
+//! `report` reads what they wrote.
 
+/// `lps bench batch`: runs × prompts × concurrency.
+pub mod batch;
+mod batch_table;
 mod prompt;
 mod record;
 mod replay;
+/// `lps bench report`: one page with plots.
+pub mod report;
 /// `lps bench run`: replays programs.
 pub mod run;
 mod sample;
@@ -20,6 +26,10 @@ use crate::client::Client;
 pub enum Command {
     /// Replay programs against a server: ours, or with --plain any that speaks OpenAI's API
     Run(Box<run::Args>),
+    /// Send the same prompts at several concurrencies, several times over, and time every answer
+    Batch(Box<batch::Args>),
+    /// Make one page with plots from folders that `run` and `batch` wrote
+    Report(report::Args),
 }
 
 /// Does it.
@@ -33,5 +43,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => run::run(*args, &client().await?, json).await,
+        Command::Batch(args) => batch::run(*args, &client().await?, json).await,
+        Command::Report(args) => report::run(&args),
     }
 }

@@ -105,6 +105,11 @@ impl Prompter {
         said
     }
 
+    /// A prompt of so many tokens that nothing else shares.
+    pub(super) fn alone(&self, name: &str, tokens: u32) -> Said {
+        self.fill(self.nothing(), self.room(tokens), self.dice(name))
+    }
+
     /// Tokens that are left for the text itself.
     fn room(&self, tokens: u32) -> f64 {
         match self.palette {

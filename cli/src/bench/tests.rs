@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use lps_api::quantity::Micros;
 use serde_json::json;
 
+use clap::Parser as _;
+
+use super::batch::{Ask, asks};
+use super::batch_table::{Row, Summary as BatchSummary, csv};
 use super::prompt::{Answer, Palette, Prompter, Said, before};
 use super::record::{
     CallState, ProgramRecord, ProgramState, Sheet, calls_csv, programs_csv, seconds,
@@ -265,6 +269,104 @@ fn tables_have_a_row_for_each_program_and_call() {
         "{calls}"
     );
     assert!(calls.contains("not_reached"), "{calls}");
+}
+
+/// The flags of a study, as a command line gives them.
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    study: super::batch::Args,
+}
+
+fn study(words: &[&str]) -> Vec<Ask> {
+    let words = std::iter::once(&"batch").chain(words);
+    let flags = Flags::try_parse_from(words).expect("valid");
+    asks(&flags.study, None, &prompter(1))
+}
+
+#[test]
+fn a_study_has_every_prompt_once() {
+    let words = [
+        "--runs",
+        "2",
+        "--prompts",
+        "5",
+        "--concurrency",
+        "1,3",
+        "--output-tokens",
+        "9",
+        "--vary",
+    ];
+    let asks = study(&words);
+    assert_eq!(asks.len(), 2 * 2 * 5);
+    let mut shown: Vec<_> = asks.iter().map(|ask| ask.shown.clone()).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    assert_eq!(shown.len(), 20, "none is sent twice");
+    let mut lengths: Vec<_> = asks[..5].iter().map(|ask| ask.output).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [1, 3, 5, 7, 9], "from 1 to the most");
+    assert!(asks.iter().all(|ask| ids(&ask.said).len() == 128));
+    assert!(Flags::try_parse_from(["batch", "--concurrency", "0"]).is_err());
+}
+
+#[test]
+fn a_study_leaves_a_row_for_each_prompt_and_figures_for_each_concurrency() {
+    let asks = study(&[
+        "--runs",
+        "1",
+        "--prompts",
+        "3",
+        "--concurrency",
+        "2",
+        "--prompt-tokens",
+        "4",
+    ]);
+    let mut rows: Vec<_> = asks
+        .iter()
+        .map(|ask| {
+            let mut outcome = Outcome {
+                sent: at(1),
+                first_token: Some(at(2)),
+                end: at(5),
+                prompt_tokens: 4,
+                ..Outcome::default()
+            };
+            outcome.answer.tokens = 8;
+            outcome.answer.text = "a,\"b".to_owned();
+            if ask.seq == 3 {
+                outcome.error = Some(Failure {
+                    is_refusal: false,
+                    message: "gone".to_owned(),
+                });
+            }
+            Row::new(ask, 1, outcome)
+        })
+        .collect();
+    rows.reverse();
+    let table = String::from_utf8(csv(&rows).expect("memory")).expect("UTF-8");
+    let lines: Vec<_> = table.lines().collect();
+    let header = "run_num,seq,status,batch_num,input_tokens,output_tokens,total_tokens,latency,ttft,tokens_per_sec,prompt,\
+                  output_prompt,error";
+    assert_eq!(lines[0], header);
+    let first = format!("1,1,ok,1,4,8,12,4.000000,1.000000,2.000,{},", asks[0].shown);
+    assert!(lines[1].starts_with(&first), "{}", lines[1]);
+    assert!(lines[1].ends_with("\"a,\"\"b\","), "{}", lines[1]);
+    assert!(
+        lines[3].starts_with("1,3,error,") && lines[3].ends_with(",gone"),
+        "{}",
+        lines[3]
+    );
+    let summary = BatchSummary::new("static", &rows, false);
+    let json = serde_json::to_value(summary).expect("plain");
+    let level = &json["levels"][0];
+    assert_eq!(
+        (&level["answered"], &level["failed"]),
+        (&json!(2), &json!(1))
+    );
+    // 16 tokens of both calls in 4 s.
+    assert_eq!(level["output_tokens_per_s"]["mean"], json!(4.0));
+    assert_eq!(level["latency_s"]["mean"], json!(4.0));
 }
 
 #[test]
