@@ -1,5 +1,6 @@
 //! Line plots as SVG text. Owns: axes, colours, legends. It must not know what is drawn.
 
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 
 const COLOURS: [RGBColor; 8] = [
@@ -67,7 +68,14 @@ impl Chart<'_> {
                 .margin(14)
                 .x_label_area_size(46)
                 .y_label_area_size(64)
-                .build_cartesian_2d(left..right, 0.0..top)?;
+                .build_cartesian_2d(
+                    Axis {
+                        left,
+                        right,
+                        ticks: self.ticks(left, right),
+                    },
+                    0.0..top,
+                )?;
             let label = |x: &f64| number(if self.is_log_x { 10_f64.powf(*x) } else { *x });
             chart
                 .configure_mesh()
@@ -77,7 +85,7 @@ impl Chart<'_> {
                 .axis_desc_style(("sans-serif", 15))
                 .x_label_formatter(&label)
                 .y_label_formatter(&|y| number(*y))
-                .x_labels(9)
+                .x_labels(12)
                 .y_labels(7)
                 .x_desc(self.x)
                 .y_desc(self.y)
@@ -115,6 +123,25 @@ impl Chart<'_> {
         Ok(svg)
     }
 
+    /// Where x is labelled: round figures, by their logarithm where that is drawn.
+    fn ticks(&self, left: f64, right: f64) -> Vec<f64> {
+        if self.is_log_x {
+            let decades = left.floor() as i32..=right.ceil() as i32;
+            let round = decades.flat_map(|decade| {
+                [1.0, 2.0, 5.0].map(|digit: f64| digit.log10() + f64::from(decade))
+            });
+            return round.filter(|tick| (left..=right).contains(tick)).collect();
+        }
+        let decade = 10_f64.powf(((right - left) / 8.0).log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+        let fits = steps.into_iter().find(|step| (right - left) / step <= 10.0);
+        let step = fits.unwrap_or(right - left);
+        let count = ((right - left) / step + 1e-9).floor() as u32;
+        (0..=count)
+            .map(|tick| left + f64::from(tick) * step)
+            .collect()
+    }
+
     fn place(&self, x: f64) -> f64 {
         if self.is_log_x {
             x.max(1e-9).log10()
@@ -145,6 +172,31 @@ impl Chart<'_> {
     }
 }
 
+/// An axis with labels of its own choice.
+struct Axis {
+    left: f64,
+    right: f64,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let share = (value - self.left) / (self.right - self.left);
+        from + (share * f64::from(to - from)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.left..self.right
+    }
+}
+
 /// The corners of the distribution of values: the share of them that is at most x.
 pub fn distribution(mut values: Vec<f64>, of: usize) -> Vec<(f64, f64)> {
     values.sort_by(f64::total_cmp);
@@ -153,6 +205,18 @@ pub fn distribution(mut values: Vec<f64>, of: usize) -> Vec<(f64, f64)> {
     corners
         .flat_map(|(index, value)| [(*value, share(index)), (*value, share(index + 1))])
         .collect()
+}
+
+/// As steps: each value holds until the next one.
+pub fn steps(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    for (x, y) in points {
+        if let Some((_, before)) = corners.last().copied() {
+            corners.push((x, before));
+        }
+        corners.push((x, y));
+    }
+    corners
 }
 
 /// Short, and plain to the eye.
@@ -204,6 +268,16 @@ mod tests {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
         chart(&[], true).svg().expect("an empty plot is one too");
+    }
+
+    #[test]
+    fn labels_are_round_figures() {
+        let log = chart(&[], true).ticks(0.5_f64.log10(), 30_f64.log10());
+        let log: Vec<_> = log.iter().map(|tick| number(10_f64.powf(*tick))).collect();
+        assert_eq!(log, ["0.5", "1", "2", "5", "10", "20"]);
+        let linear = chart(&[], false).ticks(0.0, 1.4);
+        let linear: Vec<_> = linear.iter().map(|tick| number(*tick)).collect();
+        assert_eq!(linear, ["0", "0.2", "0.4", "0.6", "0.8", "1", "1.2", "1.4"]);
     }
 
     #[test]

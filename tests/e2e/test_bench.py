@@ -188,6 +188,14 @@ def test_a_batch_study_has_its_columns_and_shows_what_continuous_batching_gains(
     assert speeds["continuous"] > speeds["static"], speeds
 
 
+def test_a_batch_that_never_fills_is_told_and_not_waited_for(tmp_path):
+    with Stack(tmp_path, manifest(builtin="sim", slots=4, extraArgs=["--batching", "static", *SLOW])) as stack:
+        done = lps("bench", "batch", "--runs", 1, "--prompts", 2, "--concurrency", 2, "--timeout", 1,
+                   "--url", stack.url, "--out", tmp_path / "out", code=1)
+    assert "no complete answer within 1 s (--timeout)" in done.stderr
+    assert [row["status"] for row in table(tmp_path / "out/batch.csv")] == ["error", "error"]
+
+
 def test_one_page_shows_replays_and_batch_studies(sim, studies, tmp_path):
     for label in ["fcfs", "atlas"]:
         lps("bench", "run", "react,programs=6,scale=0.2,calls-max=4,gap-max=0.1,rate=20", "--url", sim.url,

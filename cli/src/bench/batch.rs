@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::stream::StreamExt;
+use lps_api::quantity::Micros;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 
 use super::batch_table::{Row, Summary, csv};
 use super::prompt::{Palette, Prompter, Said};
-use super::run::bar;
+use super::run::{bar, time};
 use super::wire::Wire;
 use crate::chat::first_model;
 use crate::client::Client;
@@ -59,6 +60,9 @@ pub struct Args {
     /// With --plain: ask for answers of exactly the wanted length (`ignore_eos`, as vLLM and SGLang know it)
     #[arg(long)]
     pub ignore_eos: bool,
+    /// Seconds that a call may take; an answer that is not complete by then counts as failed
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
+    pub timeout: Micros,
     /// Seed of the prompts
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -98,6 +102,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
         clock: Clock::start(),
         model,
         plain: args.plain,
+        timeout: args.timeout,
         exact_output: !args.plain || args.ignore_eos,
     };
     let palette = match &texts {

@@ -59,6 +59,9 @@ pub struct Args {
     /// Seconds after the window until what still runs is cut off and counted as unfinished
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
     pub patience: Micros,
+    /// Seconds that a call may take; an answer that is not complete by then counts as failed
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
+    pub timeout: Micros,
     /// Factor on arrivals and gaps
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor, allow_negative_numbers = true)]
     pub time_scale: f64,
@@ -109,6 +112,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
         clock: Clock::start(),
         model: model.clone(),
         plain: args.plain,
+        timeout: args.timeout,
         exact_output: !args.plain || args.ignore_eos,
     };
     let prompter = Prompter {

@@ -20,6 +20,8 @@ pub(super) struct Wire<'a> {
     pub(super) model: String,
     /// Whether the server is any that speaks OpenAI's API: text only, and no word that OpenAI does not know.
     pub(super) plain: bool,
+    /// How long a call may take; an answer that is not complete by then counts as failed.
+    pub(super) timeout: Micros,
     /// Whether answers have exactly the wanted length (`ignore_eos`, which plain servers may not know).
     pub(super) exact_output: bool,
 }
@@ -70,9 +72,19 @@ impl Wire<'_> {
             sent: self.now(),
             ..Outcome::default()
         };
-        let result = self.stream(said, output, headers, &mut outcome).await;
+        let streaming = self.stream(said, output, headers, &mut outcome);
+        let result = tokio::time::timeout(self.timeout.as_duration(), streaming).await;
         outcome.end = self.now();
-        outcome.error = result.err().map(Failure::from);
+        outcome.error = match result {
+            Ok(result) => result.err().map(Failure::from),
+            Err(_) => Some(Failure {
+                is_refusal: false,
+                message: format!(
+                    "no complete answer within {} s (--timeout)",
+                    self.timeout.as_secs_f64()
+                ),
+            }),
+        };
         outcome
     }
 

@@ -14,8 +14,8 @@ const DISTRIBUTIONS_MAX: usize = 8;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#222;max-width:900px;margin:2rem auto;padding:0 1rem}\
 h1{margin-bottom:0}h2{margin-top:2.5rem}svg{max-width:100%;height:auto}\
-table{border-collapse:collapse;font-size:13px;width:100%}th,td{padding:.25rem .5rem;border-bottom:1px solid #ddd;text-align:right}\
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}\
+table{border-collapse:collapse;font-size:12px;width:100%}th,td{padding:.2rem .3rem;border-bottom:1px solid #ddd;text-align:right}\
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left;overflow-wrap:anywhere}\
 .note{color:#555;font-size:14px}.bar{display:flex;height:20px;background:#f2f2f2;margin-bottom:.5rem}.bar span{display:block}\
 .key span{display:inline-block;width:12px;height:12px;margin:0 .3rem 0 1rem}.wide{overflow-x:auto}\
 .claim{font-size:18px;border-left:4px solid #1f77b4;padding-left:1rem}";
@@ -45,6 +45,7 @@ fn programs(runs: &[Run]) -> anyhow::Result<String> {
         runs.len()
     );
     text += &claim(runs, &labels);
+    text += &incomplete(runs);
     text += "<h2>How long programs take as load rises</h2>\n<p>Left is idle, right is busy. A lower line is better. Bars \
              reach from the least to the most over seeds.</p>\n";
     text += &plots::against_rate(
@@ -93,6 +94,9 @@ fn claim(runs: &[Run], labels: &[&str]) -> String {
         .map(|(label, mean)| format!("{} {mean:.2} s", escaped(label)))
         .collect();
     let ratio = match (means.first(), means.last()) {
+        (Some(best), Some(worst)) if means.len() > 1 && worst.1 < 1.05 * best.1 => {
+            " That is no difference to rely on.".to_owned()
+        }
         (Some(best), Some(worst)) if means.len() > 1 && best.1 > 0.0 => {
             format!(
                 " The slowest takes {:.2} times the fastest.",
@@ -104,6 +108,25 @@ fn claim(runs: &[Run], labels: &[&str]) -> String {
     format!(
         "<p class=\"claim\">At {:.3} programs a second, a program takes in the mean: {}.{ratio}</p>\n",
         rate(busiest),
+        list.join(", ")
+    )
+}
+
+/// What the figures of completed programs do not say.
+fn incomplete(runs: &[Run]) -> String {
+    let sum = |at: &str| runs.iter().filter_map(|run| run.figure(at)).sum::<f64>();
+    let kinds = ["unfinished", "refused", "failed"];
+    let counts = kinds.map(|kind| (kind, sum(&format!("/programs/{kind}"))));
+    let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0.0).collect();
+    if counts.is_empty() {
+        return String::new();
+    }
+    let list: Vec<_> = counts
+        .iter()
+        .map(|(kind, count)| format!("{count:.0} {kind}"))
+        .collect();
+    format!(
+        "<p><b>Not all programs completed: {}.</b> The table at the end says in which runs, and how they count.</p>\n",
         list.join(", ")
     )
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use plotters::prelude::SeriesLabelPosition;
 
 use super::read::{Batch, Look, Run};
-use crate::plot::{Chart, Series, distribution};
+use crate::plot::{Chart, Series, distribution, steps};
 
 /// All labels, in order; a label has the same colour everywhere.
 pub(super) fn labels<'a>(labels: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
@@ -119,7 +119,7 @@ pub(super) fn timeline(looks: &[Look]) -> anyhow::Result<String> {
             series.push(Series {
                 label: format!("engine {}: {what}", index + 1),
                 colour,
-                points: points.collect(),
+                points: steps(points),
                 has_marks: false,
                 bars: Vec::new(),
             });
@@ -127,11 +127,14 @@ pub(super) fn timeline(looks: &[Look]) -> anyhow::Result<String> {
         line("running", 2 * index, |look| look.running);
         line("waiting in it", 2 * index + 1, |look| look.waiting);
     }
+    let most = looks.iter().map(|look| look.running.max(look.waiting));
+    let most = most.fold(0.0, f64::max);
     let chart = Chart {
         x: "time since the start (s)",
         y: "calls",
         is_log_x: false,
-        y_max: None,
+        // Room for the legend.
+        y_max: Some((1.5 * most).max(1.0)),
         legend: SeriesLabelPosition::UpperRight,
         series: &series,
     };

@@ -15,7 +15,8 @@ fn put(folder: &Path, files: &[(&str, String)]) {
 }
 
 fn a_run(folder: &Path, label: &str, mean: f64) {
-    let summary = json!({"label": label, "workload": "chat,<b>", "seed": 3, "completion_s": {"mean": mean, "p95": 9.0},
+    let summary = json!({"label": label, "workload": "chat,<b>", "seed": 3, "programs": {"unfinished": 1},
+        "completion_s": {"mean": mean, "p95": 9.0},
         "censoring": "Measured are all.", "waits_s": {"no_capacity": 4.0, "home_busy": 1.0}});
     let programs = "program,measured,arrival_s,completion_s,state\na,true,0.0,2.0,completed\nb,true,2.0,4.0,completed\n\
         c,true,4.0,,unfinished\nd,false,1.0,100.0,completed\n";
@@ -51,6 +52,7 @@ fn a_page_says_what_its_folders_say() {
     for words in [
         "<title>A &amp; B</title>",
         "atlas 2.50 s, fcfs 5.00 s. The slowest takes 2.00 times the fastest.",
+        "Not all programs completed: 2 unfinished.",
         "chat,&lt;b&gt;",
         "no capacity",
         "at most 30 %",
