@@ -15,7 +15,7 @@ const DISTRIBUTIONS_MAX: usize = 8;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#222;max-width:900px;margin:2rem auto;padding:0 1rem}\
 h1{margin-bottom:0}h2{margin-top:2.5rem}svg{max-width:100%;height:auto}\
 table{border-collapse:collapse;font-size:12px;width:100%}th,td{padding:.2rem .3rem;border-bottom:1px solid #ddd;text-align:right}\
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left;overflow-wrap:anywhere}\
+th:first-child,td:first-child{text-align:left}\
 .note{color:#555;font-size:14px}.bar{display:flex;height:20px;background:#f2f2f2;margin-bottom:.5rem}.bar span{display:block}\
 .key span{display:inline-block;width:12px;height:12px;margin:0 .3rem 0 1rem}.wide{overflow-x:auto}\
 .claim{font-size:18px;border-left:4px solid #1f77b4;padding-left:1rem}";
@@ -248,24 +248,32 @@ fn table(runs: &[Run]) -> String {
         ("tokens/s", "/output_tokens_per_s", 1),
         ("cached", "/hit_rate", 2),
     ];
-    let mut text = "<h2>All figures</h2>\n<div class=\"wide\"><table>\n<tr><th>label</th><th>workload</th><th>rate</th>".to_owned();
+    let mut text =
+        "<h2>All figures</h2>\n<div class=\"wide\"><table>\n<tr><th>label</th><th>rate</th>"
+            .to_owned();
     for (title, ..) in columns {
         text += &format!("<th>{title}</th>");
     }
     text += "</tr>\n";
-    for run in runs {
+    for (workload, runs) in by_workload(runs) {
+        let width = columns.len() + 2;
         text += &format!(
-            "<tr><td>{}</td><td>{}</td><td>{:.3}</td>",
-            escaped(&run.label),
-            escaped(&run.workload),
-            run.rate
+            "<tr><td colspan=\"{width}\"><b>{}</b></td></tr>\n",
+            escaped(workload)
         );
-        for (_, at, digits) in columns {
-            let figure = run.figure(at);
-            let figure = figure.map_or("-".to_owned(), |figure| format!("{figure:.digits$}"));
-            text += &format!("<td>{figure}</td>");
+        for run in runs {
+            text += &format!(
+                "<tr><td>{}</td><td>{:.3}</td>",
+                escaped(&run.label),
+                run.rate
+            );
+            for (_, at, digits) in columns {
+                let figure = run.figure(at);
+                let figure = figure.map_or("-".to_owned(), |figure| format!("{figure:.digits$}"));
+                text += &format!("<td>{figure}</td>");
+            }
+            text += "</tr>\n";
         }
-        text += "</tr>\n";
     }
     text += "</table></div>\n";
     let mut rules: Vec<&str> = runs
