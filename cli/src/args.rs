@@ -12,7 +12,7 @@ use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
 use crate::cluster::{self, Cluster};
-use crate::{chat, demo, drain, model, show, sim, up, why};
+use crate::{bench, chat, demo, drain, model, show, sim, up, why, workload};
 
 /// The program's name as `kubectl` looks for it.
 const PLUGIN: &str = "kubectl-lps";
@@ -85,6 +85,11 @@ pub enum Command {
     },
     /// Simulate the scheduler in virtual time
     Sim(sim::Args),
+    /// Put load on a running server and measure it
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// Make a workload, or say what is in one, beside published figures
+    Workload(workload::command::Args),
     /// Fetch, make and check checkpoints
     #[command(subcommand)]
     Model(model::Command),
@@ -187,6 +192,8 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sim(args) => {
             tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?
         }
+        Command::Bench(command) => bench::run(command, async || cli.client().await, cli.json).await,
+        Command::Workload(args) => workload::command::run(&args, cli.json),
         Command::Model(command) => model::run(command, cli.json).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lps", &mut io::stdout());

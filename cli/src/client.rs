@@ -130,7 +130,15 @@ impl Client {
     /// # Errors
     /// When there is none, or it is a refusal.
     pub async fn get(&self, path: &str) -> Result<Value, Error> {
-        let answer = self.send(Method::GET, path, Bytes::new(), &[]).await?;
+        self.get_with(path, &[]).await
+    }
+
+    /// The JSON answer of a GET with headers.
+    ///
+    /// # Errors
+    /// When there is none, or it is a refusal.
+    pub async fn get_with(&self, path: &str, headers: &[Header<'_>]) -> Result<Value, Error> {
+        let answer = self.send(Method::GET, path, Bytes::new(), headers).await?;
         self.whole(answer).await
     }
 
@@ -151,8 +159,21 @@ impl Client {
     /// # Errors
     /// When there is none, or it is a refusal.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.post_with(path, body, &[]).await
+    }
+
+    /// The JSON answer of a POST with headers.
+    ///
+    /// # Errors
+    /// When there is none, or it is a refusal.
+    pub async fn post_with(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[Header<'_>],
+    ) -> Result<Value, Error> {
         let body = Bytes::from(body.to_string());
-        let answer = self.send(Method::POST, path, body, &[]).await?;
+        let answer = self.send(Method::POST, path, body, headers).await?;
         self.whole(answer).await
     }
 

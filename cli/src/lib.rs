@@ -10,6 +10,8 @@ pub mod args;
 pub mod demo;
 /// `lps up`: the router in this process, engines as child processes.
 pub mod up;
+/// `lps bench`: load on a running server, and pages about it.
+pub mod bench;
 /// `lps chat`: one message, or a conversation.
 pub mod chat;
 /// `lps programs`, `lps engines`, `lps calls`: what the router knows, as tables.
@@ -20,6 +22,10 @@ pub mod drain;
 pub mod why;
 /// `lps sim`: the production scheduler in virtual time.
 pub mod sim;
+/// Workloads: files and generators of programs, and `lps workload`.
+pub mod workload;
+/// Line plots as SVG text.
+pub mod plot;
 /// `lps model`: make and check checkpoints.
 pub mod model;
 /// Streamed answers: the deltas of a chat completion, put together.

@@ -31,7 +31,8 @@ def shell(*command):
 
 
 # The second: a router whose own pod is not in the namespace that it serves may still find and label it.
-@pytest.fixture(params=["", "--set scope=namespaced,watchNamespace=default"], ids=["cluster", "namespaced"])
+@pytest.fixture(params=[pytest.param("", marks=pytest.mark.long), "--set scope=namespaced,watchNamespace=default"],
+                ids=["cluster", "namespaced"])
 def started(request, tmp_path):
     """The script, its log, and the port that it serves on."""
     port = free_port()

@@ -117,7 +117,7 @@ def test_another_writer_of_replicas_is_named_and_not_fought(cluster):
     conflict = wait_for("ScalingConflict", lambda: cluster.condition("two", "ScalingConflict"))
     assert conflict["status"] == "True" and "kubectl" in conflict["message"]
     wait_for("its event", lambda: "kubectl" in events(cluster, "two", "ScalingConflict"))
-    wait_for("the router's number again", lambda: cluster.get("lps", "two")["spec"]["replicas"] == 1)
+    assert cluster.get("lps", "two")["spec"]["replicas"] == 2, "the other's number stands for a while"
     gone(cluster, "two")
 
 

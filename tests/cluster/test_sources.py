@@ -280,6 +280,7 @@ def test_a_built_in_model_that_is_unknown_is_refused_at_once(cluster):
 
 # ---- what stays on the node
 
+@pytest.mark.long
 @pytest.mark.usefixtures("open_namespace")
 def test_what_was_pulled_stays_on_the_node(release, cluster, hub, upgrade, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")

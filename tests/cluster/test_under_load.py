@@ -56,7 +56,7 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
     print(f"\n1 -> 3: before {alone}\n        after  {full}")
     assert alone.items() <= full.items()
     # Long streams on each engine, then less load.
-    late = Load(release, "busy", forever=False, programs=7, calls=3, tokens=LONG, prefix="late", end=1)
+    late = Load(release, "busy", forever=False, programs=7, calls=5, tokens=LONG, prefix="late", end=1)
     first = burst.end()
     assert set(tell("the burst", first)) == {"complete"}
 
@@ -70,7 +70,7 @@ def test_engines_come_and_go_under_load_and_no_stream_notices(release):
             seen.update({pod: one for pod, one in now.items() if one.get("state") == "Ready"})
         return going
 
-    victim = wait_for("a drain", draining).pop()
+    victim = wait_for("a drain", draining, timeout_s=300).pop()
     print("candidates " + ", ".join(f"{pod}: {figures(one)}" for pod, one in sorted(seen.items())) + f"; victim {victim}")
     # The figures that the operator went by may be a token newer.
     fewest = min(one.get("calls", 0) for one in seen.values())

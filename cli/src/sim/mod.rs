@@ -1,14 +1,11 @@
 //! `lps sim`: the production scheduler in virtual time. Owns: its flags, and running each policy on the same workload.
 
-mod dice;
 mod engine;
-mod generate;
 mod plot;
 mod record;
 mod report;
 #[cfg(test)]
 mod tests;
-mod workload;
 mod world;
 
 use std::path::PathBuf;
@@ -17,17 +14,16 @@ use anyhow::Context;
 use lps_api::scheduling::Settings;
 
 use crate::console;
+use crate::workload::{Place, Workload};
 use engine::EngineSpec;
-use generate::Place;
 use report::Summary;
-pub use workload::{CallSpec, ProgramSpec, Workload};
 pub use world::{Setup, simulate};
 
 /// Flags of `lps sim`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A file of programs (JSON lines), or a generator: uniform, chat, react or map-reduce, with `,key=value` for each
-    /// setting of it (programs, load, ...)
+    /// A file of programs (JSON lines), trace:FILE of recorded calls, or a generator with `,key=value` for each setting:
+    /// uniform, chat, react, mcts, map-reduce, swe-bench, coding, deep-research, mixed
     #[arg(long, value_name = "FILE|NAME[,k=v...]")]
     pub workload: String,
     /// Policies to compare: fcfs, program-fcfs, mlfq, plas, atlas, gittins

@@ -1,7 +1,8 @@
 //! What a simulation leaves. Owns: one entry for each call and program, and the slices in which calls ran.
 
-use lps_api::ids::EngineId;
+use lps_api::ids::{CallId, EngineId};
 use lps_api::quantity::Micros;
+use lps_router::message::CallKey;
 use lps_router::scheduler::Residency;
 use lps_router::state::view::{CallView, ProgramSummary, WaitView};
 
@@ -51,4 +52,9 @@ pub struct Slice {
     pub start: Micros,
     /// To.
     pub end: Micros,
+}
+
+/// A call's name in the state: names in a workload are unique in their programs only.
+pub(super) fn name(key: CallKey) -> anyhow::Result<CallId> {
+    Ok(CallId::parse(&format!("c{}", key.0))?)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::plot;
 use super::record::Record;
-use super::workload::Workload;
+use crate::workload::Workload;
 
 /// Columns of the table for people.
 pub(super) const HEADER: [&str; 9] = [

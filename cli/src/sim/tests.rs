@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sim::record::Record;
+use crate::workload::ProgramSpec;
 
 /// The three programs of the known answers: X = two calls of 3, Y = three of 1, Z = one of 1, one after another.
 fn known() -> Workload {
@@ -291,85 +292,7 @@ fn the_same_seed_writes_the_same_bytes() {
 }
 
 #[test]
-fn an_error_names_file_line_and_field() {
-    let good = r#"{"program":"x","calls":[{"call":"a"}]}"#;
-    for (lines, words) in [
-        (
-            r#"{"program":"x","calls":[]}"#,
-            "w:1: field calls: a program has at least one call",
-        ),
-        (
-            r#"{"program":"x y","calls":[{"call":"a"}]}"#,
-            "w:1: field program: an id has",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","gap_s":-1}]}"#,
-            "w:1: field calls[0].gap_s: -1",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","prompt_tokens":-1}]}"#,
-            "w:1: field calls[0].prompt_tokens",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","parnts":[]}]}"#,
-            "w:1: field calls[0].parnts: unknown field",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","parents":["q"]}]}"#,
-            "w:1: field calls[0].parents: no call q",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","parents":["a"]}]}"#,
-            "no cycle",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a","parents":["b"]},{"call":"b","parents":["a"]}]}"#,
-            "no cycle",
-        ),
-        (
-            r#"{"program":"x","calls":[{"call":"a"},{"call":"a"}]}"#,
-            "w:1: field calls[1].call: a is there twice",
-        ),
-        (
-            &format!("{good}\n{good}"),
-            "w:2: field program: x is on line 1 already",
-        ),
-        (
-            &format!(
-                "{}\n{good}",
-                r#"{"program":"y","arrival_s":2,"calls":[{"call":"a"}]}"#
-            ),
-            "w:2: field arrival_s",
-        ),
-        ("{", "w:1: field"),
-        ("", "no program in it"),
-    ] {
-        let error = Workload::read(lines.as_bytes(), "w").expect_err(words);
-        let error = format!("{error:#}");
-        assert!(error.contains(words), "{error}");
-    }
-}
-
-#[test]
-fn a_prompt_that_is_not_given_continues_its_thread() {
-    let line = r#"{"program":"x","calls":[{"call":"a","new_tokens":100,"output_tokens":7},{"call":"b","new_tokens":5}]}"#;
-    let workload = Workload::read(line.as_bytes(), "w").expect("valid");
-    let calls = &workload.programs[0].calls;
-    assert_eq!((calls[1].prompt.0, &calls[1].parents[..]), (112, &[0][..]));
-}
-
-#[test]
 fn what_is_not_there_is_said() {
-    let place = Place { seed: 1, slots: 1 };
-    for (text, words) in [
-        ("nothing", "uniform, chat, react, map-reduce"),
-        ("uniform,programs=0", "its range is 1..="),
-        ("uniform,colour=1", "its settings are"),
-        ("./missing.jsonl", "open workload"),
-    ] {
-        let error = format!("{:#}", Workload::open(text, place).expect_err(text));
-        assert!(error.contains(words), "{error}");
-    }
     let comes_later = "roofline:h200"
         .parse::<EngineSpec>()
         .expect_err("not yet")

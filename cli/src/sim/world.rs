@@ -14,8 +14,8 @@ use lps_router::message::{
 use lps_router::state::State;
 
 use super::engine::UnitEngine;
-use super::record::{CallEnd, ProgramEnd, Record, Slice};
-use super::workload::{Workload, name};
+use super::record::{CallEnd, ProgramEnd, Record, Slice, name};
+use crate::workload::Workload;
 
 /// Instants between two looks at the state's integrity, where looking costs more than simulating.
 const INTEGRITY_PERIOD: u64 = 64;

@@ -1,65 +1,19 @@
-//! What is simulated: programs with their calls. Owns: reading them from JSON lines, with an error that names file, line
-//! and field. It must not know how they are generated or run.
+//! The workload file. Owns: reading programs from JSON lines, with an error that names file, line and field. It must not
+//! know how they are generated or run.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::BufRead;
 
 use anyhow::{Context, bail};
 use lps_api::ids::{CallId, ClassName, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::{Micros, Tokens};
-use lps_router::message::CallKey;
 use serde::{Deserialize, Deserializer, de};
 
-use super::generate::{self, Place};
-
-/// Programs in order of arrival.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Workload {
-    /// The programs.
-    pub programs: Vec<ProgramSpec>,
-}
-
-/// One program.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProgramSpec {
-    /// Its name.
-    pub program: ProgramId,
-    /// Who pays.
-    pub tenant: TenantId,
-    /// Its class.
-    pub class: ClassName,
-    /// When it arrives.
-    pub arrival: Micros,
-    /// Its calls; parents stand before their children.
-    pub calls: Vec<CallSpec>,
-}
-
-/// One call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CallSpec {
-    /// Its name, unique in its program.
-    pub call: CallId,
-    /// Its thread.
-    pub thread: ThreadId,
-    /// Indices of the calls that must end before it.
-    pub parents: Vec<usize>,
-    /// Whether the client says who they are.
-    pub says_parents: bool,
-    /// Time between the last parent's end and this call.
-    pub gap: Micros,
-    /// Whole prompt.
-    pub prompt: Tokens,
-    /// Output.
-    pub output: Tokens,
-    /// How long a unit engine works on it.
-    pub service: Micros,
-}
+use super::{CallSpec, ProgramSpec, Workload};
 
 /// Seconds that are a time.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seconds(Micros);
+pub(super) struct Seconds(pub(super) Micros);
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -103,20 +57,6 @@ struct CallLine {
 }
 
 impl Workload {
-    /// A file, or else what a generator makes.
-    ///
-    /// # Errors
-    /// When neither is there, or its content is not valid.
-    pub fn open(text: &str, place: Place) -> anyhow::Result<Self> {
-        let path = Path::new(text);
-        let is_file = path.is_file() || text.contains(['/', '\\']) || text.ends_with(".jsonl");
-        if !is_file {
-            return generate::generate(text, place);
-        }
-        let file = File::open(path).with_context(|| format!("open workload {text}"))?;
-        Self::read(BufReader::new(file), text)
-    }
-
     /// Reads JSON lines; `name` is the file's, for errors.
     ///
     /// # Errors
@@ -130,11 +70,7 @@ impl Workload {
             if line.trim().is_empty() {
                 continue;
             }
-            let reader = &mut serde_json::Deserializer::from_str(&line);
-            let program: ProgramLine =
-                serde_path_to_error::deserialize(reader).map_err(|error| {
-                    anyhow::anyhow!("{}: field {}: {}", at(), error.path(), error.inner())
-                })?;
+            let program: ProgramLine = from_line(&line).with_context(at)?;
             let program = ProgramSpec::try_from(program).with_context(at)?;
             let key = (program.tenant.clone(), program.program.clone());
             if let Some(line) = seen.insert(key, index + 1) {
@@ -158,6 +94,15 @@ impl Workload {
         }
         Ok(workload)
     }
+}
+
+/// One JSON line; the error names the field.
+pub(super) fn from_line<'a, T: Deserialize<'a>>(line: &'a str) -> anyhow::Result<T> {
+    let reader = &mut serde_json::Deserializer::from_str(line);
+    let value = serde_path_to_error::deserialize(&mut *reader)
+        .map_err(|error| anyhow::anyhow!("field {}: {}", error.path(), error.inner()))?;
+    reader.end().context("after its end")?;
+    Ok(value)
 }
 
 impl TryFrom<ProgramLine> for ProgramSpec {
@@ -204,6 +149,7 @@ impl TryFrom<ProgramLine> for ProgramSpec {
                 says_parents,
                 gap: call.gap_s.0,
                 prompt: Tokens(prompt),
+                shared_prefix: Tokens(call.shared_prefix_tokens),
                 output: Tokens(call.output_tokens),
                 service: call.service_s.0,
             });
@@ -232,26 +178,4 @@ fn find_parent(
         }
         None => bail!("no call {parent} in this program"),
     }
-}
-
-impl ProgramSpec {
-    /// How long it would take alone: the longest chain of gaps and services.
-    pub fn alone(&self) -> Micros {
-        let mut ends: Vec<Micros> = Vec::with_capacity(self.calls.len());
-        for call in &self.calls {
-            let ready = call
-                .parents
-                .iter()
-                .map(|parent| ends[*parent])
-                .max()
-                .unwrap_or_default();
-            ends.push(ready + call.gap + call.service);
-        }
-        ends.into_iter().max().unwrap_or_default()
-    }
-}
-
-/// A call's name in the state: names in a workload are unique in their programs only.
-pub(super) fn name(key: CallKey) -> anyhow::Result<CallId> {
-    Ok(CallId::parse(&format!("c{}", key.0))?)
 }

@@ -1,0 +1,49 @@
+//! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
+//!
+//! Inside, in the order in which data flows: `run` → `replay` → `prompt`, `wire` → `record` → `summary`; `batch` → `wire`;
+//! `report` reads what they wrote.
+
+/// `lps bench batch`: runs × prompts × concurrency.
+pub mod batch;
+mod batch_table;
+mod prompt;
+mod record;
+mod replay;
+/// `lps bench report`: one page with plots.
+pub mod report;
+/// `lps bench run`: replays programs.
+pub mod run;
+mod sample;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use crate::client::Client;
+
+/// What can be measured.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Replay programs against a server: ours, or with --plain any that speaks OpenAI's API
+    Run(Box<run::Args>),
+    /// Send the same prompts at several concurrencies, several times over, and time every answer
+    Batch(Box<batch::Args>),
+    /// Make one page with plots from folders that `run` and `batch` wrote
+    Report(report::Args),
+}
+
+/// Does it.
+///
+/// # Errors
+/// What the command says.
+pub async fn run(
+    command: Command,
+    client: impl AsyncFnOnce() -> anyhow::Result<Client>,
+    json: bool,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => run::run(*args, &client().await?, json).await,
+        Command::Batch(args) => batch::run(*args, &client().await?, json).await,
+        Command::Report(args) => report::run(&args),
+    }
+}
