@@ -62,7 +62,7 @@ def test_an_upgrade_cuts_no_stream_and_restarts_no_engine(slow):
     assert set(ends) == {"complete"} and uids(slow) == before
 
 
-@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+@pytest.mark.parametrize("signal", ["KILL", pytest.param("STOP", marks=pytest.mark.long)])
 def test_a_router_that_fails_is_followed_by_another(slow, signal):
     """Killed, it is started again at once and finds its own Lease; stopped, it loses it to the other."""
     before, load = uids(slow), Load(slow, "slow", programs=16, tokens=40, retries=5).started()

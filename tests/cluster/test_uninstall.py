@@ -55,7 +55,8 @@ def test_every_right_was_used_and_none_was_missing(release, account):
 
 
 def test_resources_first_then_the_release_and_only_the_definition_is_left(release):
-    release.cluster.kubectl("delete", "lps", "--all", "-A", "--timeout=60s")
+    # The node's own programs may still wait to look again, after a test in which the API server was away.
+    release.cluster.kubectl("delete", "lps", "--all", "-A", "--timeout=150s")
     engines = ("get", "pods", "-A", "-l", "app.kubernetes.io/name=lps-engine", "-o", "name")
     wait_for("no engine", lambda: not release.cluster.kubectl(*engines).stdout)
     release.cluster.inside("helm", "uninstall", "lps", "-n", SYSTEM, "--wait", "--timeout", "2m")
