@@ -172,7 +172,7 @@ def test_500_held_calls_go_by_the_policy_and_one_more_is_refused(release):
                            "--set", "router.extraArgs={--ready-limit-per-tenant=500}")
     one = {"engine": {"maxNumSeqs": 1, "extraArgs": ["--sim-step-us", "2000", "--sim-output-tokens", "0"]},
            "scheduling": {"policy": "plas", "unit": "tokens:0,1000000", "beta": "none", "maxQueueWait": "none",
-                          "oldestEvery": "none", "workingSet": False, "bounds": ["50", "100", "200"], "quanta": ["50", "50", "100", "none"]},
+                          "oldestEvery": "none", "bounds": ["50", "100", "200"], "quanta": ["50", "50", "100", "none"]},
            "scaling": {"mode": "Manual", "coldStartHold": "5m"}, "rollout": {"drainTimeout": "1s"}}
     release.cluster.apply(resource("order", **one))
     release.cluster.wait_ready("order")

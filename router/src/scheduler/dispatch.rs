@@ -137,7 +137,7 @@ impl Pool {
     ) {
         let mut heads = self.heads(look, table, now);
         while look.left > 0 {
-            let Some((scan, key, at)) = next_head(&heads) else {
+            let Some((scan, key, at)) = self.next_head(&heads, table, now) else {
                 let Some((keeper, target)) = self.keeper_that_fits(table, now) else {
                     return;
                 };
@@ -184,6 +184,25 @@ impl Pool {
             }
         }
         heads
+    }
+
+    /// Who is next: the first of the scan; but where there is not room for both, whoever ran before is admitted before
+    /// whoever is new.
+    fn next_head(&self, heads: &[Head], table: &ProcessTable, now: Micros) -> Option<Head> {
+        let first = heads.iter().min_by_key(|(scan, ..)| *scan).copied()?;
+        if !matches!(first.2, At::Line(_, Kind::New)) {
+            return Some(first);
+        }
+        let resuming = heads
+            .iter()
+            .filter(|(.., at)| matches!(at, At::Line(_, Kind::Resuming)))
+            .min_by_key(|(scan, ..)| *scan)
+            .copied();
+        let calls = resuming.and_then(|(_, key, _)| Some([table.call(first.1)?, table.call(key)?]));
+        match calls {
+            Some(calls) if !self.has_room_for_both(calls, now) => resuming,
+            _ => Some(first),
+        }
     }
 
     fn line(&self, at: At) -> &Queue {
@@ -462,21 +481,4 @@ impl Pool {
             self.realign_program(row, table, now);
         }
     }
-}
-
-/// Who is next: the first of the scan; but whoever ran before is admitted before whoever is new.
-fn next_head(heads: &[Head]) -> Option<Head> {
-    let first = heads.iter().min_by_key(|(scan, ..)| *scan).copied()?;
-    if !matches!(first.2, At::Line(_, Kind::New)) {
-        return Some(first);
-    }
-    let resuming = heads
-        .iter()
-        .filter(|(.., at)| matches!(at, At::Line(_, Kind::Resuming)));
-    Some(
-        resuming
-            .min_by_key(|(scan, ..)| *scan)
-            .copied()
-            .unwrap_or(first),
-    )
 }

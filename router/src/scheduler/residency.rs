@@ -99,6 +99,15 @@ impl Pool {
         (need > mark && engine.set.is_free_for_one()).then_some(Entry::Forced)
     }
 
+    /// Whether an engine could admit the programs of both calls.
+    pub(super) fn has_room_for_both(&self, calls: [&Call; 2], now: Micros) -> bool {
+        self.engines.values().any(|engine| {
+            let needs = calls.map(|call| engine.set.need(self.context(call)));
+            let need = needs.into_iter().sum();
+            engine.set.has_room(need, self.watermark(engine), now)
+        })
+    }
+
     /// Whether the smallest of those who wait for admission could be admitted.
     pub(super) fn could_admit(&self, engine: &Engine, now: Micros) -> bool {
         if engine.claim.is_some_and(|claim| claim.left == 0) {

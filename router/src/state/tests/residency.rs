@@ -136,6 +136,36 @@ fn whoever_ran_before_comes_before_whoever_is_new() {
 }
 
 #[test]
+fn where_there_is_room_for_both_the_policy_decides_not_who_ran_before() {
+    let rules = [
+        "policy=plas",
+        "working_set=on",
+        "locality_threshold=0",
+        "oversubscription=0",
+    ];
+    let mut bench = Bench::with_kv(settings(&rules), "a", (1, 100));
+    open(&mut bench, "old");
+    let first = bench.sized("old", 10);
+    bench.run(first, 20 * S);
+    bench.end(first);
+    // The last engine goes, and what it kept with it; calls are held.
+    bench.engines.clear();
+    bench.tell(Event::EngineGone {
+        engine: engine("a"),
+    });
+    let resumed = bench.sized("old", 20);
+    let newcomer = bench.sized("new", 20);
+    bench.engine_up("a", (1, 100));
+    assert_eq!(
+        [newcomer, resumed].map(|call| bench.place_of(call)),
+        ["a", "-"],
+        "the newcomer has had less service"
+    );
+    bench.end(newcomer);
+    assert_eq!(bench.place_of(resumed), "a");
+}
+
+#[test]
 fn a_program_over_the_watermark_comes_alone() {
     let mut bench = bench(&[]);
     let first = bench.sized("x", 10);
