@@ -147,6 +147,7 @@ impl Pool {
             source: IdentitySource::Headers,
             prompt_tokens: Tokens(self.load.prompt + (program % 64) as u32),
             expected_output_tokens: Tokens(200),
+            expected_service: None,
         }));
     }
 

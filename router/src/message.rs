@@ -70,6 +70,8 @@ pub struct NewCall {
     pub prompt_tokens: Tokens,
     /// Expected output: the client's hint, else its `max_tokens`, else the pool's mean.
     pub expected_output_tokens: Tokens,
+    /// Service that its program still needs, this call's included, where somebody knows it: `gittins` goes by it then.
+    pub expected_service: Option<Micros>,
 }
 
 /// How a call (or one attempt of it) ended.

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 
 use lps_api::ids::ClassName;
 
+use crate::workload::content::Fnv;
 use crate::workload::dice::Dice;
 use crate::workload::{CallSpec, ProgramSpec};
 
@@ -151,7 +152,7 @@ impl Prompter {
     }
 
     fn dice(&self, name: &str) -> Dice {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325 ^ self.seed);
+        let mut hash = Fnv::new(self.seed);
         hash.write(name.as_bytes());
         Dice::new(hash.finish())
     }
@@ -159,27 +160,4 @@ impl Prompter {
 
 fn shared_name(class: &ClassName) -> String {
     format!("class {class}")
-}
-
-/// The call whose prompt and answer this one goes on from: its thread's, else, on a new thread, its first parent.
-pub(super) fn before(program: &ProgramSpec, call: usize) -> Option<usize> {
-    let spec = &program.calls[call];
-    let same = |parent: &&usize| program.calls[**parent].thread == spec.thread;
-    let parents = || spec.parents.iter();
-    parents().find(same).or_else(|| parents().next()).copied()
-}
-
-/// Fowler, Noll and Vo's hash (FNV-1a): the same everywhere, as the standard library's is not.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }

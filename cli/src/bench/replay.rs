@@ -12,11 +12,12 @@ use lps_api::quantity::Micros;
 use lps_api::wellknown::header;
 use serde_json::json;
 
-use super::prompt::{Prompter, Said, before};
+use super::prompt::{Prompter, Said};
 use super::record::{CallRecord, CallState, ProgramRecord, Sheet};
 use super::summary::Window;
 use super::wire::{Outcome, Wire};
 use crate::client::{Header, path_part};
+use crate::workload::content::before;
 use crate::workload::{ProgramSpec, Workload};
 
 /// How long a router may take to tell a program's row, or to end it.

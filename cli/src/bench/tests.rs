@@ -9,13 +9,14 @@ use clap::Parser as _;
 
 use super::batch::{Ask, asks};
 use super::batch_table::{Row, Summary as BatchSummary, csv};
-use super::prompt::{Answer, Palette, Prompter, Said, before};
+use super::prompt::{Answer, Palette, Prompter, Said};
 use super::record::{
     CallState, ProgramRecord, ProgramState, Sheet, calls_csv, programs_csv, seconds,
 };
 use super::replay::Replay;
 use super::summary::{Setup, Summary, Window};
 use super::wire::{Failure, Outcome};
+use crate::workload::content::before;
 use crate::workload::{Place, ProgramSpec, Workload};
 
 fn workload() -> Workload {

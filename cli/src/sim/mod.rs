@@ -1,9 +1,14 @@
 //! `lps sim`: the production scheduler in virtual time. Owns: its flags, and running each policy on the same workload.
 
+mod checks;
+mod clients;
 mod engine;
+mod faults;
+mod losses;
 mod plot;
 mod record;
 mod report;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -11,11 +16,13 @@ mod world;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use lps_api::quantity::Micros;
 use lps_api::scheduling::Settings;
 
 use crate::console;
-use crate::workload::{Place, Workload};
-use engine::EngineSpec;
+use crate::workload::{Place, ProgramSpec, Workload};
+pub use engine::EngineSpec;
+pub use faults::FaultPlan;
 use report::Summary;
 pub use world::{Setup, simulate};
 
@@ -26,13 +33,15 @@ pub struct Args {
     /// uniform, chat, react, mcts, map-reduce, swe-bench, coding, deep-research, mixed
     #[arg(long, value_name = "FILE|NAME[,k=v...]")]
     pub workload: String,
-    /// Policies to compare: fcfs, program-fcfs, mlfq, plas, atlas, gittins
+    /// Policies to compare: fcfs, program-fcfs, mlfq, plas, atlas, gittins, and srpt, which is told what each program
+    /// will still need
     #[arg(long, value_delimiter = ',', default_value = "atlas")]
     pub policy: Vec<String>,
     /// One scheduling setting; repeats. Lists by comma, `none` turns a rule off
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
-    /// What the engines are: unit:slots=B[,kv=TOKENS] runs B calls at a second per second
+    /// What the engines are: unit:slots=B[,kv=TOKENS] runs B calls at a second per second; roofline:PROFILE and
+    /// core:PROFILE take steps, with PROFILE a100-8b, h200-8b or a file, and behind it [,slots=B][,kv=TOKENS][,batch=TOKENS]
     #[arg(long, default_value = "unit:slots=8")]
     pub engine: String,
     /// How many engines
@@ -41,6 +50,12 @@ pub struct Args {
     /// Seed of the generator: the same seed gives the same bytes
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Faults a minute: engines that die, slow down and return, lost, late and repeated reports, clients that leave
+    #[arg(long, value_name = "PER_MINUTE", value_parser = faults_per_minute)]
+    pub faults: Option<f64>,
+    /// Leave the checks of invariants out, for speed
+    #[arg(long)]
+    pub no_checks: bool,
     /// Folder for the tables and plots, one folder a policy in it
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -51,22 +66,38 @@ pub struct Args {
 /// # Errors
 /// When a flag or the workload is not valid, or a file cannot be written.
 pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
-    let EngineSpec::Unit { slots, kv_tokens } = args.engine.parse()?;
+    let engine: EngineSpec = args.engine.parse()?;
     let place = Place {
         seed: args.seed,
-        slots: u64::from(slots) * u64::from(args.engines),
+        slots: u64::from(engine.slots()) * u64::from(args.engines),
     };
     let workload = Workload::open(&args.workload, place)?;
+    let alone = alone(&workload, &engine)?;
     let mut summaries = Vec::new();
     for policy in &args.policy {
         let setup = Setup {
             settings: settings(policy, &args.settings)?,
-            slots,
-            kv_tokens,
+            engine: engine.clone(),
             engines: args.engines,
+            faults: args.faults.map(|per_minute| FaultPlan {
+                per_minute,
+                seed: args.seed,
+            }),
+            checks: !args.no_checks,
+            clairvoyant: policy == CLAIRVOYANT,
         };
         let record = simulate(&workload, &setup)?;
-        let summary = Summary::new(policy, &workload, &record);
+        let summary = Summary::new(policy, (&workload, &alone), &record);
+        for (at, reason, unsent) in &record.refused {
+            let spec = &workload.programs[at.0];
+            tracing::warn!(
+                program = %spec.program,
+                call = %spec.calls[at.1].call,
+                ?reason,
+                unsent,
+                "a call was refused; it and those behind it were not served"
+            );
+        }
         if let Some(out) = &args.out {
             let folder = out.join(policy);
             report::write(&folder, &workload, &record, &summary)
@@ -89,6 +120,38 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long each program takes on an engine of its own.
+fn alone(workload: &Workload, engine: &EngineSpec) -> anyhow::Result<Vec<Micros>> {
+    let programs = workload.programs.iter();
+    if matches!(engine, EngineSpec::Unit { .. }) {
+        return Ok(programs.map(ProgramSpec::alone).collect());
+    }
+    let setup = Setup {
+        settings: settings("fcfs", &["working_set=off".to_owned()])?,
+        engine: engine.alone(),
+        engines: 1,
+        faults: None,
+        checks: false,
+        clairvoyant: false,
+    };
+    let alone = |spec: &ProgramSpec| {
+        let programs = vec![spec.clone()];
+        let record = simulate(&Workload { programs }, &setup)?;
+        let end = record.programs.into_iter().flatten().next();
+        Ok(end.map_or(Micros::ZERO, |end| end.end - spec.arrival))
+    };
+    programs.map(alone).collect()
+}
+
+/// Gittins' order where the size of each program is known: shortest remaining processing time.
+const CLAIRVOYANT: &str = "srpt";
+
+fn faults_per_minute(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok();
+    let rate = rate.filter(|rate| (0.001..=600.0).contains(rate));
+    rate.ok_or_else(|| "its range is 0.001..=600 a minute".to_owned())
+}
+
 /// The rules of one policy.
 fn settings(policy: &str, pairs: &[String]) -> anyhow::Result<Settings> {
     let mut settings = Settings::default();
@@ -98,6 +161,11 @@ fn settings(policy: &str, pairs: &[String]) -> anyhow::Result<Settings> {
             .with_context(|| format!("--set {pair:?} is not KEY=VALUE"))?;
         settings.set(key, value).context("--set")?;
     }
+    let policy = if policy == CLAIRVOYANT {
+        "gittins"
+    } else {
+        policy
+    };
     settings.set("policy", policy).context("--policy")?;
     settings.check().context("--set")?;
     Ok(settings)

@@ -2,9 +2,12 @@
 
 use lps_api::ids::{CallId, EngineId};
 use lps_api::quantity::Micros;
-use lps_router::message::CallKey;
+use lps_router::message::{CallKey, Refusal};
 use lps_router::scheduler::Residency;
 use lps_router::state::view::{CallView, ProgramSummary, WaitView};
+
+use super::clients::At;
+use crate::workload::Workload;
 
 /// What a simulation leaves.
 #[derive(Debug, Default)]
@@ -19,6 +22,63 @@ pub struct Record {
     pub waits: Vec<WaitView>,
     /// What became of the working sets.
     pub residency: Residency,
+    /// Calls that were refused, why, and how many calls their programs did not send therefore, those included.
+    pub refused: Vec<(At, Refusal, usize)>,
+    /// Prompt tokens that engines computed, output that they computed again among them.
+    pub computed_tokens: u64,
+    /// Executor time of calls that ended, as engines told it; of those that died with their engines, as far as it was
+    /// heard.
+    pub observed: Micros,
+    /// Faults that happened.
+    pub faults: u64,
+    /// Calls that were sent to engines, those that were sent again among them.
+    pub dispatches: u64,
+    /// Of all calls the longest wait in dispatches, over one more than the calls that were held when it came: no call
+    /// of the first queue waits longer than `oldest_every` where all fit.
+    pub starvation: f64,
+}
+
+impl Record {
+    pub(super) fn new(workload: &Workload) -> Self {
+        let programs = &workload.programs;
+        Self {
+            programs: vec![None; programs.len()],
+            calls: programs.iter().map(|p| vec![None; p.calls.len()]).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A call was dispatched, so many dispatches after it came.
+    pub(super) fn passed(&mut self, (dispatches, older): (u64, u64)) {
+        self.starvation = self.starvation.max(dispatches as f64 / older as f64);
+    }
+
+    /// A call ran; a slice that goes on from one before is merged with it.
+    pub(super) fn add_slice(
+        &mut self,
+        (program, call): At,
+        engine: &EngineId,
+        (start, end): (Micros, Micros),
+    ) {
+        if start == end {
+            return;
+        }
+        let recent = self.slices.iter_mut().rev();
+        let mut recent = recent.take_while(|slice| slice.end >= start);
+        let adjacent = recent.find(|slice| {
+            (slice.program, slice.call, &slice.engine, slice.end) == (program, call, engine, start)
+        });
+        match adjacent {
+            Some(slice) => slice.end = end,
+            None => self.slices.push(Slice {
+                program,
+                call,
+                engine: engine.clone(),
+                start,
+                end,
+            }),
+        }
+    }
 }
 
 /// A program's end.
@@ -57,4 +117,9 @@ pub struct Slice {
 /// A call's name in the state: names in a workload are unique in their programs only.
 pub(super) fn name(key: CallKey) -> anyhow::Result<CallId> {
     Ok(CallId::parse(&format!("c{}", key.0))?)
+}
+
+/// The call with such a name.
+pub(super) fn key(name: &CallId) -> Option<CallKey> {
+    name.as_str().strip_prefix('c')?.parse().ok().map(CallKey)
 }

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::plot;
-use super::record::Record;
+use super::record::{ProgramEnd, Record};
 use crate::workload::Workload;
+use crate::workload::statistics::Spread;
 
 /// Columns of the table for people.
 pub(super) const HEADER: [&str; 9] = [
@@ -26,42 +27,15 @@ pub(super) const HEADER: [&str; 9] = [
     "MAKESPAN S",
 ];
 
-/// Mean and quantiles.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub(super) struct Spread {
-    pub(super) mean: f64,
-    pub(super) p50: f64,
-    pub(super) p95: f64,
-    pub(super) p99: f64,
-}
-
-impl Spread {
-    /// Of values in any order; quantiles by nearest rank.
-    fn of(mut values: Vec<f64>) -> Self {
-        if values.is_empty() {
-            return Self::default();
-        }
-        values.sort_by(f64::total_cmp);
-        let count = values.len();
-        let quantile = |share: f64| {
-            let rank = (share * count as f64).ceil() as usize;
-            rounded(values[rank.clamp(1, count) - 1])
-        };
-        Self {
-            mean: rounded(values.iter().sum::<f64>() / count as f64),
-            p50: quantile(0.5),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
-        }
-    }
-}
-
 /// Figures of one policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) policy: String,
     programs: usize,
     unfinished_programs: usize,
+    /// Programs of which a call was refused, and calls that were not served therefore.
+    refused_programs: usize,
+    refused_calls: usize,
     calls: usize,
     /// Seconds from a program's arrival to the end of its last call.
     pub(super) completion_s: Spread,
@@ -80,6 +54,8 @@ pub(super) struct Summary {
     demotions: u64,
     promotions: u64,
     preemptions: u64,
+    /// Of all calls the longest wait, in dispatches over one more than the calls that were held when it came.
+    starvation: f64,
     /// Jain's fairness index of the programs' slowdowns: 1 where all are alike.
     jain_index: f64,
     /// Seconds from the first arrival to the last end.
@@ -90,29 +66,34 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(policy: &str, workload: &Workload, record: &Record) -> Self {
-        let ends = workload.programs.iter().zip(&record.programs);
-        let ends: Vec<_> = ends
-            .filter_map(|(spec, end)| Some((spec, end.as_ref()?)))
-            .collect();
-        let mut completions_s: Vec<f64> = ends
-            .iter()
-            .map(|(spec, end)| (end.end - spec.arrival).as_secs_f64())
-            .collect();
+    /// `alone`: how long each program takes by itself.
+    pub(super) fn new(
+        policy: &str,
+        (workload, alone): (&Workload, &[Micros]),
+        record: &Record,
+    ) -> Self {
+        let ended = |(index, end): (usize, &Option<ProgramEnd>)| Some((index, end.clone()?));
+        let ends = record.programs.iter().enumerate().filter_map(ended);
+        let ends: Vec<(usize, ProgramEnd)> = ends.collect();
+        let took = |(index, end): &(usize, ProgramEnd)| end.end - workload.programs[*index].arrival;
+        let mut completions_s: Vec<f64> = ends.iter().map(|it| took(it).as_secs_f64()).collect();
         let slowdowns: Vec<f64> = ends
             .iter()
-            .map(|(spec, end)| ratio((end.end - spec.arrival).0 as f64, spec.alone().0 as f64))
+            .map(|it| ratio(took(it).0 as f64, alone[it.0].0 as f64))
             .collect();
-        let per_token = ends.iter().map(|(spec, end)| {
-            ratio(
-                (end.end - spec.arrival).as_secs_f64(),
-                end.row.output_tokens as f64,
-            )
+        let per_token = ends.iter().map(|it| {
+            let tokens = it.1.row.output_tokens as f64;
+            ratio(took(it).as_secs_f64(), tokens)
         });
         let calls: Vec<_> = record.calls.iter().flatten().flatten().collect();
         let sum = |of: fn(&super::record::CallEnd) -> u64| calls.iter().map(|call| of(call)).sum();
         let prompt: u64 = ends.iter().map(|(_, end)| end.row.prompt_tokens).sum();
         let cached: u64 = ends.iter().map(|(_, end)| end.row.cached_tokens).sum();
+        let uncached = calls.iter().map(|call| {
+            let view = &call.view;
+            u64::from(view.prompt_tokens.0.saturating_sub(view.cached_tokens.0))
+        });
+        let uncached: u64 = uncached.sum();
         let first = workload
             .programs
             .iter()
@@ -127,6 +108,8 @@ impl Summary {
             policy: policy.to_owned(),
             programs: workload.programs.len(),
             unfinished_programs: workload.programs.len() - ends.len(),
+            refused_programs: record.refused.len(),
+            refused_calls: record.refused.iter().map(|(.., unsent)| unsent).sum(),
             calls: calls.len(),
             completion_s: Spread::of(completions_s.clone()),
             token_latency_s: Spread::of(per_token.collect()),
@@ -143,13 +126,14 @@ impl Summary {
                 })
                 .collect(),
             hit_rate: rounded(ratio(cached as f64, prompt as f64)),
-            recomputed_tokens: 0,
+            recomputed_tokens: record.computed_tokens.saturating_sub(uncached),
             moves: sum(|call| u64::from(call.view.moved)),
             pauses: record.residency.pauses,
             forced_admissions: record.residency.forced,
             demotions: sum(|call| u64::from(call.view.demotions)),
             promotions: sum(|call| u64::from(call.view.promotions)),
             preemptions: sum(|call| u64::from(call.view.preemptions)),
+            starvation: rounded(record.starvation),
             makespan_s: last.saturating_sub(first.unwrap_or_default()).as_secs_f64(),
             completions_s: Vec::new(),
         };

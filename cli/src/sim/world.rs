@@ -1,21 +1,26 @@
-//! Virtual time. Owns: what happens at which instant between a workload, the production state and unit engines. Each
+//! Virtual time. Owns: what happens at which instant between clients, the production state and simulated engines. Each
 //! instant is told to the state at once: what ended, what was used, what became ready, in the order of the workload.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use anyhow::bail;
 use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::protocol::{CallState, CallUsage};
-use lps_api::quantity::{Attempt, Micros, Order, Tokens};
+use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::Settings;
 use lps_router::message::{
-    Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey,
+    Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey, Refusal,
 };
 use lps_router::state::State;
 
-use super::engine::UnitEngine;
-use super::record::{CallEnd, ProgramEnd, Record, Slice, name};
+use super::clients::{At, Clients};
+use super::engine::{Engine, EngineSpec, Job, Told};
+use super::faults::{FaultPlan, Faults};
+use super::record::{CallEnd, ProgramEnd, Record, name};
+use super::reports::Reports;
 use crate::workload::Workload;
+use crate::workload::content::Content;
 
 /// Instants between two looks at the state's integrity, where looking costs more than simulating.
 const INTEGRITY_PERIOD: u64 = 64;
@@ -27,53 +32,70 @@ const SMALL: usize = 64;
 pub struct Setup {
     /// The pool's rules.
     pub settings: Settings,
-    /// Calls that an engine runs at once.
-    pub slots: u32,
-    /// Tokens that its KV pool holds.
-    pub kv_tokens: u64,
+    /// What each engine is.
+    pub engine: EngineSpec,
     /// Engines.
     pub engines: u32,
+    /// What goes wrong, if anything does.
+    pub faults: Option<FaultPlan>,
+    /// Whether the state's invariants are checked on the way.
+    pub checks: bool,
+    /// Whether the scheduler is told what each program will still need.
+    pub clairvoyant: bool,
 }
-
-/// A call of the workload: index of the program, index of the call.
-type At = (usize, usize);
 
 /// A call that is open.
 #[derive(Debug)]
-struct Open {
-    at: At,
-    seat: Option<Seat>,
-    done: Micros,
+pub(super) struct Open {
+    pub(super) at: At,
+    pub(super) program: Arc<ProgramKey>,
+    pub(super) seat: Option<Seat>,
+    /// What it has answered so far, over all attempts.
+    pub(super) answered: u32,
+    /// What the state has heard of the present attempt's service.
+    pub(super) heard: Micros,
+    /// Its answer is complete; what is left is to note it.
+    has_ended: bool,
+    /// Until it is dispatched for the first time: dispatches before it came, and calls that were held then.
+    queued: Option<(u64, u64)>,
     /// Since when it runs.
     running_since: Option<Micros>,
     first_start: Option<Micros>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seat {
-    engine: usize,
-    attempt: Attempt,
-    order: Order,
+pub(super) struct Seat {
+    pub(super) engine: usize,
+    pub(super) attempt: Attempt,
 }
 
-struct World<'a> {
-    workload: &'a Workload,
-    state: State,
-    model: ModelName,
-    now: Micros,
-    engines: Vec<UnitEngine>,
-    open: BTreeMap<CallKey, Open>,
-    keys: BTreeMap<At, CallKey>,
-    /// Calls that will be ready, and programs that will arrive (call 0 stands for those).
-    ready: BTreeSet<(Micros, At)>,
-    arrivals: BTreeSet<(Micros, usize)>,
-    /// Parents that have not ended.
-    missing: Vec<Vec<usize>>,
-    /// Calls that have not ended.
-    left: Vec<usize>,
+/// An engine, or none where it is away.
+pub(super) struct Place {
+    pub(super) id: EngineId,
+    pub(super) engine: Option<Box<dyn Engine>>,
+}
+
+pub(super) struct World<'a> {
+    pub(super) workload: &'a Workload,
+    pub(super) setup: &'a Setup,
+    pub(super) state: State,
+    pub(super) model: ModelName,
+    pub(super) now: Micros,
+    pub(super) places: Vec<Place>,
+    pub(super) clients: Clients<'a>,
+    pub(super) open: HashMap<CallKey, Open>,
+    /// Names of calls that were sent, so that their children can name them.
+    keys: HashMap<At, CallKey>,
+    programs: Vec<Arc<ProgramKey>>,
+    pub(super) faults: Option<Faults>,
+    pub(super) reports: Reports,
+    pub(super) retries: BTreeMap<At, u32>,
     wake: Option<Micros>,
     next_key: u64,
-    record: Record,
+    /// Calls that were never dispatched.
+    held: u64,
+    told: Vec<Told>,
+    pub(super) record: Record,
 }
 
 /// Runs a workload to its end.
@@ -82,8 +104,9 @@ struct World<'a> {
 /// When it comes to a standstill.
 pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
     let mut world = World::new(workload, setup)?;
+    let is_small = workload.programs.len() <= SMALL;
     let mut instants = 0_u64;
-    while world.left.iter().any(|left| *left > 0) {
+    while !world.clients.is_done() {
         let Some(next) = world.next_instant() else {
             bail!(
                 "the simulation stands still at {}: calls are left that nothing starts",
@@ -92,243 +115,186 @@ pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
         };
         world.pass(next)?;
         instants += 1;
-        if workload.programs.len() <= SMALL || instants.is_multiple_of(INTEGRITY_PERIOD) {
-            world.state.check_integrity();
+        if setup.checks && (is_small || instants.is_multiple_of(INTEGRITY_PERIOD)) {
+            world.check();
         }
     }
-    world.state.check_integrity();
+    world.check_rest();
+    let engines = world
+        .places
+        .iter()
+        .filter_map(|place| place.engine.as_ref());
+    world.record.computed_tokens += engines.map(|engine| engine.computed_tokens()).sum::<u64>();
     world.record.waits = world.state.waits(&world.model);
     world.record.residency = world.state.residency(&world.model);
     Ok(world.record)
 }
 
 impl<'a> World<'a> {
-    fn new(workload: &'a Workload, setup: &Setup) -> anyhow::Result<Self> {
-        let programs = &workload.programs;
-        let arrivals = programs
-            .iter()
-            .enumerate()
-            .map(|(index, program)| (program.arrival, index));
+    fn new(workload: &'a Workload, setup: &'a Setup) -> anyhow::Result<Self> {
+        let key = |spec: &crate::workload::ProgramSpec| {
+            Arc::new(ProgramKey {
+                tenant: spec.tenant.clone(),
+                program: spec.program.clone(),
+            })
+        };
+        let model = ModelName::parse("unit")?;
         let mut world = Self {
             workload,
+            setup,
             state: State::new(),
-            model: ModelName::parse("unit")?,
             now: Micros::ZERO,
-            engines: Vec::new(),
-            open: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            arrivals: arrivals.collect(),
-            missing: programs
-                .iter()
-                .map(|p| p.calls.iter().map(|c| c.parents.len()).collect())
-                .collect(),
-            left: programs.iter().map(|program| program.calls.len()).collect(),
+            places: Vec::new(),
+            clients: Clients::new(workload),
+            open: HashMap::new(),
+            keys: HashMap::new(),
+            programs: workload.programs.iter().map(key).collect(),
+            faults: setup.faults.map(|plan| Faults::new(plan, setup.engines)),
+            reports: Reports::default(),
+            retries: BTreeMap::new(),
             wake: None,
             next_key: 0,
-            record: Record {
-                programs: vec![None; programs.len()],
-                calls: programs
-                    .iter()
-                    .map(|program| vec![None; program.calls.len()])
-                    .collect(),
-                ..Record::default()
-            },
-        };
-        let model = world.model.clone();
-        let mut events = vec![Event::PoolAdded {
+            held: 0,
+            told: Vec::new(),
+            record: Record::new(workload),
             model: model.clone(),
+        };
+        let mut events = vec![Event::PoolAdded {
+            model,
             settings: setup.settings.clone(),
             cold_start_hold: Micros::MAX,
         }];
         for index in 0..setup.engines {
             let id = EngineId::parse(&format!("engine-{index}"))?;
-            let (slots, kv_tokens) = (setup.slots, setup.kv_tokens);
-            world
-                .engines
-                .push(UnitEngine::new(id.clone(), slots, kv_tokens));
-            events.push(Event::EngineUp {
-                engine: id,
-                model: model.clone(),
-                revision: Revision::default(),
-                slots,
-                kv_tokens,
-            });
+            let engine = None;
+            world.places.push(Place { id, engine });
+            events.push(world.start_engine(index as usize));
         }
-        world.tell(events);
+        world.tell(events)?;
         Ok(world)
     }
 
-    fn service(&self, (program, call): At) -> Micros {
-        self.workload.programs[program].calls[call].service
+    /// An engine is there, empty.
+    pub(super) fn start_engine(&mut self, index: usize) -> Event {
+        let spec = &self.setup.engine;
+        let place = &mut self.places[index];
+        place.engine = Some(spec.engine());
+        Event::EngineUp {
+            engine: place.id.clone(),
+            model: self.model.clone(),
+            revision: Revision::default(),
+            slots: spec.slots(),
+            kv_tokens: spec.kv_tokens(),
+        }
     }
 
     /// When something happens next.
     fn next_instant(&self) -> Option<Micros> {
-        let running = self
-            .engines
-            .iter()
-            .flat_map(|engine| &engine.running)
-            .map(|key| {
-                let remaining = self.service(self.open[key].at) - self.open[key].done;
-                let quantum = self
-                    .state
-                    .quantum_left(*key)
-                    .filter(|left| *left > Micros::ZERO);
-                self.now + quantum.map_or(remaining, |quantum| quantum.min(remaining))
-            });
-        let ready = self.ready.first().map(|(at, _)| *at);
-        let arrival = self.arrivals.first().map(|(at, _)| *at);
-        running.chain(ready).chain(arrival).chain(self.wake).min()
+        let quantum_left = |call| self.state.quantum_left(call);
+        let engines = self.places.iter().filter_map(|place| place.engine.as_ref());
+        let engines = engines.filter_map(|engine| engine.next(&quantum_left));
+        let rest = [
+            self.clients.next(),
+            self.wake,
+            self.faults.as_ref().map(Faults::next),
+            self.reports.next(),
+        ];
+        engines.chain(rest.into_iter().flatten()).min()
     }
 
     /// Goes to the next instant and tells the state all of it.
     fn pass(&mut self, next: Micros) -> anyhow::Result<()> {
-        let passed = next - self.now;
         self.now = next;
-        let mut events = Vec::new();
-        let mut ended = Vec::new();
-        let running: Vec<CallKey> = self
-            .engines
-            .iter()
-            .flat_map(|engine| engine.running.iter().copied())
-            .collect();
-        for key in running {
-            let Some(open) = self.open.get_mut(&key) else {
-                continue;
-            };
-            open.done += passed;
-            let service = self.workload.programs[open.at.0].calls[open.at.1].service;
-            if open.done >= service {
-                ended.push(key);
-                events.extend(self.end(key));
-            } else {
-                events.extend(self.report(key, CallState::Running));
+        let mut told = std::mem::take(&mut self.told);
+        for place in &mut self.places {
+            if let Some(engine) = &mut place.engine {
+                engine.pass(next, &mut told);
             }
         }
+        let mut events = Vec::new();
+        let mut ended = Vec::new();
+        for told in told.drain(..) {
+            if told.state == CallState::Finished {
+                ended.push(told.call);
+                events.extend(self.end(told));
+            } else {
+                self.report(told, &mut events);
+            }
+        }
+        self.told = told;
+        self.reports.due(next, &mut events);
         if self.wake.is_some_and(|at| at <= next) {
             self.wake = None;
             events.push(Event::Tick);
         }
-        self.news(&mut events)?;
-        self.tell(events);
-        for key in ended {
-            self.note_end(key);
+        self.go_wrong(&mut events, &mut ended)?;
+        for at in self.clients.send(next) {
+            self.open_program(at.0, &mut events);
+            events.push(self.send(at)?);
         }
-        self.run_engines();
-        Ok(())
+        self.tell(events)?;
+        for call in ended {
+            self.note_end(call)?;
+        }
+        self.run_engines()
     }
 
-    fn usage(&self, open: &Open, is_end: bool) -> CallUsage {
-        let spec = &self.workload.programs[open.at.0].calls[open.at.1];
-        let share =
-            u128::from(open.done.0) * u128::from(spec.output.0) / u128::from(spec.service.0.max(1));
-        CallUsage {
-            prompt_tokens: spec.prompt,
-            cached_tokens: Tokens(0),
-            output_tokens: if is_end {
-                spec.output
-            } else {
-                Tokens(share as u32)
-            },
-            executor_us: open.done,
+    /// What an engine says of a call that goes on.
+    fn report(&mut self, told: Told, events: &mut Vec<Event>) {
+        match told.state {
+            CallState::Running => {
+                if let Some(open) = self.open.get_mut(&told.call) {
+                    open.running_since.get_or_insert(self.now);
+                    open.first_start.get_or_insert(self.now);
+                }
+            }
+            _ => self.close_slice(told.call),
         }
-    }
-
-    fn report(&self, key: CallKey, state: CallState) -> Option<Event> {
-        let open = self.open.get(&key)?;
-        let usage = self.usage(open, false);
-        Some(Event::Progress {
-            call: key,
-            attempt: open.seat?.attempt,
-            state,
-            usage,
-        })
+        let Some(open) = self.open.get_mut(&told.call) else {
+            return;
+        };
+        open.answered = open.answered.max(told.usage.output_tokens.0);
+        let Some(seat) = open.seat else { return };
+        let event = Event::Progress {
+            call: told.call,
+            attempt: seat.attempt,
+            state: told.state,
+            usage: told.usage,
+        };
+        self.reports.pass_on(event, self.now, events);
     }
 
     /// A call ends: its seat is free, and children may become ready.
-    fn end(&mut self, key: CallKey) -> Option<Event> {
-        self.close_slice(key);
-        let open = self.open.get(&key)?;
-        let (seat, at) = (open.seat?, open.at);
-        let usage = Some(self.usage(open, true));
-        self.engines[seat.engine].end(key, seat.order);
-        self.left[at.0] -= 1;
-        let calls = &self.workload.programs[at.0].calls;
-        for (child, spec) in calls.iter().enumerate() {
-            let times = spec
-                .parents
-                .iter()
-                .filter(|parent| **parent == at.1)
-                .count();
-            if times > 0 {
-                self.missing[at.0][child] -= times;
-                if self.missing[at.0][child] == 0 {
-                    self.ready.insert((self.now + spec.gap, (at.0, child)));
-                }
-            }
-        }
-        let outcome = Outcome::Completed;
+    fn end(&mut self, told: Told) -> Option<Event> {
+        self.close_slice(told.call);
+        let open = self.open.get_mut(&told.call)?;
+        let attempt = open.seat.take()?.attempt;
+        open.has_ended = true;
+        self.record.observed += told.usage.executor_us;
+        self.clients.end(open.at, self.now);
         Some(Event::Ended {
-            call: key,
-            attempt: seat.attempt,
-            outcome,
-            usage,
+            call: told.call,
+            attempt,
+            outcome: Outcome::Completed,
+            usage: Some(told.usage),
         })
     }
 
-    /// Programs that arrive, calls that become ready, and programs that are over, in the order of the workload.
-    fn news(&mut self, events: &mut Vec<Event>) -> anyhow::Result<()> {
-        while let Some((at, program)) = self
-            .arrivals
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= self.now)
-        {
-            self.arrivals.remove(&(at, program));
-            for (index, call) in self.workload.programs[program].calls.iter().enumerate() {
-                if call.parents.is_empty() {
-                    self.ready.insert((at + call.gap, (program, index)));
-                }
-            }
+    fn open_program(&self, program: usize, events: &mut Vec<Event>) {
+        let key = &self.programs[program];
+        if self.state.is_live(key) {
+            return;
         }
-        let mut ready: Vec<At> = Vec::new();
-        while let Some(entry) = self
-            .ready
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= self.now)
-        {
-            self.ready.remove(&entry);
-            ready.push(entry.1);
-        }
-        ready.sort_unstable();
-        for at in ready {
-            let program = self.program(at.0);
-            if !self.state.is_live(&program) {
-                // A program ends with its last call here, and never by waiting.
-                let class = self.workload.programs[at.0].class.clone();
-                events.push(Event::ProgramOpened {
-                    program,
-                    class,
-                    ttl: Some(Micros::MAX),
-                    blocks: None,
-                });
-            }
-            events.push(self.arrive(at)?);
-        }
-        Ok(())
+        // A program ends with its last call here, and never by waiting.
+        events.push(Event::ProgramOpened {
+            program: ProgramKey::clone(key),
+            class: self.workload.programs[program].class.clone(),
+            ttl: Some(Micros::MAX),
+            blocks: None,
+        });
     }
 
-    fn program(&self, program: usize) -> ProgramKey {
-        let spec = &self.workload.programs[program];
-        ProgramKey {
-            tenant: spec.tenant.clone(),
-            program: spec.program.clone(),
-        }
-    }
-
-    fn arrive(&mut self, at: At) -> anyhow::Result<Event> {
+    fn send(&mut self, at: At) -> anyhow::Result<Event> {
         let spec = &self.workload.programs[at.0];
         let call = &spec.calls[at.1];
         self.next_key += 1;
@@ -342,22 +308,14 @@ impl<'a> World<'a> {
         } else {
             Parents::Unsaid
         };
-        let (done, seat) = (Micros::ZERO, None);
-        self.open.insert(
-            key,
-            Open {
-                at,
-                seat,
-                done,
-                running_since: None,
-                first_start: None,
-            },
-        );
+        let program = Arc::clone(&self.programs[at.0]);
         self.keys.insert(at, key);
-        Ok(Event::CallArrived(NewCall {
+        let queued = Some((self.record.dispatches, self.held));
+        self.held += 1;
+        let event = Event::CallArrived(NewCall {
             key,
             id: name(key)?,
-            program: self.program(at.0),
+            program: ProgramKey::clone(&program),
             class: spec.class.clone(),
             thread: call.thread.clone(),
             parents,
@@ -365,39 +323,75 @@ impl<'a> World<'a> {
             source: IdentitySource::Headers,
             prompt_tokens: call.prompt,
             expected_output_tokens: call.output,
-        }))
+            expected_service: self.setup.clairvoyant.then(|| self.clients.work_left(at.0)),
+        });
+        self.open.insert(
+            key,
+            Open {
+                at,
+                program,
+                seat: None,
+                answered: 0,
+                heard: Micros::ZERO,
+                has_ended: false,
+                queued,
+                running_since: None,
+                first_start: None,
+            },
+        );
+        Ok(event)
     }
 
     /// Notes what the state knows of a call that ended, and of its program if that was the last.
-    fn note_end(&mut self, key: CallKey) {
+    pub(super) fn note_end(&mut self, key: CallKey) -> anyhow::Result<()> {
         let Some(open) = self.open.remove(&key) else {
-            return;
+            return Ok(());
         };
         let (program, call) = open.at;
-        let key_of_program = self.program(program);
-        let view = name(key)
-            .ok()
-            .and_then(|id| self.state.call(&key_of_program.tenant, &id));
+        let view = self.state.call(&open.program.tenant, &name(key)?);
         if let Some(view) = view {
             let start = open.first_start.unwrap_or(self.now);
             self.record.calls[program][call] = Some(CallEnd { start, view });
         }
-        if self.left[program] == 0 {
-            self.tell(vec![Event::ProgramEnd {
-                program: key_of_program.clone(),
-            }]);
-            let row = self.state.program(&key_of_program).map(|view| view.summary);
-            self.record.programs[program] = row.map(|row| ProgramEnd { end: self.now, row });
+        if self.clients.is_over(program) {
+            let key = ProgramKey::clone(&open.program);
+            self.tell(vec![Event::ProgramEnd { program: key }])?;
+            let row = self.state.program(&open.program).map(|view| view.summary);
+            let end = self.now;
+            self.record.programs[program] = row.map(|row| ProgramEnd { end, row });
         }
+        Ok(())
     }
 
-    fn tell(&mut self, events: Vec<Event>) {
+    pub(super) fn tell(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
+        for event in &events {
+            self.hear(event);
+        }
         for action in self.state.on_all(events, self.now) {
-            self.act(action);
+            self.act(action)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let Event::Progress {
+            call,
+            attempt,
+            usage,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if let Some(open) = self.open.get_mut(call)
+            && open.seat.is_some_and(|seat| seat.attempt == *attempt)
+        {
+            open.heard = open.heard.max(usage.executor_us);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        let now = self.now;
         match action {
             Action::Dispatch {
                 call,
@@ -405,94 +399,131 @@ impl<'a> World<'a> {
                 engine,
                 order,
             } => {
-                let found = self.engines.iter().position(|other| other.id == engine);
-                let engine = found.expect("calls go to engines that there are");
+                let index = self.place(&engine);
                 let open = self
                     .open
                     .get_mut(&call)
                     .expect("what is dispatched is open");
-                let spec = &self.workload.programs[open.at.0].calls[open.at.1];
-                let size = u64::from(spec.prompt.0) + u64::from(spec.output.0);
-                self.engines[engine].take(call, order, size);
                 assert!(open.seat.is_none(), "a call is dispatched once");
-                open.seat = Some(Seat {
-                    engine,
-                    attempt,
+                let engine = index;
+                open.seat = Some(Seat { engine, attempt });
+                self.record.dispatches += 1;
+                if let Some((before, older)) = open.queued.take() {
+                    self.held -= 1;
+                    self.record
+                        .passed((self.record.dispatches - before, older + 1));
+                }
+                let spec = &self.workload.programs[open.at.0].calls[open.at.1];
+                let job = Job {
+                    call,
+                    program: Arc::clone(&open.program),
                     order,
-                });
+                    content: Content::of(self.workload, open.at),
+                    output: spec.output.0,
+                    // Its last token is always drawn anew: it ends the call.
+                    resumed: open.answered.min(spec.output.0.saturating_sub(1)),
+                    service: spec.service,
+                };
+                self.engine(index).take(job, now);
             }
             Action::Reorder { call, order, .. } => {
-                let Some(seat) = self.open.get_mut(&call).and_then(|open| open.seat.as_mut())
-                else {
-                    return;
-                };
-                let before = std::mem::replace(&mut seat.order, order);
-                self.engines[seat.engine].reorder(call, before, order);
+                if let Some(seat) = self.open.get(&call).and_then(|open| open.seat) {
+                    self.engine(seat.engine).reorder(call, order, now);
+                }
             }
+            Action::Release { program, engine } => {
+                let index = self.place(&engine);
+                if let Some(engine) = &mut self.places[index].engine {
+                    engine.release(&program);
+                }
+            }
+            Action::Cancel { call, .. } => self.cancel(call)?,
+            Action::Refuse { call, reason } => self.refused(call, reason)?,
             // The end of time: when programs here expire.
-            Action::Release { .. } | Action::WakeAt(Micros::MAX) => {}
+            Action::WakeAt(Micros::MAX) => {}
             Action::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
-            Action::Cancel { call, .. } | Action::Refuse { call, .. } => {
-                panic!("nothing in a workload ends call {call:?} early")
-            }
         }
+        Ok(())
+    }
+
+    fn place(&self, id: &EngineId) -> usize {
+        let found = self.places.iter().position(|place| place.id == *id);
+        found.expect("calls go to engines that there are")
+    }
+
+    pub(super) fn engine(&mut self, index: usize) -> &mut Box<dyn Engine> {
+        let engine = self.places[index].engine.as_mut();
+        engine.expect("calls go to engines that are there")
+    }
+
+    /// The client left: its call goes from its engine.
+    fn cancel(&mut self, call: CallKey) -> anyhow::Result<()> {
+        self.close_slice(call);
+        let now = self.now;
+        let Some(seat) = self.open.get_mut(&call).and_then(|open| open.seat.take()) else {
+            return Ok(());
+        };
+        let usage: CallUsage = self.engine(seat.engine).cancel(call, now);
+        self.record.observed += usage.executor_us;
+        let at = self.open[&call].at;
+        self.clients.end(at, now);
+        self.tell(vec![Event::Ended {
+            call,
+            attempt: seat.attempt,
+            outcome: Outcome::Cancelled,
+            usage: Some(usage),
+        }])?;
+        self.note_end(call)
+    }
+
+    /// The router answered a call itself.
+    fn refused(&mut self, call: CallKey, reason: Refusal) -> anyhow::Result<()> {
+        let Some(open) = self.open.get(&call) else {
+            return Ok(());
+        };
+        self.held -= u64::from(open.queued.is_some());
+        let (program, now) = (open.at.0, self.now);
+        if reason == Refusal::Cancelled {
+            self.clients.end(open.at, now);
+        } else {
+            let others = self
+                .open
+                .iter()
+                .filter(|(other, open)| **other != call && open.at.0 == program && !open.has_ended);
+            let unsent = self.clients.give_up(program, others.count());
+            self.record.refused.push((open.at, reason, unsent));
+        }
+        self.note_end(call)
     }
 
     /// Lets engines take up and leave calls until nothing changes.
-    fn run_engines(&mut self) {
+    fn run_engines(&mut self) -> anyhow::Result<()> {
         loop {
+            let mut told = std::mem::take(&mut self.told);
+            for place in &mut self.places {
+                if let Some(engine) = &mut place.engine {
+                    engine.settle(self.now, &mut told);
+                }
+            }
             let mut events = Vec::new();
-            for index in 0..self.engines.len() {
-                let turnover = self.engines[index].step();
-                for key in turnover.stopped {
-                    self.close_slice(key);
-                    events.extend(self.report(key, CallState::Preempted));
-                }
-                for key in turnover.started {
-                    if let Some(open) = self.open.get_mut(&key) {
-                        open.running_since = Some(self.now);
-                        open.first_start.get_or_insert(self.now);
-                    }
-                    events.extend(self.report(key, CallState::Running));
-                }
+            for told in told.drain(..) {
+                self.report(told, &mut events);
             }
+            self.told = told;
             if events.is_empty() {
-                return;
+                return Ok(());
             }
-            self.tell(events);
+            self.tell(events)?;
         }
     }
 
-    fn close_slice(&mut self, key: CallKey) {
+    pub(super) fn close_slice(&mut self, key: CallKey) {
         let Some(open) = self.open.get_mut(&key) else {
             return;
         };
-        let (Some(start), Some(seat)) = (open.running_since.take(), open.seat) else {
-            return;
-        };
-        if start == self.now {
-            return;
-        }
-        let ((program, call), end) = (open.at, self.now);
-        let engine = self.engines[seat.engine].id.clone();
-        let slices = &mut self.record.slices;
-        let adjacent = slices
-            .iter_mut()
-            .rev()
-            .take_while(|slice| slice.end >= start)
-            .find(|slice| {
-                (slice.program, slice.call, &slice.engine, slice.end)
-                    == (program, call, &engine, start)
-            });
-        match adjacent {
-            Some(slice) => slice.end = end,
-            None => slices.push(Slice {
-                program,
-                call,
-                engine,
-                start,
-                end,
-            }),
+        if let (Some(start), Some(seat)) = (open.running_since.take(), open.seat) {
+            let engine = &self.places[seat.engine].id;
+            self.record.add_slice(open.at, engine, (start, self.now));
         }
     }
 }

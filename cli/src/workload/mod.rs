@@ -1,10 +1,11 @@
 //! Workloads: programs with their calls, as the simulator and the load generator run them. Owns: what a workload is.
 //!
 //! Inside, in the order in which data flows: `command` → `open` → `read`, `trace`, `generate` → `shapes` → `dice`; then
-//! `statistics` and `write`.
+//! `content`, `statistics` and `write`.
 
 /// `lps workload`: makes one, says what is in it.
 pub mod command;
+pub(crate) mod content;
 pub(crate) mod dice;
 mod generate;
 mod published;

@@ -189,6 +189,7 @@ impl Desk {
             source: from.identity.source,
             prompt_tokens: self.prompt_tokens(from.prompt, &from.model),
             expected_output_tokens,
+            expected_service: None,
         }
     }
 

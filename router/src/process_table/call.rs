@@ -192,6 +192,8 @@ pub struct Call {
     pub prompt_tokens: Tokens,
     /// Output that is booked for it.
     pub expected_output_tokens: Tokens,
+    /// Service that its program still needs, where somebody knows it.
+    pub expected_service: Option<Micros>,
     /// When it came.
     pub ready_at: Micros,
     /// Its priority; smaller is more urgent.
@@ -227,6 +229,7 @@ impl Call {
             model: new.model,
             prompt_tokens: new.prompt_tokens,
             expected_output_tokens: new.expected_output_tokens,
+            expected_service: new.expected_service,
             ready_at: now,
             p: Micros::ZERO,
             path_before: Micros::ZERO,

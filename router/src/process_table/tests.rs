@@ -55,6 +55,7 @@ impl Bench {
             source,
             prompt_tokens: Tokens(1),
             expected_output_tokens: Tokens(1),
+            expected_service: None,
         };
         self.table.arrive(call, &self.settings, self.now);
         self.table.check_integrity();
@@ -436,6 +437,7 @@ fn what_is_remembered_is_bounded() {
             source,
             prompt_tokens: Tokens(1),
             expected_output_tokens: Tokens(1),
+            expected_service: None,
         };
         table.arrive(call, &settings, Micros(index));
         table.end(CallKey(index), Outcome::Completed, Micros(index));

@@ -218,8 +218,8 @@ impl Pool {
 
     /// Finds out whose a call is, and what its class has shown.
     fn introduce(&mut self, key: CallKey, table: &mut ProcessTable) {
-        let call = table.call(key);
-        let Some(row) = call.and_then(|call| table.row(call.row)) else {
+        let Some(call) = table.call(key) else { return };
+        let Some(row) = table.row(call.row) else {
             return;
         };
         let class = self.classes.of(&row.key.tenant, &row.class);
@@ -229,7 +229,8 @@ impl Pool {
         let weight = self.settings.weight_milli(&row.key.tenant);
         let tenant = self.tenants.of(&row.key.tenant, weight);
         let index = (self.settings.policy == Policy::Gittins)
-            .then(|| self.classes.index(class, row.service_total()));
+            .then(|| self.classes.index(class, row.service_total()))
+            .map(|index| call.expected_service.unwrap_or(index));
         if let Some(call) = table.call_mut(key) {
             (call.place.class, call.place.tenant) = (class, tenant);
             call.p = index.unwrap_or(call.p);

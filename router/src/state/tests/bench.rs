@@ -197,6 +197,7 @@ impl Bench {
             source: IdentitySource::Headers,
             prompt_tokens: Tokens(sent.prompt),
             expected_output_tokens: Tokens(sent.output),
+            expected_service: None,
         })
     }
 

@@ -1,7 +1,7 @@
-//! The simulator: known schedules, the gate, files, errors.
+//! Unit engines: known schedules, the gates, files.
 
 use super::*;
-use crate::sim::record::Record;
+use crate::sim::record;
 use crate::workload::ProgramSpec;
 
 /// The three programs of the known answers: X = two calls of 3, Y = three of 1, Z = one of 1, one after another.
@@ -27,25 +27,12 @@ fn known() -> Workload {
 
 fn rules(policy: &str, pairs: &[&str]) -> Settings {
     let quiet = ["beta=none", "max_queue_wait=none", "oldest_every=none"];
-    let pairs: Vec<String> = quiet
-        .iter()
-        .chain(pairs)
-        .map(|pair| (*pair).to_owned())
-        .collect();
-    settings(policy, &pairs).expect("valid")
+    set(policy, &[&quiet[..], pairs].concat())
 }
 
 fn run_on(workload: &Workload, settings: Settings, slots: u32) -> Record {
-    simulate(
-        workload,
-        &Setup {
-            settings,
-            slots,
-            kv_tokens: 1 << 50,
-            engines: 1,
-        },
-    )
-    .expect("it ends")
+    let setup = setup(settings, &format!("unit:slots={slots}"), 1);
+    simulate(workload, &setup).expect("it ends")
 }
 
 /// Which call had the one slot in each second.
@@ -150,12 +137,8 @@ fn the_gate_program_fcfs_beats_plas_where_sizes_barely_vary() {
             let place = Place { seed, slots };
             let workload = Workload::open("uniform,programs=200", place).expect("valid");
             let mean = |policy| {
-                let record = run_on(
-                    &workload,
-                    settings(policy, &[]).expect("valid"),
-                    slots as u32,
-                );
-                Summary::new(policy, &workload, &record).completion_s.mean
+                let record = run_on(&workload, set(policy, &[]), slots as u32);
+                summary(policy, &workload, &record).completion_s.mean
             };
             let (by_program, plas) = (mean("program-fcfs"), mean("plas"));
             assert!(
@@ -173,9 +156,8 @@ fn the_gate_gittins_is_as_good_as_program_fcfs_where_sizes_do_not_vary() {
         let place = Place { seed: 2, slots };
         let workload = Workload::open("uniform,programs=1000", place).expect("valid");
         let mean = |policy| {
-            let rules = settings(policy, &[]).expect("valid");
-            let record = run_on(&workload, rules, slots as u32);
-            Summary::new(policy, &workload, &record).completion_s.mean
+            let record = run_on(&workload, set(policy, &[]), slots as u32);
+            summary(policy, &workload, &record).completion_s.mean
         };
         let (gittins, by_program) = (mean("gittins"), mean("program-fcfs"));
         let ratio = gittins / by_program;
@@ -189,13 +171,7 @@ fn all_that_is_offered_is_served_and_charged() {
         let place = Place { seed: 3, slots: 8 };
         let workload = Workload::open(&format!("{name},programs=60"), place).expect("valid");
         for policy in ["fcfs", "program-fcfs", "mlfq", "plas", "atlas", "gittins"] {
-            let settings = settings(policy, &["oversubscription=1".to_owned()]).expect("valid");
-            let setup = Setup {
-                settings,
-                slots: 4,
-                kv_tokens: 1 << 50,
-                engines: 2,
-            };
+            let setup = setup(set(policy, &["oversubscription=1"]), "unit:slots=4", 2);
             let record = simulate(&workload, &setup).expect("it ends");
             for (spec, end) in workload.programs.iter().zip(&record.programs) {
                 let row = &end.as_ref().expect("it ended").row;
@@ -230,12 +206,8 @@ fn a_pool_too_small_for_all_serves_all() {
         let most = most
             .map(|call| u64::from(call.prompt.0) + u64::from(call.output.0))
             .max();
-        let setup = Setup {
-            settings: settings(policy, &["acting_lease=0".to_owned()]).expect("valid"),
-            slots: 8,
-            kv_tokens: most.expect("calls") * 11 / 10,
-            engines: 2,
-        };
+        let engine = format!("unit:slots=8,kv={}", most.expect("calls") * 11 / 10);
+        let setup = setup(set(policy, &["acting_lease=0"]), &engine, 2);
         let record = simulate(&workload, &setup).expect("it ends");
         assert!(record.programs.iter().all(Option::is_some), "{policy}");
         assert!(record.residency.pauses > 0, "{policy}");
@@ -275,6 +247,8 @@ fn the_same_seed_writes_the_same_bytes() {
             engine: "unit:slots=2".to_owned(),
             engines: 2,
             seed: 7,
+            faults: Some(2.0),
+            no_checks: false,
             out: Some(folder.path().join(out)),
         };
         run(&args, true).expect("it runs");
@@ -289,14 +263,4 @@ fn the_same_seed_writes_the_same_bytes() {
     let expected = "program,call,thread,engine,ready_s,start_s,end_s,service_s,wait_s,p_s,queue,demotions,\
         promotions,preemptions,prompt_tokens,cached_tokens,output_tokens,state";
     assert_eq!(header.as_deref(), Some(expected));
-}
-
-#[test]
-fn what_is_not_there_is_said() {
-    let comes_later = "roofline:h200"
-        .parse::<EngineSpec>()
-        .expect_err("not yet")
-        .to_string();
-    assert!(comes_later.contains("comes later"));
-    assert!("unit:slots=0".parse::<EngineSpec>().is_err());
 }

@@ -1,0 +1,62 @@
+//! What must hold at every instant of a simulation. Owns: the properties that can be seen from outside the state; its
+//! own invariants it checks itself.
+
+use lps_router::message::Intake;
+use lps_router::process_table::Reason;
+use lps_router::state::view::EngineLoad;
+
+use super::record::name;
+use super::world::World;
+
+impl World<'_> {
+    /// Whether the state agrees with itself, and no slot is idle while a held call would fit that nothing holds back.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub(super) fn check(&self) {
+        self.state.check_integrity();
+        let loads = self.state.engine_loads();
+        let is_free = |engine: &&EngineLoad| {
+            let is_idle = engine.running < engine.slots && engine.waiting == 0;
+            is_idle && engine.intake == Intake::All
+        };
+        let free = loads.iter().filter(is_free);
+        let room = free.map(|engine| engine.kv_tokens - engine.kv_booked_tokens);
+        let Some(room) = room.max() else { return };
+        let threshold = self.setup.settings.locality_threshold;
+        for (key, open) in &self.open {
+            let spec = &self.workload.programs[open.at.0].calls[open.at.1];
+            let size = u64::from(spec.prompt.0) + u64::from(spec.output.0);
+            // Longer ones have homes, for which they may wait.
+            let could_run = spec.prompt <= threshold && size <= room;
+            if !could_run || open.seat.is_some() {
+                continue;
+            }
+            let view = name(*key)
+                .ok()
+                .and_then(|id| self.state.call(&open.program.tenant, &id));
+            let why = view.and_then(|view| view.explain);
+            assert!(
+                why.is_none_or(|why| why.reason != Reason::NoCapacity),
+                "call {key:?} could run at {}",
+                self.now
+            );
+        }
+    }
+
+    /// Whether nothing is left when all have ended.
+    ///
+    /// # Panics
+    /// When something is.
+    pub(super) fn check_rest(&self) {
+        self.state.check_integrity();
+        assert!(self.open.is_empty(), "calls are open when all have ended");
+        for engine in self.state.engine_loads() {
+            assert_eq!(
+                (engine.running, engine.waiting, engine.kv_booked_tokens),
+                (0, 0, 0),
+                "an engine is busy at rest"
+            );
+        }
+    }
+}
