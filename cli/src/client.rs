@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_runtime::causes::with_causes;
 use serde_json::Value;
 
 use crate::cluster::{self, Body, Proxy};
@@ -308,16 +309,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
         Some(cause) => innermost(cause),
         None => error.to_string(),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The events of one answer.

@@ -14,6 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_runtime::causes::with_causes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -397,16 +398,6 @@ fn said(body: &[u8]) -> String {
         None => String::from_utf8_lossy(body).into_owned(),
     };
     console::plain(text.trim()).chars().take(200).collect()
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
