@@ -1,7 +1,7 @@
 //! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
 //!
-//! Inside, in the order in which data flows: `run` → `replay` → `prompt`, `wire` → `record` → `summary`; `batch` → `wire`;
-//! `report` reads what they wrote.
+//! Inside, in the order in which data flows: `run` → `target`, `replay` → `prompt`, `wire` → `record` → `summary`;
+//! `batch` → `target`, `wire`; `report` reads what they wrote.
 
 /// `lps bench batch`: runs × prompts × concurrency.
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod report;
 pub mod run;
 mod sample;
 mod summary;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
