@@ -43,8 +43,14 @@ pub async fn run(
     json: bool,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Run(args) => run::run(*args, &client().await?, json).await,
-        Command::Batch(args) => batch::run(*args, &client().await?, json).await,
+        Command::Run(args) => {
+            let client = client().await?.with_key(args.target.api_key.as_ref())?;
+            run::run(*args, &client, json).await
+        }
+        Command::Batch(args) => {
+            let client = client().await?.with_key(args.target.api_key.as_ref())?;
+            batch::run(*args, &client, json).await
+        }
         Command::Report(args) => report::run(&args),
     }
 }

@@ -7,6 +7,7 @@ use lps_runtime::clock::Clock;
 use super::wire::Wire;
 use crate::chat::first_model;
 use crate::client::Client;
+use crate::token::Token;
 
 /// Flags of every study that makes calls.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,6 +24,14 @@ pub struct Target {
     /// Seconds that a call may take; an answer that is not complete by then counts as failed
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
     pub timeout: Micros,
+    /// The key that the server wants; better in the environment, since a command line is seen by others
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "OPENAI_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<Token>,
 }
 
 impl Target {
