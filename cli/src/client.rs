@@ -258,7 +258,10 @@ impl Client {
         let body = read(answer).await?;
         Err(Error::Refused {
             status,
-            message: Key::hidden(self.key.as_ref(), &refusal(&body)),
+            message: match refusal(&body) {
+                none if none.is_empty() => format!("{} refuses and does not say why", self.base),
+                said => Key::hidden(self.key.as_ref(), &said),
+            },
         })
     }
 

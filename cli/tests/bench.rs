@@ -162,6 +162,16 @@ async fn a_flag_stands_over_the_environment() {
 }
 
 #[tokio::test]
+async fn who_refuses_without_a_word_is_named() {
+    let (_server, address) = serve().await;
+    let url = format!("http://{address}/elsewhere");
+    let output = bench(&["run", "uniform,programs=1,calls=1"], &url, Some(KEY)).await;
+    let told = told(&output);
+    let expected = format!("{url} refuses and does not say why (404 Not Found)");
+    assert!(told.contains(&expected), "{told}");
+}
+
+#[tokio::test]
 async fn a_key_that_is_refused_is_not_repeated() {
     let (_server, address) = serve().await;
     let url = format!("http://{address}/prefix/v1");

@@ -29,7 +29,7 @@ pub enum Command {
     Run(Box<run::Args>),
     /// Send the same prompts at several concurrencies, several times over, and time every answer
     Batch(Box<batch::Args>),
-    /// Make one page with plots from folders that `run` and `batch` wrote
+    /// Make one page with plots from folders that `run`, `batch` and `lps sim` wrote
     Report(report::Args),
 }
 

@@ -66,6 +66,15 @@ fn an_error_names_file_line_and_field() {
     }
 }
 
+/// A sum of no times between arrivals once was minus zero.
+#[test]
+fn one_program_arrives_over_no_time() {
+    let line = r#"{"program":"x","calls":[{"call":"a"}]}"#;
+    let workload = Workload::read(line.as_bytes(), "w").expect("valid");
+    let heading = Statistics::of(&workload).heading();
+    assert!(heading.contains("arriving over 0.0 s"), "{heading}");
+}
+
 #[test]
 fn a_prompt_that_is_not_given_continues_its_thread() {
     let line = r#"{"program":"x","calls":[{"call":"a","new_tokens":100,"output_tokens":7},{"call":"b","new_tokens":5}]}"#;
