@@ -1,6 +1,5 @@
 //! The command line. Owns: what may be written, and which module does it.
 
-use std::io;
 use std::process::ExitCode;
 
 use std::ffi::OsString;
@@ -12,7 +11,7 @@ use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
 use crate::cluster::{self, Cluster};
-use crate::{bench, chat, demo, drain, model, show, sim, up, why, workload};
+use crate::{bench, chat, console, demo, drain, model, show, sim, up, why, workload};
 
 /// The program's name as `kubectl` looks for it.
 const PLUGIN: &str = "kubectl-lps";
@@ -196,8 +195,10 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Workload(args) => workload::command::run(&args, cli.json),
         Command::Model(command) => model::run(command, cli.json).await,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lps", &mut io::stdout());
-            Ok(())
+            // To memory first: it panics where the reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lps", &mut script);
+            Ok(console::piece(&String::from_utf8(script)?)?)
         }
     }?;
     Ok(ExitCode::SUCCESS)

@@ -1,24 +1,26 @@
-//! HTTP to a router. Owns: requests, answers, server-sent events, and errors that say what to do. It talks plain HTTP to
+//! HTTP to a router. Owns: requests, answers, and errors that say what to do. It talks plain HTTP to
 //! a router on this machine or through a forwarded port, or goes through a cluster's API server.
 
-use std::collections::VecDeque;
+mod events;
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_runtime::causes::with_causes;
 use serde_json::Value;
 
 use crate::cluster::{self, Body, Proxy};
+use crate::token::Token;
+pub use events::Events;
 
 /// Longest answer that is read whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Longest line of an event stream, in bytes.
-const EVENT_BYTES_MAX: usize = 16 << 20;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -26,8 +28,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is not one.
-    #[error("a router's address is http://HOST:PORT, not {0:?}")]
+    #[error("a router's address is http://HOST:PORT, with a path where it has one, not {0:?}")]
     Address(String),
+    /// The key cannot be sent.
+    #[error("the API key has characters that no header may have")]
+    Key,
     /// Nobody listens.
     #[error(
         "cannot reach the router at {url} ({cause}): start it with `make run` or `lps up FILE`, or name another with --url"
@@ -79,32 +84,55 @@ enum Transport {
 pub struct Client {
     base: String,
     transport: Transport,
+    key: Option<Key>,
+}
+
+/// What the server knows its user by.
+#[derive(Debug, Clone)]
+struct Key {
+    token: Token,
+    bearer: HeaderValue,
+}
+
+impl Key {
+    /// What the server says, without the key that it may repeat.
+    fn hidden(key: Option<&Self>, said: &str) -> String {
+        key.map_or_else(|| said.to_owned(), |key| key.token.hide_in(said))
+    }
 }
 
 impl Client {
-    /// A client for `http://HOST:PORT`; connects when it is used.
+    /// A client for `http://HOST:PORT`, or for a path there; `/v1` at its end may be left out. Connects when it is used.
     ///
     /// # Errors
     /// When the address is not one.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let base = url.trim_end_matches('/');
-        let is_address = base.parse::<Uri>().is_ok_and(|uri| {
-            uri.scheme_str() == Some("http")
-                && uri.authority().is_some()
-                && uri.path() == "/"
-                && uri.query().is_none()
-        });
-        if !is_address {
-            return Err(Error::Address(url.chars().take(128).collect()));
-        }
+        let base = base(url).ok_or_else(|| Error::Address(url.chars().take(128).collect()))?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
-            base: base.to_owned(),
+            base,
             transport: Transport::Direct(http),
+            key: None,
         })
+    }
+
+    /// The same with an API key. A cluster's API server takes the kubeconfig's rights in its place, and gets no key.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn with_key(mut self, key: Option<&Token>) -> Result<Self, Error> {
+        let Some(token) = key.filter(|_| !self.is_in_cluster()) else {
+            return Ok(self);
+        };
+        let bearer = token.bearer().map_err(|_| Error::Key)?;
+        self.key = bearer.map(|bearer| Key {
+            token: token.clone(),
+            bearer,
+        });
+        Ok(self)
     }
 
     /// A client for a router in a cluster.
@@ -112,6 +140,7 @@ impl Client {
         Self {
             base: format!("Service {}", proxy.name()),
             transport: Transport::Cluster(proxy),
+            key: None,
         }
     }
 
@@ -189,10 +218,7 @@ impl Client {
     ) -> Result<Events, Error> {
         let body = Bytes::from(body.to_string());
         let answer = self.send(Method::POST, path, body, headers).await?;
-        Ok(Events {
-            body: answer.into_body(),
-            lines: Lines::default(),
-        })
+        Ok(Events::new(answer.into_body(), self.key.clone()))
     }
 
     async fn send(
@@ -210,6 +236,9 @@ impl Client {
             .method(method)
             .uri(format!("{base}{path}"))
             .header(CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key.bearer.clone());
+        }
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)
                 .map_err(|_| Error::Broken(format!("{value:?} cannot stand in header {name}")))?;
@@ -229,7 +258,10 @@ impl Client {
         let body = read(answer).await?;
         Err(Error::Refused {
             status,
-            message: refusal(&body),
+            message: match refusal(&body) {
+                none if none.is_empty() => format!("{} refuses and does not say why", self.base),
+                said => Key::hidden(self.key.as_ref(), &said),
+            },
         })
     }
 
@@ -259,6 +291,20 @@ impl Client {
             reason: format!("its answer is no JSON: {error}"),
         })
     }
+}
+
+/// The address up to where paths begin; OpenAI's clients are given it with the `/v1` that stands in our paths.
+fn base(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let authority = uri.authority()?.as_str();
+    // A name and password in it would be kept wherever the address is.
+    let is_plain = uri.scheme_str() == Some("http") && !authority.contains('@');
+    if !is_plain || uri.query().is_some() || url.contains('#') {
+        return None;
+    }
+    let path = uri.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path);
+    Some(format!("http://{authority}{}", path.trim_end_matches('/')))
 }
 
 async fn read(answer: Response<Body>) -> Result<Bytes, Error> {
@@ -310,98 +356,30 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// The events of one answer.
-#[derive(Debug)]
-pub struct Events {
-    body: Body,
-    lines: Lines,
-}
-
-impl Events {
-    /// The next event's data; `None` after `[DONE]`.
-    ///
-    /// # Errors
-    /// When the stream ends before `[DONE]`, or is no event stream.
-    pub async fn next(&mut self) -> Result<Option<Value>, Error> {
-        loop {
-            if let Some(data) = self.lines.next_data() {
-                if data == "[DONE]" {
-                    return Ok(None);
-                }
-                let event: Value = serde_json::from_str(&data)
-                    .map_err(|error| Error::Broken(format!("an event is no JSON: {error}")))?;
-                if let Some(message) = event["error"]["message"].as_str() {
-                    return Err(Error::Broken(message.to_owned()));
-                }
-                return Ok(Some(event));
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.lines.push(data)?;
-                    }
-                }
-                Some(Err(error)) => return Err(Error::Broken(error)),
-                None => return Err(Error::Broken("it ended before it was complete".to_owned())),
-            }
-        }
-    }
-}
-
-/// Bytes into lines, wherever they are cut.
-#[derive(Debug, Default)]
-struct Lines {
-    rest: Vec<u8>,
-    data: VecDeque<String>,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.rest.extend_from_slice(bytes);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                self.data.push_back(data.trim_start().to_owned());
-            }
-        }
-        if self.rest.len() > EVENT_BYTES_MAX {
-            return Err(Error::Broken(format!(
-                "an event is longer than {EVENT_BYTES_MAX} bytes"
-            )));
-        }
-        Ok(())
-    }
-
-    fn next_data(&mut self) -> Option<String> {
-        self.data.pop_front()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
-    fn an_address_is_plain_http_without_a_path() {
-        assert!(Client::new("http://127.0.0.1:8080/").is_ok());
+    fn an_address_is_plain_http_with_or_without_a_path() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+            ("http://a:1/v1", "http://a:1"),
+            ("http://a:1/v1/", "http://a:1"),
+            ("http://a:1/prefix", "http://a:1/prefix"),
+            ("http://a:1/pre/fix//v1/", "http://a:1/pre/fix"),
+            ("http://a:1/av1", "http://a:1/av1"),
+        ] {
+            let client = Client::new(url).expect(url);
+            assert_eq!(client.url(), expected);
+        }
         for bad in [
             "",
             "127.0.0.1:8080",
             "https://a:1",
-            "http://a:1/v1",
+            "http://a:1/?b=c",
+            "http://a:1/#b",
+            "http://user:password@a:1",
             "http://a b:1",
         ] {
             assert!(Client::new(bad).is_err(), "{bad:?}");
@@ -437,23 +415,5 @@ mod tests {
             .await
             .expect_err("nobody listens on port 1");
         assert!(error.to_string().contains("lps up FILE"), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn events_survive_any_cut(cuts in proptest::collection::vec(1_usize..9, 0..40)) {
-            let text = ": hello\r\n\r\ndata: {\"a\": \"\u{e9}\"}\n\ndata:[DONE]\n\n".as_bytes();
-            let mut lines = Lines::default();
-            let mut rest = text;
-            for cut in cuts {
-                let (now, later) = rest.split_at(cut.min(rest.len()));
-                lines.push(now).expect("short");
-                rest = later;
-            }
-            lines.push(rest).expect("short");
-            prop_assert_eq!(lines.next_data(), Some("{\"a\": \"\u{e9}\"}".to_owned()));
-            prop_assert_eq!(lines.next_data(), Some("[DONE]".to_owned()));
-            prop_assert_eq!(lines.next_data(), None);
-        }
     }
 }

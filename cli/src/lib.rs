@@ -34,5 +34,7 @@ pub mod answer;
 pub mod client;
 /// The cluster of a kubeconfig: what it knows of a resource, and the way to its router.
 pub mod cluster;
+/// Access tokens and API keys: sent, and never shown.
+pub mod token;
 /// Standard output: lines, tables, JSON.
 pub mod console;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use lps_cli::args::{self, Cli};
 use lps_cli::up::manifest::Problems;
 use lps_cli::why::Unanswered;
+use lps_runtime::causes::with_causes;
 
 /// What sysexits.h calls a usage error: what was written makes no sense.
 const EXIT_USAGE: u8 = 64;
@@ -39,17 +40,6 @@ fn nobody_reads(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The error and what led to it, without what is said twice.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 fn fail(error: &anyhow::Error) -> ExitCode {
     let code = if error.is::<Problems>() {
         ExitCode::from(EXIT_USAGE)
@@ -59,7 +49,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         ExitCode::FAILURE
     };
     let mut out = std::io::stderr().lock();
-    for line in with_causes(error).lines() {
+    for line in with_causes(error.as_ref()).lines() {
         // Where standard error is closed, the exit code still tells.
         let _ = writeln!(out, "lps: {line}");
     }

@@ -1,6 +1,7 @@
 //! `lps model pull` against a small hub on this machine, which does what real ones do: redirects, cuts, refusals.
 
-use std::convert::Infallible;
+mod http_server;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,22 +10,16 @@ use std::time::Duration;
 
 use backon::ExponentialBuilder;
 use futures::{StreamExt as _, stream};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
+use http_server::{Answer, body};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use lps_cli::model::pull::{Options, Summary, pull};
-use lps_runtime::task;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: usize = 300_000;
-
-type Answer = Response<BoxBody<Bytes, std::io::Error>>;
 
 /// What goes wrong, and how often.
 #[derive(Default)]
@@ -54,11 +49,6 @@ const CONFIG: &[u8] = br#"{"model_type": "qwen3"}"#;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn body(bytes: impl Into<Bytes>) -> BoxBody<Bytes, std::io::Error> {
-    let never = |never: Infallible| match never {};
-    Full::new(bytes.into()).map_err(never).boxed()
 }
 
 fn status(status: u16) -> Answer {
@@ -190,23 +180,8 @@ async fn serve(faults: Faults) -> (Arc<Hub>, SocketAddr) {
         faults,
         ..Hub::default()
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
     let serving = Arc::clone(&hub);
-    task::spawn("hub", async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let hub = Arc::clone(&serving);
-            let service = service_fn(move |request| {
-                let answer = hub.answer(&request);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new();
-            task::spawn(
-                "connection",
-                connection.serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
+    let address = http_server::serve(move |request| serving.answer(request)).await;
     (hub, address)
 }
 

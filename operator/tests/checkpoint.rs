@@ -1,41 +1,13 @@
 //! Pods whose model is fetched before the engine begins: what fetches it, from where, to where, with which rights.
 
+mod first_pod;
+
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use lps_api::quantity::Micros;
-use lps_api::resource::Manifest;
-use lps_operator::build::{self, Mould, Owner, Release};
 use lps_operator::checkpoint::Fetching;
-use lps_operator::plan::{Action, plan};
-use lps_operator::validate::validate;
 use serde_json::{Value, json};
 
 fn built(source: Value, fetching: Fetching) -> Result<Pod, String> {
-    let manifest: Manifest = serde_json::from_value(json!({
-        "apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "a"},
-        "spec": {"model": {"name": "m", "source": source}},
-    }))
-    .expect("parses");
-    let pool = validate(&manifest).expect("makes sense");
-    let owner = Owner {
-        namespace: "n".to_owned(),
-        name: "a".to_owned(),
-        reference: OwnerReference::default(),
-    };
-    let mould = Mould {
-        owner: &owner,
-        release: &Release {
-            engine_image: "i".to_owned(),
-            fetching,
-        },
-        settings: &manifest.spec.engine,
-        drain_timeout: Micros::ZERO,
-    };
-    let actions = plan(&pool, 1, &[], Micros::ZERO);
-    let [Action::Create(spec)] = &actions[..] else {
-        panic!("{actions:?}")
-    };
-    build::pod(mould, spec)
+    first_pod::pod(&first_pod::manifest(source, json!({})), fetching)
 }
 
 /// The pod of a source, with what the release has to fetch with.

@@ -1,24 +1,20 @@
 //! Pods as engines: what is built, and what is read back from what a cluster makes of it.
 
+mod first_pod;
+
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lps_api::quantity::Micros;
 use lps_api::resource::{Condition, EngineStatus, LlmProgramServingStatus, Manifest};
-use lps_operator::build::{self, Mould, Owner, Release};
 use lps_operator::checkpoint::Fetching;
 use lps_operator::observe::{self, Trouble};
-use lps_operator::plan::{Action, EngineState, ObservedEngine, plan};
+use lps_operator::plan::{EngineState, ObservedEngine};
 use lps_operator::revision::Revision;
 use lps_operator::status::{self, Context, Seen};
 use lps_operator::validate::{Validated, validate};
 use serde_json::{Value, json};
 
 fn manifest(engine: Value) -> Manifest {
-    serde_json::from_value(json!({
-        "apiVersion": "llmprogram.dev/v1alpha1", "kind": "LLMProgramServing", "metadata": {"name": "a"},
-        "spec": {"model": {"name": "m", "source": {"pvc": {"claim": "c", "path": "x/y"}}}, "engine": engine},
-    }))
-    .expect("parses")
+    first_pod::manifest(json!({"pvc": {"claim": "c", "path": "x/y"}}), engine)
 }
 
 fn pool() -> Validated {
@@ -26,27 +22,7 @@ fn pool() -> Validated {
 }
 
 fn pod(engine: Value) -> Pod {
-    let manifest = manifest(engine);
-    let pool = validate(&manifest).expect("makes sense");
-    let owner = Owner {
-        namespace: "n".to_owned(),
-        name: "a".to_owned(),
-        reference: OwnerReference::default(),
-    };
-    let mould = Mould {
-        owner: &owner,
-        release: &Release {
-            engine_image: "i".to_owned(),
-            fetching: Fetching::default(),
-        },
-        settings: &manifest.spec.engine,
-        drain_timeout: Micros::from_secs(90),
-    };
-    let actions = plan(&pool, 1, &[], Micros::ZERO);
-    let [Action::Create(spec)] = &actions[..] else {
-        panic!("{actions:?}")
-    };
-    build::pod(mould, spec).expect("is built")
+    first_pod::pod(&manifest(engine), Fetching::default()).expect("is built")
 }
 
 /// A pod of this pool as the API server would show it.

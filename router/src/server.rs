@@ -61,7 +61,7 @@ pub struct RunningRouter {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be had.
-    #[error("cannot listen on {address}; choose another port")]
+    #[error("cannot listen on {address}; choose another port with --port or --admin-port")]
     Listen {
         /// Which one.
         address: SocketAddr,

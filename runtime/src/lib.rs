@@ -5,6 +5,8 @@
 
 /// The admin server: metrics, health, readiness, log level.
 pub mod admin;
+/// An error with what led to it.
+pub mod causes;
 /// The one clock: time since the process started.
 pub mod clock;
 /// Signals: the first drains, the second cuts.

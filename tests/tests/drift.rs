@@ -1,6 +1,7 @@
 //! Generated documents say what the code says. Each test compares, rewrites the file when it differs, and fails; with
 //! `LPS_GENERATE=1` (`make generate`) it rewrites and passes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::{Arg, Args as _, Command, CommandFactory as _};
@@ -88,6 +89,26 @@ fn kubernetes_api() {
     assert_same(
         "docs/kubernetes-api.md",
         &lps_tests::kubernetes_api::text(&definition),
+    );
+}
+
+/// What is told of the router's paths is what it serves.
+#[test]
+fn http_api() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let (told, router) = (read("docs/http-api.md"), read("router/src/http/mod.rs"));
+    let quoted = router.split('"').skip(1).step_by(2);
+    let paths = quoted.filter(|text| text.starts_with('/'));
+    let served: BTreeSet<_> = paths.map(|path| path.replace("{*", "{")).collect();
+    let rows = told.lines().filter(|line| line.starts_with("| `"));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let told: BTreeSet<_> = words
+        .filter_map(|word| word.split_once(" /"))
+        .map(|(_method, path)| format!("/{path}"))
+        .collect();
+    assert_eq!(
+        told, served,
+        "docs/http-api.md against router/src/http/mod.rs"
     );
 }
 

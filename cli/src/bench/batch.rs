@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::stream::StreamExt;
-use lps_api::quantity::Micros;
-use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
 
 use super::batch_table::{Row, Summary, csv};
 use super::prompt::{Palette, Prompter, Said};
-use super::run::{bar, time};
+use super::run::bar;
+use super::target::Target;
 use super::wire::Wire;
-use crate::chat::first_model;
 use crate::client::Client;
 use crate::console::{self, plain};
 
@@ -48,21 +46,12 @@ pub struct Args {
     /// Folder for batch.csv and summary.json
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Which model; by default the first that the server has
-    #[arg(long, short)]
-    pub model: Option<String>,
+    /// What is asked.
+    #[command(flatten)]
+    pub target: Target,
     /// What the report calls this study, such as the engine's batching: continuous, static, timeout
     #[arg(long, default_value = "batch")]
     pub label: String,
-    /// The server is any that speaks OpenAI's API: text instead of token ids
-    #[arg(long)]
-    pub plain: bool,
-    /// With --plain: ask for answers of exactly the wanted length (`ignore_eos`, as vLLM and SGLang know it)
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// Seconds that a call may take; an answer that is not complete by then counts as failed
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
-    pub timeout: Micros,
     /// Seed of the prompts
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -93,18 +82,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
         fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     }
     let signals = Shutdown::on_signals()?;
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => first_model(client).await?,
-    };
-    let wire = Wire {
-        client,
-        clock: Clock::start(),
-        model,
-        plain: args.plain,
-        timeout: args.timeout,
-        exact_output: !args.plain || args.ignore_eos,
-    };
+    let wire = args.target.wire(client).await?;
     let palette = match &texts {
         // They are sent as they are: nothing is counted beforehand.
         Some(_) => Palette::Words {
@@ -144,7 +122,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
 
 /// Every concurrency once in each run, so that what drifts while it runs meets all of them alike.
 async fn study(wire: &Wire<'_>, asks: &[Ask], args: &Args, rows: &mut Vec<Row>) {
-    let bar = bar(asks.len());
+    let bar = bar(asks.len(), "prompts");
     for run in 1..=args.runs {
         for (batch, concurrency) in (1..).zip(&args.concurrency) {
             let of_batch = asks

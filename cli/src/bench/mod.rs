@@ -1,7 +1,7 @@
 //! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
 //!
-//! Inside, in the order in which data flows: `run` → `replay` → `prompt`, `wire` → `record` → `summary`; `batch` → `wire`;
-//! `report` reads what they wrote.
+//! Inside, in the order in which data flows: `run` → `target`, `replay` → `prompt`, `wire` → `record` → `summary`;
+//! `batch` → `target`, `wire`; `report` reads what they wrote.
 
 /// `lps bench batch`: runs × prompts × concurrency.
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod report;
 pub mod run;
 mod sample;
 mod summary;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -28,7 +29,7 @@ pub enum Command {
     Run(Box<run::Args>),
     /// Send the same prompts at several concurrencies, several times over, and time every answer
     Batch(Box<batch::Args>),
-    /// Make one page with plots from folders that `run` and `batch` wrote
+    /// Make one page with plots from folders that `run`, `batch` and `lps sim` wrote
     Report(report::Args),
 }
 
@@ -42,8 +43,14 @@ pub async fn run(
     json: bool,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Run(args) => run::run(*args, &client().await?, json).await,
-        Command::Batch(args) => batch::run(*args, &client().await?, json).await,
+        Command::Run(args) => {
+            let client = client().await?.with_key(args.target.api_key.as_ref())?;
+            run::run(*args, &client, json).await
+        }
+        Command::Batch(args) => {
+            let client = client().await?.with_key(args.target.api_key.as_ref())?;
+            batch::run(*args, &client, json).await
+        }
         Command::Report(args) => report::run(&args),
     }
 }

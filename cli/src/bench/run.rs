@@ -17,14 +17,14 @@ use super::record::{Sheet, calls_csv, programs_csv};
 use super::replay::{Pace, Replay};
 use super::sample::{self, Look};
 use super::summary::{Setup, Summary, Window};
-use super::wire::Wire;
-use crate::chat::{first_model, fresh_id};
+use super::target::{Target, time};
+use crate::chat::fresh_id;
 use crate::client::Client;
 use crate::console;
 use crate::workload::{Place, Workload};
 
 const HEADER: [&str; 7] = ["SECONDS", "N", "MEAN", "P50", "P95", "P99", "MAX"];
-const STYLE: &str = "{pos} of {len} programs [{wide_bar}] {elapsed}, {eta} left";
+const STYLE: &str = "{pos} of {len} {msg} [{wide_bar}] {elapsed}, {eta} left";
 
 /// Flags of `lps bench run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,21 +35,15 @@ pub struct Args {
     /// Folder for the tables and the summary
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Which model; by default the first that the server has
-    #[arg(long, short)]
-    pub model: Option<String>,
+    /// What is asked.
+    #[command(flatten)]
+    pub target: Target,
     /// What the report calls this run, such as the policy
     #[arg(long, default_value = "run")]
     pub label: String,
     /// So many programs at once, one after another, instead of at their arrivals
     #[arg(long, value_name = "PROGRAMS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub closed: Option<u32>,
-    /// The server is any that speaks OpenAI's API: no ids in headers, text instead of token ids
-    #[arg(long)]
-    pub plain: bool,
-    /// With --plain: ask for answers of exactly the wanted length (`ignore_eos`, as vLLM and SGLang know it)
-    #[arg(long)]
-    pub ignore_eos: bool,
     /// Seconds from the start in which programs run, but are not measured
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = time)]
     pub warm_up: Micros,
@@ -59,9 +53,6 @@ pub struct Args {
     /// Seconds after the window until what still runs is cut off and counted as unfinished
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
     pub patience: Micros,
-    /// Seconds that a call may take; an answer that is not complete by then counts as failed
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
-    pub timeout: Micros,
     /// Factor on arrivals and gaps
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor, allow_negative_numbers = true)]
     pub time_scale: f64,
@@ -71,12 +62,6 @@ pub struct Args {
     /// Calls that the server runs at once: what a generator's `load` is a share of
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub slots: u64,
-}
-
-pub(super) fn time(text: &str) -> Result<Micros, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    let time = Micros::from_secs_f64(seconds).filter(|_| seconds <= 1e6);
-    time.ok_or_else(|| "its range is 0..=1000000 seconds".to_owned())
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -103,18 +88,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
         fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     }
     let signals = Shutdown::on_signals()?;
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => first_model(client).await?,
-    };
-    let mut wire = Wire {
-        client,
-        clock: Clock::start(),
-        model: model.clone(),
-        plain: args.plain,
-        timeout: args.timeout,
-        exact_output: !args.plain || args.ignore_eos,
-    };
+    let mut wire = args.target.wire(client).await?;
     let prompter = Prompter {
         palette: wire.palette().await?,
         seed: args.seed,
@@ -134,7 +108,7 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
         pace: args.closed.map_or(Pace::Open, |n| Pace::Closed(n as usize)),
         window,
         prefix: format!("{}-", fresh_id("bench")),
-        bar: bar(workload.programs.len()),
+        bar: bar(workload.programs.len(), "programs"),
     };
     let looks = RefCell::new(Vec::new());
     let is_cut = drive(&replay, &signals, &looks).await;
@@ -142,14 +116,14 @@ pub async fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<()> 
     let setup = Setup {
         label: args.label.clone(),
         url: client.url().to_owned(),
-        model,
+        model: replay.wire.model.clone(),
         workload: args.workload.clone(),
         seed: args.seed,
         pace: match args.closed {
             None => "open".to_owned(),
             Some(programs) => format!("closed, {programs} programs at once"),
         },
-        plain: args.plain,
+        plain: args.target.plain,
     };
     let summary = Summary::new(setup, &workload, &sheet, (&window, is_cut));
     if let Some(out) = &args.out {
@@ -206,13 +180,14 @@ fn scale(workload: &mut Workload, factor: f64) {
     }
 }
 
-pub(super) fn bar(length: usize) -> ProgressBar {
+pub(super) fn bar(length: usize, what: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(length as u64);
     let style = ProgressStyle::with_template(STYLE);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }

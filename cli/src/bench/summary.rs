@@ -252,10 +252,18 @@ fn errors(measured: &[&ProgramRecord]) -> BTreeMap<String, usize> {
     errors
 }
 
-/// A message with `N` for each figure.
+/// A message with `N` for each figure, but for the status at its end.
 fn without_figures(message: &str) -> String {
+    let is_status = |end: &str| {
+        let code = end.strip_prefix(" (").and_then(|rest| rest.get(..3));
+        code.is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let (said, status) = match message.rfind(" (") {
+        Some(at) if is_status(&message[at..]) => message.split_at(at),
+        _ => (message, ""),
+    };
     let mut text = String::new();
-    for c in message.chars() {
+    for c in said.chars() {
         match c {
             c if c.is_ascii_digit() => {
                 if !text.ends_with('N') {
@@ -265,9 +273,29 @@ fn without_figures(message: &str) -> String {
             c => text.push(c),
         }
     }
-    text
+    text + status
 }
 
 fn ratio(over: f64, under: f64) -> f64 {
     if under > 0.0 { over / under } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_the_same_but_for_their_figures() {
+        for (message, expected) in [
+            ("17 of 300 tokens", "N of N tokens"),
+            (
+                "9 is too long (400 Bad Request)",
+                "N is too long (400 Bad Request)",
+            ),
+            ("9 is too long (12 µs)", "N is too long (N µs)"),
+            ("gone (", "gone ("),
+        ] {
+            assert_eq!(without_figures(message), expected);
+        }
+    }
 }

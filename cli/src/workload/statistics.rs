@@ -148,7 +148,8 @@ impl Statistics {
             .windows(2)
             .map(|pair| (pair[1].arrival - pair[0].arrival).as_secs_f64())
             .collect();
-        let span_s: f64 = apart.iter().sum();
+        // From zero, since a sum of nothing is minus zero.
+        let span_s = apart.iter().fold(0.0, |sum, gap| sum + gap);
         let between = Spread::of(apart);
         let per = |value: f64| if value > 0.0 { value.recip() } else { 0.0 };
         Self {

@@ -6,6 +6,28 @@ use super::*;
 
 const PLACE: Place = Place { seed: 1, slots: 8 };
 
+/// What a generator makes.
+fn made(text: &str) -> Workload {
+    Workload::open(text, PLACE).expect(text)
+}
+
+fn programs_of(lines: &str) -> anyhow::Result<Workload> {
+    Workload::read(lines.as_bytes(), "w")
+}
+
+fn trace_of(lines: &str) -> anyhow::Result<Workload> {
+    trace::read(lines.as_bytes(), "t")
+}
+
+/// There is no workload, and these words say why.
+#[track_caller]
+fn assert_refused(workload: anyhow::Result<Workload>, words: &str) {
+    let error = workload.err();
+    let error = error.unwrap_or_else(|| panic!("it is valid, and should be: {words}"));
+    let error = format!("{error:#}");
+    assert!(error.contains(words), "{words}: {error}");
+}
+
 #[test]
 fn an_error_names_file_line_and_field() {
     let good = r#"{"program":"x","calls":[{"call":"a"}]}"#;
@@ -60,16 +82,23 @@ fn an_error_names_file_line_and_field() {
         ("{", "w:1: field"),
         ("", "no program in it"),
     ] {
-        let error = Workload::read(lines.as_bytes(), "w").expect_err(words);
-        let error = format!("{error:#}");
-        assert!(error.contains(words), "{error}");
+        assert_refused(programs_of(lines), words);
     }
+}
+
+/// A sum of no times between arrivals once was minus zero.
+#[test]
+fn one_program_arrives_over_no_time() {
+    let line = r#"{"program":"x","calls":[{"call":"a"}]}"#;
+    let workload = programs_of(line).expect("valid");
+    let heading = Statistics::of(&workload).heading();
+    assert!(heading.contains("arriving over 0.0 s"), "{heading}");
 }
 
 #[test]
 fn a_prompt_that_is_not_given_continues_its_thread() {
     let line = r#"{"program":"x","calls":[{"call":"a","new_tokens":100,"output_tokens":7},{"call":"b","new_tokens":5}]}"#;
-    let workload = Workload::read(line.as_bytes(), "w").expect("valid");
+    let workload = programs_of(line).expect("valid");
     let calls = &workload.programs[0].calls;
     assert_eq!((calls[1].prompt.0, &calls[1].parents[..]), (112, &[0][..]));
 }
@@ -89,13 +118,8 @@ fn what_is_not_there_is_said() {
         ("./missing.jsonl", "open workload"),
         ("trace:missing", "open workload"),
     ] {
-        let error = format!("{:#}", Workload::open(text, PLACE).expect_err(text));
-        assert!(error.contains(words), "{text}: {error}");
+        assert_refused(Workload::open(text, PLACE), words);
     }
-}
-
-fn trace_of(lines: &str) -> anyhow::Result<Workload> {
-    trace::read(lines.as_bytes(), "t")
 }
 
 #[test]
@@ -186,9 +210,7 @@ fn a_trace_that_cannot_be_is_refused_with_its_line_and_field() {
             "t:2: after its end",
         ),
     ] {
-        let error = trace_of(&format!("{root}\n{line}")).expect_err(line);
-        let error = format!("{error:#}");
-        assert!(error.contains(words), "{line}: {error}");
+        assert_refused(trace_of(&format!("{root}\n{line}")), words);
     }
     assert!(trace_of("\n").is_err());
 }
@@ -203,8 +225,7 @@ fn what_is_written_is_read_back_the_same() {
         "deep-research",
         "mixed",
     ] {
-        let text = format!("{name},programs=6,calls-max=40");
-        let made = Workload::open(&text, PLACE).expect(name);
+        let made = made(&format!("{name},programs=6,calls-max=40"));
         let mut file = Vec::new();
         made.write(&mut file).expect("memory");
         let read = Workload::read(&file[..], "w").expect(name);
@@ -249,8 +270,7 @@ fn generated_means_are_the_published_ones() {
         ("deep-research", Quantity::Output, 300.0, 0.1),
         ("deep-research", Quantity::Gap, 25.0, 0.15),
     ] {
-        let text = format!("{class},programs=1500");
-        let workload = Workload::open(&text, PLACE).expect("valid");
+        let workload = made(&format!("{class},programs=1500"));
         let made = mean(&Statistics::of(&workload), class, quantity);
         if (made / published - 1.0).abs() >= tolerance {
             wrong.push(format!(
@@ -268,8 +288,8 @@ fn arrivals_are_as_bursty_as_asked() {
         ("arrivals=bursty", 2.5, 0.4),
         ("cv=0.5", 0.5, 0.05),
     ] {
-        let text = format!("uniform,programs=4000,rate=2,{arrivals}");
-        let statistics = Statistics::of(&Workload::open(&text, PLACE).expect("valid"));
+        let workload = made(&format!("uniform,programs=4000,rate=2,{arrivals}"));
+        let statistics = Statistics::of(&workload);
         let off = (statistics.arrivals_cv - expected).abs();
         assert!(off < tolerance, "{arrivals}: {}", statistics.arrivals_cv);
     }
@@ -286,8 +306,7 @@ fn prompts_grow_with_their_threads() {
         "mcts",
         "deep-research",
     ] {
-        let text = format!("{name},programs=30,context=3000,scale=0.5");
-        let workload = Workload::open(&text, PLACE).expect("valid");
+        let workload = made(&format!("{name},programs=30,context=3000,scale=0.5"));
         for program in &workload.programs {
             for call in &program.calls {
                 assert!(call.prompt.0 <= 1_500, "{name}: {}", call.prompt.0);
@@ -332,8 +351,7 @@ fn the_command_writes_what_it_describes() {
 #[test]
 fn without_a_gap_there_is_none() {
     for name in ["chat", "react", "swe-bench", "map-reduce", "uniform"] {
-        let text = format!("{name},programs=5,gap=0");
-        let workload = Workload::open(&text, PLACE).expect("valid");
+        let workload = made(&format!("{name},programs=5,gap=0"));
         let mut calls = workload.programs.iter().flat_map(|program| &program.calls);
         assert!(calls.all(|call| call.gap == Micros::ZERO), "{name}");
     }

@@ -150,14 +150,3 @@ pub async fn read_whole(uri: &Uri, response: Response<Incoming>) -> Result<Answe
         body,
     })
 }
-
-/// An error with its causes, for the log.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

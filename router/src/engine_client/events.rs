@@ -11,11 +11,12 @@ use lps_api::ids::EngineId;
 use lps_api::protocol::{EngineEvent, HEARTBEAT, Hello, VERSION};
 use lps_api::quantity::Micros;
 use lps_api::wellknown::path;
+use lps_runtime::causes::with_causes;
 use tokio::sync::mpsc;
 
 use crate::discovery::EngineEndpoint;
 use crate::engine_client::Report;
-use crate::engine_client::connection::{Connections, chain};
+use crate::engine_client::connection::Connections;
 
 /// Four missed heartbeats.
 const SILENCE_MAX: Duration = Micros(4 * HEARTBEAT.0).as_duration();
@@ -99,7 +100,7 @@ impl Follower {
         let opened = tokio::time::timeout(SILENCE_MAX, self.connections.get(uri)).await;
         let mut lines = match opened {
             Err(_) => return Broken::Silent,
-            Ok(Err(error)) => return Broken::Open(chain(&error)),
+            Ok(Err(error)) => return Broken::Open(with_causes(&error)),
             Ok(Ok(response)) if response.status() != hyper::StatusCode::OK => {
                 return Broken::Open(format!("status {}", response.status()));
             }

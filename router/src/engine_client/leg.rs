@@ -13,12 +13,13 @@ use lps_api::ids::{CallId, EngineId, ProgramId};
 use lps_api::protocol::{self, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::wellknown::header;
+use lps_runtime::causes::with_causes;
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine_client::connection::{Answer, Connections, chain, read_whole};
+use crate::engine_client::connection::{Answer, Connections, read_whole};
 use crate::engine_client::sse::{self, Scan};
 use crate::engine_client::{Head, LegEnd, Piece, Report};
 use crate::message::CallKey;
@@ -138,7 +139,7 @@ impl Leg {
     async fn exchange(&mut self) -> Result<Ending, Stop> {
         let posted = self.rim.clock.now();
         let sent = self.rim.connections.send(self.request()).await;
-        let response = sent.map_err(|error| Stop::Broken(chain(&error)))?;
+        let response = sent.map_err(|error| Stop::Broken(with_causes(&error)))?;
         let status = response.status();
         if matches!(
             status,
@@ -158,7 +159,7 @@ impl Leg {
             self.pass_stream(response, posted).await
         } else {
             let answer = read_whole(&self.post.uri, response).await;
-            let answer = answer.map_err(|error| Stop::Broken(chain(&error)))?;
+            let answer = answer.map_err(|error| Stop::Broken(with_causes(&error)))?;
             Ok(self.whole(answer, posted))
         }
     }
@@ -222,7 +223,7 @@ impl Leg {
         while !scan.is_done() {
             let frame = match body.frame().await {
                 None => break,
-                Some(Err(error)) => return Err(Stop::Broken(chain(&error))),
+                Some(Err(error)) => return Err(Stop::Broken(with_causes(&error))),
                 Some(Ok(frame)) => frame,
             };
             let Ok(bytes) = frame.into_data() else {

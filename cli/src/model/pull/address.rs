@@ -14,10 +14,6 @@ pub struct Repo(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision(String);
 
-/// An access token. It is never shown.
-#[derive(Clone)]
-pub struct Token(String);
-
 impl Repo {
     /// The name.
     pub fn as_str(&self) -> &str {
@@ -39,13 +35,6 @@ impl Revision {
     /// Whether it names a commit, which never changes.
     pub fn is_commit(&self) -> bool {
         is_commit(&self.0)
-    }
-}
-
-impl Token {
-    /// What is sent. A text of nothing but blanks is none: an unset variable often is an empty one.
-    pub fn secret(&self) -> Option<&str> {
-        Some(self.0.trim()).filter(|text| !text.is_empty())
     }
 }
 
@@ -81,18 +70,6 @@ impl FromStr for Revision {
     }
 }
 
-impl From<String> for Token {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -123,13 +100,5 @@ mod tests {
         assert_eq!(revision.as_segment(), "refs%2Fpr%2F1");
         assert!("../x".parse::<Revision>().is_err());
         assert!(is_commit(&"0a".repeat(20)) && !is_commit("main"));
-    }
-
-    #[test]
-    fn a_token_is_not_shown() {
-        let token = Token::from(" hf_secret\n".to_owned());
-        assert_eq!(token.secret(), Some("hf_secret"));
-        assert!(!format!("{token:?}").contains("secret"));
-        assert_eq!(Token::from(String::new()).secret(), None);
     }
 }

@@ -14,12 +14,14 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_runtime::causes::with_causes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::address::{Repo, Revision, Token, is_commit};
+use super::address::{Repo, Revision, is_commit};
 use super::listing::Entry;
 use crate::console;
+use crate::token::Token;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -135,15 +137,10 @@ impl Hub {
         if !is_address {
             return Err(Error::Endpoint(endpoint.chars().take(128).collect()));
         }
-        let secret = token.and_then(Token::secret);
-        let authorization = secret
-            .map(|secret| {
-                let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))?;
-                value.set_sensitive(true);
-                Ok(value)
-            })
-            .transpose()
-            .map_err(|_: hyper::header::InvalidHeaderValue| Error::Token)?;
+        let authorization = match token {
+            Some(token) => token.bearer().map_err(|_| Error::Token)?,
+            None => None,
+        };
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
@@ -397,16 +394,6 @@ fn said(body: &[u8]) -> String {
         None => String::from_utf8_lossy(body).into_owned(),
     };
     console::plain(text.trim()).chars().take(200).collect()
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(super) mod listing;
 mod checksum;
 /// How far a pull is.
 mod progress;
-/// Repository, revision, token.
+/// Repository, revision.
 pub mod address;
 
 use std::fmt;
@@ -32,7 +32,8 @@ use serde::Serialize;
 
 use super::tell;
 use crate::console;
-use address::{Repo, Revision, Token};
+use crate::token::Token;
+use address::{Repo, Revision};
 use download::Source;
 use folder::{Folder, Mark, MarkedFile};
 use hub::Hub;
