@@ -9,6 +9,31 @@ use super::record::name;
 use super::world::World;
 
 impl World<'_> {
+    /// No engine is idle while every held call would fit each of them.
+    fn check_idle(&self, loads: &[EngineLoad]) {
+        let is_idle = |engine: &EngineLoad| engine.running + engine.waiting == 0;
+        let held = self.open.values().filter(|open| open.seat.is_none());
+        let largest = held.map(|open| {
+            let spec = &self.workload.programs[open.at.0].calls[open.at.1];
+            u64::from(spec.prompt.0) + u64::from(spec.output.0)
+        });
+        let Some(largest) = largest.max() else { return };
+        if loads.is_empty() || !loads.iter().all(is_idle) {
+            return;
+        }
+        let watermark = u128::from(self.setup.settings.kv_watermark_milli);
+        let room = loads.iter().map(|engine| {
+            let most = (u128::from(engine.kv_tokens) * watermark / 1_000) as u64;
+            most.saturating_sub(engine.kv_resident_tokens)
+        });
+        let room = room.min().unwrap_or_default();
+        assert!(
+            room < largest,
+            "all engines are idle at {}, and {largest} tokens would fit",
+            self.now
+        );
+    }
+
     /// Whether the state agrees with itself, and no slot is idle while a held call would fit that nothing holds back.
     ///
     /// # Panics
@@ -16,6 +41,7 @@ impl World<'_> {
     pub(super) fn check(&self) {
         self.state.check_integrity();
         let loads = self.state.engine_loads();
+        self.check_idle(&loads);
         let is_free = |engine: &&EngineLoad| {
             let is_idle = engine.running < engine.slots && engine.waiting == 0;
             is_idle && engine.intake == Intake::All

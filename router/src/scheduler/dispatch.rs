@@ -136,8 +136,10 @@ impl Pool {
         out: &mut Vec<Action>,
     ) {
         let mut heads = self.heads(look, table, now);
-        while look.left > 0 {
-            let Some((scan, key, at)) = self.next_head(&heads, table, now) else {
+        loop {
+            let next = (look.left > 0).then(|| self.next_head(&heads, table, now));
+            let Some((scan, key, at)) = next.flatten() else {
+                // However many were passed over in vain, whoever room is kept for has it.
                 let Some((keeper, target)) = self.keeper_that_fits(table, now) else {
                     return;
                 };

@@ -81,11 +81,13 @@ impl Pool {
         if self.is_overdue(call, now) {
             return Some(Entry::Forced);
         }
-        let claim = engine.claim.filter(|claim| claim.left == 0);
-        if claim.is_some_and(|claim| claim.call != call.key) {
-            return None;
-        }
-        if engine.is_closed_to_new && row.revision(&self.model).is_none() {
+        let keeper = engine.claim.filter(|claim| claim.left == 0);
+        let may_come = match keeper {
+            // Enough have passed it, those that ran before among them.
+            Some(keeper) => keeper.call == call.key,
+            None => !engine.is_closed_to_new || row.revision(&self.model).is_some(),
+        };
+        if !may_come {
             return None;
         }
         let (mark, context) = (self.watermark(engine), self.context(call));
