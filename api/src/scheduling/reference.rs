@@ -144,7 +144,7 @@ pub const REFERENCE: [Entry; 21] = [
         "acting_lease",
         "learned",
         ranges::LEASE,
-        "How long a program keeps its place while its tool runs, even if others wait for it. Learned: nine of ten gaps of its class, 10 s until 100 of them are seen, at most 120 s.",
+        "How long a program keeps its place while its tool runs, even if others wait for it. Learned: what costs least over the gaps of its class, room that is kept against contexts that are computed anew; 10 s until 100 gaps are seen, at most 120 s.",
     ),
     entry(
         "max_pause",

@@ -182,7 +182,8 @@ impl Pool {
         for other in elsewhere {
             let engine = self.engines.get_mut(&other);
             if engine.is_some_and(|engine| engine.set.forget_thread(row, &thread)) {
-                self.dismiss(row, &other, table);
+                self.dismiss(row, &other);
+                self.release(row, other, table);
             }
         }
     }
@@ -200,13 +201,14 @@ impl Pool {
             if let Some(row) = table.row_mut(row) {
                 row.pauses += 1;
             }
-            self.dismiss(row, engine, table);
+            self.dismiss(row, engine);
             self.realign_program(row, table, now);
         }
     }
 
-    /// A program has no place at an engine any more, and its pages may go first.
-    fn dismiss(&mut self, row: RowId, engine: &EngineId, table: &ProcessTable) {
+    /// A program has no place at an engine any more. Its pages stay there and age, for it may come back before others
+    /// need them.
+    fn dismiss(&mut self, row: RowId, engine: &EngineId) {
         if let Some(it) = self.engines.get_mut(engine) {
             it.set.remove(row);
         }
@@ -216,8 +218,12 @@ impl Pool {
                 self.resident_at.remove(&row);
             }
         }
+    }
+
+    /// A program will not come back to an engine: its pages may go first.
+    fn release(&mut self, row: RowId, engine: EngineId, table: &ProcessTable) {
         if let Some(row) = table.row(row) {
-            self.released.push((row.key.clone(), engine.clone()));
+            self.released.push((row.key.clone(), engine));
         }
     }
 

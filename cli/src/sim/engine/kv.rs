@@ -21,9 +21,12 @@ struct Node {
     pins: u32,
     /// Parts behind it that hold tokens or are needed.
     children: u32,
+    /// When a call that needed it stopped last.
+    used: u64,
     /// Its key among those that may go.
     rank: Option<Rank>,
     is_released: bool,
+    owner: Option<Arc<ProgramKey>>,
 }
 
 /// Whether its program lives, when it was last used.
@@ -96,12 +99,15 @@ impl KvPool {
                     ..Node::default()
                 };
                 self.nodes.insert(id, node);
-                if id != first {
-                    let parts = self.programs.entry(Arc::clone(program)).or_default();
-                    parts.push(id);
-                }
             }
             let node = self.nodes.get_mut(&id).expect("it is there now");
+            // What a class begins with is nobody's own.
+            if id != first && (node.is_released || node.owner.is_none()) {
+                node.is_released = false;
+                node.owner = Some(Arc::clone(program));
+                let parts = self.programs.entry(Arc::clone(program)).or_default();
+                parts.push(id);
+            }
             if let Some(rank) = node.rank.take() {
                 self.leaving.remove(&(rank, id));
             }
@@ -124,6 +130,7 @@ impl KvPool {
             if node.pins == 0 {
                 self.needed -= u64::from(node.needed);
                 node.needed = 0;
+                node.used = self.tick;
                 self.offer(part.id);
             }
         }
@@ -201,7 +208,7 @@ impl KvPool {
                 return;
             }
             if node.held > 0 {
-                let rank = *node.rank.get_or_insert((!node.is_released, self.tick));
+                let rank = *node.rank.get_or_insert((!node.is_released, node.used));
                 self.leaving.insert((rank, id));
                 return;
             }

@@ -61,7 +61,10 @@ fn programs_are_admitted_up_to_the_watermark_with_what_they_expect() {
     assert_eq!(used(&bench), 41, "what it left: the prompt and one token");
     bench.sleep();
     assert_eq!((bench.now, bench.place_of(second).as_str()), (10 * S, "a"));
-    assert_eq!(bench.released, [engine("a")], "its pages may go");
+    assert!(
+        bench.released.is_empty(),
+        "its pages age, for it comes back"
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn growth_beyond_the_pool_pauses_the_smallest_quiet_program() {
         31 + 60,
         "x lost its place although its lease runs"
     );
-    assert_eq!(bench.released, [engine("a")]);
+    assert!(bench.released.is_empty());
     let back = bench.sized("x", 21);
     assert_eq!(
         (bench.place_of(back).as_str(), reason(&bench, back)),
