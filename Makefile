@@ -40,8 +40,8 @@ check: setup ## Formatting, lints, licences and sources
 bench: setup ## Engine against transformers' eager path, same weights, same run
 	@scripts/bench.sh
 
-bench-scheduler: setup ## How long the scheduler decides: 10,000 ready calls of 2,000 programs on 64 engines
-	@cargo bench --quiet --locked -p lps-router --bench decide
+bench-scheduler: setup ## How long the scheduler decides (10,000 ready calls, 64 engines), and what programs take in memory
+	@cargo bench --quiet --locked -p lps-router --bench decide --bench memory
 
 sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD=react
 	@cargo run --quiet --release -p lps-cli -- sim --workload $(or $(WORKLOAD),react) --policy $(or $(POLICY),atlas,plas,fcfs) \

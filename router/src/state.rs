@@ -7,7 +7,7 @@ mod look;
 mod tests;
 pub mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lps_api::ids::{EngineId, ModelName};
 use lps_api::protocol::{CallState, CallUsage};
@@ -27,8 +27,6 @@ pub struct State {
     now: Micros,
     /// The wake that was asked for last, until it comes.
     wake: Option<Micros>,
-    /// Pools in which a call may be able to go.
-    changed: BTreeSet<ModelName>,
 }
 
 impl Default for State {
@@ -61,7 +59,6 @@ impl State {
             pools: BTreeMap::new(),
             now: Micros::ZERO,
             wake: None,
-            changed: BTreeSet::new(),
         }
     }
 
@@ -75,20 +72,23 @@ impl State {
     pub fn on_all(&mut self, events: Vec<Event>, now: Micros) -> Vec<Action> {
         let mut out = Vec::new();
         self.now = now;
-        let is_end = |e: &Event| matches!(e, Event::Ended { .. } | Event::AttemptFailed { .. });
-        let (ends, rest): (Vec<_>, Vec<_>) = events.into_iter().partition(is_end);
-        let (reports, news): (Vec<_>, Vec<_>) = rest
-            .into_iter()
-            .partition(|event| matches!(event, Event::Progress { .. }));
-        for event in ends.into_iter().chain(reports) {
+        let phase = |event: &Event| match event {
+            Event::Ended { .. } | Event::AttemptFailed { .. } => 0,
+            Event::Progress { .. } => 1,
+            _ => 2,
+        };
+        let mut events = events;
+        events.sort_by_key(phase);
+        let mut events = events.into_iter().peekable();
+        while let Some(event) = events.next_if(|event| phase(event) < 2) {
             self.take(event, &mut out);
         }
-        for (model, pool) in &mut self.pools {
+        for pool in self.pools.values_mut() {
             if pool.demote(&mut self.table, now, &mut out) {
-                self.changed.insert(model.clone());
+                pool.changed();
             }
         }
-        for event in news {
+        for event in events {
             self.take(event, &mut out);
         }
         self.pass_time(&mut out);
@@ -193,9 +193,9 @@ impl State {
         (settings, cold_start_hold): (Settings, Micros),
         out: &mut Vec<Action>,
     ) {
-        self.changed.insert(model.clone());
         let new = || Pool::new(model.clone(), settings.clone(), self.now);
         let pool = self.pools.entry(model.clone()).or_insert_with(new);
+        pool.changed();
         pool.set_cold_start_hold(cold_start_hold);
         pool.configure(settings, (&mut self.table, self.now), out);
     }
@@ -216,15 +216,15 @@ impl State {
         let pool = pool.or_insert_with(|| Pool::unserved(model.clone(), Settings::default(), now));
         pool.engine_up(engine, limits);
         pool.engines_changed(&mut self.table, now);
-        self.changed.insert(model);
+        pool.changed();
     }
 
     fn with_engine(&mut self, engine: &EngineId, change: impl Fn(&mut Pool, &EngineId)) {
-        for (model, pool) in &mut self.pools {
+        for pool in self.pools.values_mut() {
             if pool.has_engine(engine) {
                 change(pool, engine);
                 pool.engines_changed(&mut self.table, self.now);
-                self.changed.insert(model.clone());
+                pool.changed();
             }
         }
         self.pools.retain(|_, pool| !pool.is_over());
@@ -243,7 +243,7 @@ impl State {
             });
             return;
         };
-        self.changed.insert(new.model.clone());
+        pool.changed();
         self.table.arrive(new, pool.settings(), self.now);
         if self
             .table
@@ -277,7 +277,7 @@ impl State {
             .table
             .charge((key, attempt), usage, pool.settings().unit);
         if pool.charge(key, charge.service, &self.table) {
-            self.changed.insert(pool.model().clone());
+            pool.changed();
         }
         pool.use_quantum(key, charge.service, &mut self.table);
         pool.grow(key, &mut self.table, self.now);
@@ -285,8 +285,8 @@ impl State {
             CallState::Running => {
                 let is_first = self.table.call(key).is_some_and(|call| pool.start(call));
                 self.table.run(key, charge.executor, self.now);
-                if is_first && let Some(call) = self.table.call(key) {
-                    self.changed.insert(call.model.clone());
+                if is_first {
+                    pool.changed();
                 }
             }
             CallState::Preempted if was_running => {
@@ -323,8 +323,10 @@ impl State {
                 self.table.run(key, charge.executor, self.now);
             }
         }
+        if let Some(pool) = pool {
+            pool.changed();
+        }
         self.close_call(key, outcome);
-        self.changed.insert(model);
     }
 
     /// Takes a call out of its pool and out of the open ones.
@@ -351,6 +353,7 @@ impl State {
             return;
         };
         pool.take_back(key, &mut self.table, self.now);
+        pool.changed();
         if is_cancelled || !pool.is_served() {
             let reason = if is_cancelled {
                 Refusal::Cancelled
@@ -359,7 +362,6 @@ impl State {
             };
             self.refuse(key, reason, out);
         }
-        self.changed.insert(model);
     }
 
     fn backed_off(&mut self, key: CallKey, attempt: Attempt) {
@@ -420,7 +422,7 @@ impl State {
                 }
                 let kept = pool.program_over(over.row);
                 if !kept.is_empty() {
-                    self.changed.insert(model.clone());
+                    pool.changed();
                 }
                 // A message for each plain call would cost more than its pages are worth.
                 if !over.is_single {
@@ -435,15 +437,14 @@ impl State {
     }
 
     fn decide(&mut self, out: &mut Vec<Action>) {
-        for (model, pool) in &mut self.pools {
+        for pool in self.pools.values_mut() {
             let is_due = pool.next_wake().is_some_and(|at| at <= self.now);
-            if is_due || self.changed.contains(model) {
+            if pool.take_changed() || is_due {
                 pool.decide(&mut self.table, self.now, out);
             }
             let released = pool.take_released().into_iter();
             out.extend(released.map(|(program, engine)| Action::Release { program, engine }));
         }
-        self.changed.clear();
     }
 
     fn ask_to_be_woken(&mut self, out: &mut Vec<Action>) {

@@ -99,6 +99,8 @@ struct Class {
     lease: Option<Micros>,
     /// Cached tokens of the last first calls of programs.
     firsts: VecDeque<u64>,
+    /// Their median.
+    shared: u64,
     sizes: Sizes,
 }
 
@@ -194,17 +196,15 @@ impl Classes {
             if class.firsts.len() > FIRSTS_MAX {
                 class.firsts.pop_front();
             }
+            let mut firsts: Vec<u64> = class.firsts.iter().copied().collect();
+            firsts.sort_unstable();
+            class.shared = firsts[(firsts.len() - 1) / 2];
         }
     }
 
     /// Tokens that programs of the class share at their beginning: the median of what first calls found.
     pub(super) fn shared(&self, class: ClassId) -> u64 {
-        let Some(class) = self.get(class).filter(|class| !class.firsts.is_empty()) else {
-            return 0;
-        };
-        let mut firsts: Vec<u64> = class.firsts.iter().copied().collect();
-        firsts.sort_unstable();
-        firsts[(firsts.len() - 1) / 2]
+        self.get(class).map_or(0, |class| class.shared)
     }
 }
 

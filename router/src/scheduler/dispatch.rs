@@ -4,10 +4,10 @@
 use lps_api::quantity::{Micros, Order};
 
 use super::backfill::PassedOver;
-use super::engine::Ask;
+use super::engines::Gauge;
+use super::glance::{At, Glance};
 use super::lines::{self, Kind, Queue};
 use super::placement::{Refused, Target};
-use super::places::End;
 use super::pool::Pool;
 use super::residency::Entry;
 use crate::message::{Action, CallKey};
@@ -20,59 +20,53 @@ const PASSED_OVER_MAX: u32 = 32;
 const REFUSED_MAX: u32 = 8;
 /// The same for each of many tenants.
 const PASSED_OVER_LEAST: u32 = 4;
-/// Oldest calls of each group that are tried at an m-th dispatch, at most.
-const OLDEST_TRIED_MAX: usize = 64;
-
-/// One line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// Of those for whom any engine would do, or of those who wait for one.
-    Line(Option<usize>, Kind),
-    /// Of those who need not wait for their homes any longer.
-    Roaming,
-}
 
 /// What a look has met so far.
 #[derive(Debug)]
 struct Look {
     tenant: u32,
     passed: Vec<PassedOver>,
-    /// How far each line was looked at, by its number.
-    until: Vec<Option<Scan>>,
+    /// How far lines were looked at, by their numbers.
+    until: Vec<(usize, Scan)>,
     /// Lines of which nobody else can go.
     closed: Vec<bool>,
     left: u32,
-    /// Programs that may still be refused admission.
+    /// Programs that may still be refused admission, over all tenants.
     refused_left: u32,
+    glance: Glance,
 }
 
 impl Look {
-    fn new(tenant: u32, (left, refused_left): (u32, u32), engines: usize) -> Self {
-        let lines = At::count(engines);
+    fn new(glance: Glance, engines: usize) -> Self {
         Self {
-            tenant,
+            tenant: 0,
             passed: Vec::new(),
-            until: vec![None; lines],
-            closed: vec![false; lines],
-            left,
-            refused_left,
+            until: Vec::new(),
+            closed: vec![false; At::count(engines)],
+            left: 0,
+            refused_left: REFUSED_MAX,
+            glance,
         }
     }
-}
 
-impl At {
-    /// Lines that there are.
-    const fn count(engines: usize) -> usize {
-        (engines + 1) * Kind::ALL.len() + 1
+    /// It is another tenant's turn.
+    fn turn_to(&mut self, tenant: u32, left: u32) {
+        (self.tenant, self.left) = (tenant, left);
+        self.passed.clear();
+        self.until.clear();
+        self.closed.fill(false);
     }
 
-    /// A number for each.
-    const fn number(self) -> usize {
-        match self {
-            Self::Roaming => 0,
-            Self::Line(None, kind) => 1 + kind as usize,
-            Self::Line(Some(engine), kind) => 1 + (engine + 1) * Kind::ALL.len() + kind as usize,
-        }
+    fn until(&self, line: usize) -> Option<Scan> {
+        let mut until = self.until.iter();
+        until
+            .find(|(other, _)| *other == line)
+            .map(|(_, scan)| *scan)
+    }
+
+    fn met(&mut self, line: usize, scan: Scan) {
+        self.until.retain(|(other, _)| *other != line);
+        self.until.push((line, scan));
     }
 }
 
@@ -83,23 +77,24 @@ impl Pool {
     /// Dispatches all that fits now.
     pub fn decide(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) {
         self.room_at = None;
+        self.engines.renew();
         if self.open_revisions.is_empty() && self.pinned_revisions.is_empty() {
             return;
         }
         self.promote_due(table, now, out);
-        for engine in self.engines.values_mut() {
-            engine.is_closed_to_new = false;
-        }
+        self.engines.open_to_new();
+        self.engines.renew();
         while self.is_anything_open() {
+            let mut look = Look::new(self.glance(now), self.engines.len());
             let tenants = self.tenants.in_turn();
             let left = PASSED_OVER_MAX / tenants.len().max(1) as u32;
             let (several, before) = (tenants.len() > 1, self.dispatches);
-            let mut refused_left = REFUSED_MAX;
             for tenant in tenants {
-                let left = left.max(PASSED_OVER_LEAST);
-                let mut look = Look::new(tenant, (left, refused_left), self.engines.len());
+                if look.glance.lines.is_empty() {
+                    break;
+                }
+                look.turn_to(tenant, left.max(PASSED_OVER_LEAST));
                 self.look_through(&mut look, (table, now), out);
-                refused_left = look.refused_left;
             }
             // What one tenant's call freed (a reserve that it kept), another's may want.
             if !several || self.dispatches == before {
@@ -107,26 +102,8 @@ impl Pool {
             }
         }
         self.note_fresh(table, now);
+        self.engines.renew();
         self.room_at = self.next_lease_end(now);
-    }
-
-    /// What the smallest call would ask that stood first, or last: whoever is open for neither is open for none.
-    fn best_and_worst(&self) -> [Ask; 2] {
-        [(0, i64::MIN), (u8::MAX, i64::MAX)].map(|(queue, rank)| {
-            let scan = Scan {
-                queue,
-                rank,
-                ..Scan::default()
-            };
-            self.ask((CallKey(0), 0), scan, self.least_size())
-        })
-    }
-
-    /// Whether the smallest call could go anywhere if it stood first, or wait if it stood last.
-    fn is_anything_open(&self) -> bool {
-        let ends = self.best_and_worst();
-        let mut engines = self.engines.values();
-        engines.any(|engine| ends.iter().any(|ask| engine.is_open_at(*ask)))
     }
 
     fn look_through(
@@ -140,17 +117,24 @@ impl Pool {
             let next = (look.left > 0).then(|| self.next_head(&heads, table, now));
             let Some((scan, key, at)) = next.flatten() else {
                 // However many were passed over in vain, whoever room is kept for has it.
-                let Some((keeper, target)) = self.keeper_that_fits(table, now) else {
+                let keeper = look
+                    .glance
+                    .is_bound
+                    .then(|| self.keeper_that_fits(table, now));
+                let Some((keeper, target)) = keeper.flatten() else {
                     return;
                 };
                 self.dispatch(keeper, target, (table, now), out);
+                self.renew_glance(look, now);
                 look.closed.fill(false);
                 heads = self.heads(look, table, now);
                 continue;
             };
             match self.place(key, scan, table, now) {
                 Ok(target) => {
+                    self.close_skipped(look);
                     self.dispatch_in_turn(&look.passed, (key, target), (table, now), out);
+                    self.renew_glance(look, now);
                     heads = self.heads(look, table, now);
                 }
                 Err(refused) => {
@@ -159,7 +143,17 @@ impl Pool {
                         look.refused_left = look.refused_left.saturating_sub(1);
                     }
                     self.pass_over(key, refused, (table, now), &mut look.passed);
-                    look.until[at.number()] = Some(scan);
+                    if self.is_astray(key, table, now) {
+                        self.close_skipped(look);
+                        self.realign(key, table, now);
+                        self.renew_glance(look, now);
+                    } else if self.engines.renew() {
+                        // Lines that were read because room was kept count as read.
+                        let was_bound = look.glance.is_bound;
+                        look.glance = self.glance(now);
+                        look.glance.is_bound |= was_bound;
+                    }
+                    look.met(at.number(), scan);
                     heads.retain(|(.., other)| *other != at);
                     heads.extend(self.head(at, look, table, now));
                 }
@@ -167,25 +161,30 @@ impl Pool {
         }
     }
 
+    fn renew_glance(&mut self, look: &mut Look, now: Micros) {
+        self.engines.renew();
+        look.glance = self.glance(now);
+    }
+
     /// The first call of each line that could go.
     fn heads(&self, look: &mut Look, table: &mut ProcessTable, now: Micros) -> Vec<Head> {
         let mut heads = Vec::new();
-        heads.extend(self.head(At::Roaming, look, table, now));
-        for kind in Kind::ALL {
-            heads.extend(self.head(At::Line(None, kind), look, table, now));
-        }
-        let ends = self.best_and_worst();
-        for (index, engine) in self.engines.values().enumerate() {
-            if !ends.iter().any(|ask| engine.is_open_at(*ask)) {
-                continue;
-            }
-            for kind in Kind::ALL {
-                if !engine.lines.of(kind).is_empty() {
-                    heads.extend(self.head(At::Line(Some(index), kind), look, table, now));
-                }
-            }
+        for line in 0..look.glance.lines.len() {
+            heads.extend(self.head(look.glance.lines[line], look, table, now));
         }
         heads
+    }
+
+    /// Of the lines that this look did not read, because nobody there could go, those that have a call: they stay closed
+    /// for it, whatever changes for their engines with the next dispatch.
+    fn close_skipped(&self, look: &mut Look) {
+        for at in &look.glance.skipped {
+            let until = look.until(at.number());
+            let is_closed = &mut look.closed[at.number()];
+            if !*is_closed {
+                *is_closed = lines::first(self.line(*at), look.tenant, until).is_some();
+            }
+        }
     }
 
     /// Who is next: the first of the scan; but where there is not room for both, whoever ran before is admitted before
@@ -221,14 +220,16 @@ impl Pool {
         if look.closed[at.number()] || (is_admitting && look.refused_left == 0) {
             return None;
         }
-        let until = look.until[at.number()];
+        let until = look.until(at.number());
         let (scan, key) = lines::first(self.line(at), look.tenant, until)?;
-        if self.is_open(at, (key, look.tenant, scan), table, now) {
+        if self.is_open(at, (key, scan), look, table) {
             return Some((scan, key, at));
         }
         // Those behind it stand no better.
         look.closed[at.number()] = true;
-        self.note_reserve(key, scan, table, now);
+        if look.glance.is_bound {
+            self.note_reserve(key, scan, table, now);
+        }
         None
     }
 
@@ -236,36 +237,38 @@ impl Pool {
     fn is_open(
         &self,
         at: At,
-        (key, tenant, scan): (CallKey, u32, Scan),
+        (key, scan): (CallKey, Scan),
+        look: &Look,
         table: &ProcessTable,
-        now: Micros,
     ) -> bool {
-        let least = self.ask((key, tenant), scan, self.least_size());
-        let is_open = |index: usize| {
-            let engine = &self.engines[index];
+        let least = self.ask((key, look.tenant), scan, self.least_size());
+        let could_admit = |index: usize| look.glance.could_admit.get(index) == Some(&true);
+        let is_open = |(index, gauge): (usize, &Gauge)| {
+            let engine = || &self.engines[index];
             let is_admitting = match at {
                 At::Line(_, Kind::Flow) | At::Roaming => true,
-                At::Line(_, Kind::Resuming) => self.could_admit(engine, now),
-                At::Line(_, Kind::New) => !engine.is_closed_to_new && self.could_admit(engine, now),
+                At::Line(_, Kind::Resuming) => could_admit(index),
+                At::Line(_, Kind::New) => could_admit(index) && !engine().is_closed_to_new,
             };
-            let is_free = at != At::Roaming || engine.running() < engine.limits.slots;
-            is_free
-                && engine.is_open_at(least)
-                && !self.is_reserved(engine, least, table)
-                && is_admitting
+            is_admitting
+                && (at != At::Roaming || gauge.has_slot)
+                && gauge.is_open_at(least)
+                && !(gauge.binds && self.is_reserved(engine(), least, table))
         };
         match at {
-            At::Line(Some(engine), _) => is_open(engine),
-            _ => (0..self.engines.len()).any(is_open),
+            At::Line(Some(engine), _) => is_open((engine, self.engines.gauge(engine))),
+            _ => self.engines.gauges().any(is_open),
         }
     }
 
     /// A call is the first that goes nowhere: if that is for a reserve, it is to be known.
     fn note_reserve(&self, key: CallKey, scan: Scan, table: &mut ProcessTable, now: Micros) {
         let least = self.ask((key, 0), scan, self.least_size());
-        let mut engines = self.engines.values();
-        let is_kept = engines
-            .any(|engine| engine.is_open_at(least) && self.is_reserved(engine, least, table));
+        let is_kept = self.engines.gauges().any(|(index, gauge)| {
+            gauge.binds
+                && gauge.is_open_at(least)
+                && self.is_reserved(&self.engines[index], least, table)
+        });
         if is_kept {
             table.wait(key, Reason::BackfillReserve, now);
         }
@@ -316,7 +319,7 @@ impl Pool {
         match too_full {
             Some(engine) => {
                 if lacks_admission && resumes {
-                    self.engines[engine].is_closed_to_new = true;
+                    self.engines.close_to_new(engine);
                 }
                 let is_first = passed.iter().all(|other| {
                     (other.engine, other.lacks_admission) != (engine, lacks_admission)
@@ -333,7 +336,6 @@ impl Pool {
             None if reason == Reason::ProgramLimit => self.release_reserve(key),
             None => {}
         }
-        self.realign(key, table, now);
     }
 
     /// Calls that came since the last look and that this one did not meet: why they wait.
@@ -370,53 +372,6 @@ impl Pool {
         }
     }
 
-    /// At every m-th dispatch: the oldest call that fits in queue 1, and where it goes. It stands at the queue's head
-    /// if it runs at once. Where only a wait in an engine is to be had it stands next to those that run there, since at
-    /// the head it would displace one of its own queue.
-    fn oldest(&self, table: &ProcessTable, now: Micros) -> Option<(CallKey, End, Target)> {
-        let every = u64::from(self.settings.oldest_every?);
-        if !(self.dispatches + 1).is_multiple_of(every) {
-            return None;
-        }
-        let place = |key, rank| {
-            let scan = Scan {
-                rank,
-                ..Scan::default()
-            };
-            self.place(key, scan, table, now).ok()
-        };
-        let flowing = self.ages[0].iter().take(OLDEST_TRIED_MAX);
-        let waiting = self.ages[1].iter().take(OLDEST_TRIED_MAX);
-        let mut oldest: Vec<(Micros, CallKey)> = flowing.chain(waiting).copied().collect();
-        oldest.sort_unstable();
-        oldest.into_iter().find_map(|(_, key)| {
-            if let Some(target) = place(key, i64::MIN) {
-                return Some((key, End::Head, target));
-            }
-            self.engines
-                .values()
-                .enumerate()
-                .find_map(|(index, engine)| {
-                    let worst = engine.worst().filter(|worst| worst.queue == 0)?.rank;
-                    let target = place(key, self.rank_behind(worst))?;
-                    (target.engine == index).then_some((key, End::Behind(worst), target))
-                })
-        })
-    }
-
-    fn move_to_first_queue(
-        &mut self,
-        key: CallKey,
-        end: End,
-        (table, now): (&mut ProcessTable, Micros),
-        out: &mut Vec<Action>,
-    ) {
-        if let Some(call) = table.call(key) {
-            let scan = self.scan_at(end, 0, call);
-            self.stand(key, scan, (table, now), out);
-        }
-    }
-
     fn dispatch(
         &mut self,
         key: CallKey,
@@ -449,10 +404,13 @@ impl Pool {
         self.count_member(row, |member| member.seats += 1);
         self.tenants.sit(call.tenant());
         self.turns.dispatched(scan);
+        let was_resident = self.is_resident(row);
         self.bring((key, target.engine, target.entry), table, now);
-        let mut is_settled =
-            target.entry == Entry::Resident && self.settings.max_calls_per_program.is_none();
+        let mut is_settled = self.settings.max_calls_per_program.is_none();
         if let Some(row) = table.row_mut(row) {
+            // Without a home it only matters whether any engine keeps it.
+            let is_at_home_anywhere = was_resident && !row.homes.contains_key(&self.model);
+            is_settled &= target.entry == Entry::Resident || is_at_home_anywhere;
             is_settled &= row.revision(&self.model) == Some(revision);
             row.pin(&self.model, revision);
             if target.makes_home {

@@ -1,11 +1,10 @@
 //! One engine as it is booked here. Owns: who sits there, whom it will run (the first of their order that fit), and
 //! whether another call fits. It must not know programs and policies.
 
-use std::collections::BTreeMap;
-
 use lps_api::ids::Revision;
 use lps_api::quantity::Order;
 
+use super::engines::{Gauge, Taking};
 use super::lines::Lines;
 use super::tenants::Tenants;
 use super::working_set::WorkingSet;
@@ -68,6 +67,12 @@ pub(super) struct Ask {
     pub(super) oversubscription: u32,
 }
 
+/// Before all others.
+const FIRST: Order = Order {
+    queue: 0,
+    rank: i64::MIN,
+};
+
 /// Sums over the seats; renewed after each change.
 #[derive(Debug, Clone, Copy, Default)]
 struct Batch {
@@ -80,6 +85,8 @@ struct Batch {
     /// Those that never ran and do not yet.
     unstarted: u32,
     unstarted_kv: u64,
+    /// Slots and KV tokens of those that no call displaces, not even one of queue 1.
+    kept_first: (u32, u64),
 }
 
 /// What an engine is and holds.
@@ -107,7 +114,8 @@ pub(super) struct Engine {
     pub(super) lines: Lines,
     /// In this look: a program that ran before waits for room here, so none is for new ones.
     pub(super) is_closed_to_new: bool,
-    seats: BTreeMap<Order, Seat>,
+    /// In their order.
+    seats: Vec<(Order, Seat)>,
     booked: u64,
     batch: Batch,
 }
@@ -122,7 +130,7 @@ impl Engine {
             set: WorkingSet::default(),
             lines: Lines::default(),
             is_closed_to_new: false,
-            seats: BTreeMap::new(),
+            seats: Vec::new(),
             booked: 0,
             batch: Batch::default(),
         }
@@ -135,17 +143,37 @@ impl Engine {
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = (&Order, &Seat)> {
-        self.seats.iter()
+        self.seats.iter().map(|(order, seat)| (order, seat))
+    }
+
+    /// Where the seat of this order is, or would be.
+    fn find(&self, order: Order) -> Result<usize, usize> {
+        self.seats.binary_search_by_key(&order, |(order, _)| *order)
+    }
+
+    /// Where a call's seat is.
+    fn seat_of(&self, call: CallKey, order: Order) -> Option<usize> {
+        let place = self.find(order).ok()?;
+        (self.seats[place].1.call == call).then_some(place)
+    }
+
+    fn insert(&mut self, order: Order, seat: Seat) {
+        let place = self.find(order).err();
+        let place = place.expect("an order is unique at an engine");
+        self.seats.insert(place, (order, seat));
+    }
+
+    /// Whose calls it takes.
+    pub(super) fn taking(&self) -> Taking {
+        Taking {
+            intake: self.intake,
+            revision: self.limits.revision,
+        }
     }
 
     /// Calls there.
     pub(super) fn load(&self) -> u32 {
         self.seats.len() as u32
-    }
-
-    /// The last in order of those that run.
-    pub(super) fn worst(&self) -> Option<Order> {
-        self.batch.worst
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -163,10 +191,8 @@ impl Engine {
 
     /// Calls that stand before one and wait there, too.
     pub(super) fn position(&self, order: Order) -> u64 {
-        self.seats
-            .range(..order)
-            .filter(|(_, seat)| !seat.in_batch)
-            .count() as u64
+        let before = self.seats.iter().take_while(|(other, _)| *other < order);
+        before.filter(|(_, seat)| !seat.in_batch).count() as u64
     }
 
     /// What is booked for a call of this size: a call that expects more than there is may run alone.
@@ -184,16 +210,15 @@ impl Engine {
             is_demoted: false,
             in_batch: false,
         };
-        let earlier = self.seats.insert(order, seat);
-        assert!(earlier.is_none(), "an order is unique at an engine");
+        self.insert(order, seat);
         self.booked += size;
         self.renew();
     }
 
     /// The call's seat is free. It may be gone already, with an engine that came again by the same name.
     pub(super) fn stand_up(&mut self, call: CallKey, order: Order) {
-        if self.seats.get(&order).is_some_and(|seat| seat.call == call) {
-            self.booked -= self.seats.remove(&order).map_or(0, |seat| seat.size);
+        if let Some(place) = self.seat_of(call, order) {
+            self.booked -= self.seats.remove(place).1.size;
             self.renew();
         }
     }
@@ -205,40 +230,100 @@ impl Engine {
         (from, to): (Order, Order),
         is_demoted: bool,
     ) -> bool {
-        if self.seats.get(&from).is_none_or(|seat| seat.call != call) {
+        let Some(place) = self.seat_of(call, from) else {
             return false;
-        }
-        if let Some(seat) = self.seats.remove(&from) {
-            self.seats.insert(to, Seat { is_demoted, ..seat });
-        }
+        };
+        let (_, seat) = self.seats.remove(place);
+        self.insert(to, Seat { is_demoted, ..seat });
         self.renew();
         true
     }
 
     /// The call was in a batch; whether for the first time.
     pub(super) fn start(&mut self, call: CallKey, order: Order) -> bool {
-        let seat = self.seats.get_mut(&order).filter(|seat| seat.call == call);
-        let is_first = seat.is_some_and(|seat| !std::mem::replace(&mut seat.has_started, true));
+        let is_first = self
+            .seat_of(call, order)
+            .is_some_and(|place| !std::mem::replace(&mut self.seats[place].1.has_started, true));
         if is_first {
             self.renew();
         }
         is_first
     }
 
-    /// Whether any call that stands at or behind this order could fit.
-    pub(super) fn is_open_at(&self, ask: Ask) -> bool {
-        if self.intake == Intake::Nothing {
-            return false;
+    /// What it could take where nobody is displaced.
+    pub(super) fn gauge_in_turn(&self, oversubscription: u32) -> Gauge {
+        let has_seat = self.load() < self.limits.slots + oversubscription;
+        // A call that expects more than there is may run alone.
+        let most = if self.booked == 0 {
+            u64::MAX
+        } else {
+            self.kv_free()
+        };
+        let room = has_seat.then_some(most);
+        Gauge {
+            room,
+            room_behind: None,
+            victims: FIRST,
+            room_first: room,
+            ..self.gauge_of_seats()
         }
-        if !ask.displaces {
-            let has_seat = self.load() < self.limits.slots + ask.oversubscription;
-            return has_seat && self.kv_free() >= self.booking(ask.size);
+    }
+
+    /// The same where whoever stands better takes another's slot.
+    pub(super) fn gauge_displacing(&self, oversubscription: u32) -> Gauge {
+        let Batch {
+            running,
+            kv,
+            worst,
+            worst_demoted,
+            unstarted,
+            unstarted_kv,
+            ..
+        } = self.batch;
+        let (slots, tokens) = (self.limits.slots, self.limits.kv_tokens);
+        let beside = |booked| match booked {
+            0 => u64::MAX,
+            _ => tokens.saturating_sub(booked),
+        };
+        let room = (running < slots).then(|| beside(kv));
+        let room_behind = (unstarted < oversubscription).then(|| beside(kv));
+        let queue_of_worst = worst.map(|worst| Order {
+            queue: worst.queue,
+            rank: i64::MIN,
+        });
+        let victims = queue_of_worst.max(worst_demoted).unwrap_or(FIRST);
+        let (kept_slots, kept_kv) = self.batch.kept_first;
+        let room_of_victims = (FIRST < victims && kept_slots < slots).then(|| beside(kept_kv));
+        let room_waiting = room_behind.map(|_| beside(kv + unstarted_kv));
+        Gauge {
+            room,
+            room_behind,
+            victims,
+            room_first: room.max(room_of_victims).max(room_waiting),
+            ..self.gauge_of_seats()
         }
-        let batch = &self.batch;
-        let has_kv = batch.kv + self.booking(ask.size) <= self.limits.kv_tokens;
-        let has_slot = batch.running < self.limits.slots;
-        let may_wait = batch.unstarted < ask.oversubscription && self.is_behind(ask.order);
-        self.has_victim(ask.order) || (has_kv && (has_slot || may_wait))
+    }
+
+    fn gauge_of_seats(&self) -> Gauge {
+        Gauge {
+            taking: self.taking(),
+            has_slot: self.batch.running < self.limits.slots,
+            room: None,
+            room_behind: None,
+            worst: self.batch.worst,
+            victims: FIRST,
+            room_first: None,
+            keeps: false,
+            binds: false,
+            has_line: [false; 3],
+            free: None,
+            used: 0,
+            shared: 0,
+            kv_tokens: 0,
+            is_quiet: false,
+            is_claimed: false,
+            first_lease: None,
+        }
     }
 
     /// Whether a call of this order would leave all that run where they are.
@@ -365,6 +450,10 @@ impl Engine {
             if seat.in_batch {
                 batch.running += 1;
                 batch.kv += seat.size;
+                if order.queue == 0 && !seat.is_demoted {
+                    batch.kept_first.0 += 1;
+                    batch.kept_first.1 += seat.size;
+                }
                 batch.worst = Some(*order);
                 batch.worst_demoted = seat.is_demoted.then_some(*order).or(batch.worst_demoted);
             } else if !seat.has_started {
@@ -377,7 +466,7 @@ impl Engine {
 
     pub(super) fn check_integrity(&self) {
         self.set.check_integrity();
-        let booked: u64 = self.seats.values().map(|seat| seat.size).sum();
+        let booked: u64 = self.seats.iter().map(|(_, seat)| seat.size).sum();
         assert_eq!(self.booked, booked, "KV tokens booked");
         assert!(self.batch.running <= self.limits.slots && self.batch.kv <= self.limits.kv_tokens);
     }

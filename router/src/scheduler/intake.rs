@@ -7,6 +7,7 @@ use lps_api::ids::{EngineId, Revision};
 use lps_api::quantity::Micros;
 
 use super::engine::{Engine, Limits};
+use super::engines::Taking;
 use super::pool::Pool;
 use crate::message::Intake;
 use crate::process_table::{ProcessTable, Row};
@@ -16,7 +17,7 @@ impl Pool {
     pub fn engine_up(&mut self, id: EngineId, limits: Limits) {
         match self.engines.get_mut(&id) {
             Some(engine) => engine.limit(limits),
-            None => drop(self.engines.insert(id, Engine::new(limits))),
+            None => self.engines.insert(id, Engine::new(limits)),
         }
     }
 
@@ -32,7 +33,7 @@ impl Pool {
 
     /// An engine is gone. What becomes of its calls is told for each.
     pub fn engine_gone(&mut self, id: &EngineId) {
-        self.engines.shift_remove(id);
+        self.engines.remove(id);
         self.forget_residents(id);
     }
 
@@ -64,9 +65,9 @@ impl Pool {
 
     /// Whether an engine takes a call of a program that began on revision `pin`. Such a program stays there as long as
     /// any engine of it takes its calls.
-    pub(super) fn admits(&self, engine: &Engine, pin: Option<Revision>) -> bool {
+    pub(super) fn admits(&self, engine: Taking, pin: Option<Revision>) -> bool {
         let is_open = |revision| self.open_revisions.contains(revision);
-        let own = engine.limits.revision;
+        let own = engine.revision;
         match (engine.intake, pin) {
             (Intake::Nothing, _) | (Intake::Pinned, None) => false,
             (Intake::All, None) => true,

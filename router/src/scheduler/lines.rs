@@ -164,6 +164,15 @@ impl Pool {
         }
     }
 
+    /// Whether a held call stands in another line than it belongs to now.
+    pub(super) fn is_astray(&self, key: CallKey, table: &ProcessTable, now: Micros) -> bool {
+        let held = table.call(key).filter(|call| call.stage == Stage::Held);
+        held.is_some_and(|call| {
+            let (line, roams) = self.line_of(call, table, now);
+            (&line, roams) != (&call.place.line, call.place.roams)
+        })
+    }
+
     /// What a held call waits for may have changed.
     pub(super) fn realign(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
         let Some(call) = table.call(key).filter(|call| call.stage == Stage::Held) else {

@@ -6,6 +6,7 @@ use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
 
 use super::engine::{Engine, Lacks};
+use super::engines::Gauge;
 use super::pool::Pool;
 use crate::message::Intake;
 use crate::process_table::{Call, Line, ProcessTable, Reason, Row, Stage};
@@ -65,20 +66,26 @@ impl Pool {
     pub fn reason(&self, call: &Call, table: &ProcessTable) -> Option<Reason> {
         let (reason, _) = call.wait.reason()?;
         let ask = self.ask((call.key, call.tenant()), call.place.scan, call.size());
-        let is_kept =
-            |engine: &Engine| engine.is_open_at(ask) && self.is_reserved(engine, ask, table);
         if reason != Reason::NoCapacity {
             return Some(reason);
         }
+        let is_kept = |(index, gauge): (usize, &Gauge)| {
+            gauge.binds
+                && gauge.is_open_at(ask)
+                && self.is_reserved(&self.engines[index], ask, table)
+        };
         // A call that would have a slot but is to be admitted first lacks room, whether or not a look met it.
         let is_to_be_admitted = matches!(call.place.line, Line::Admission { .. });
         let row = table.row(call.row)?;
         let now = call.ready_at;
-        let lacks_room = |engine: &Engine| {
-            engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
-                && self.entry(engine, call, row, now).is_none()
+        let arrival = self.arrival(call, row, now);
+        let lacks_room = |(index, gauge): (usize, &Gauge)| {
+            let engine = &self.engines[index];
+            !gauge.lacks_slot(ask.order)
+                && engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
+                && self.entry(engine, &arrival, now).is_none()
         };
-        let mut engines = self.engines.values();
+        let mut engines = self.engines.gauges();
         Some(if engines.clone().any(is_kept) {
             Reason::BackfillReserve
         } else if is_to_be_admitted && engines.any(lacks_room) {
@@ -143,8 +150,8 @@ impl Pool {
             let call = table.call(*key).expect("a held call is open");
             assert!(call.stage == Stage::Held && call.place.scan == *scan);
         }
-        for (id, engine) in &self.engines {
-            engine.check_integrity();
+        self.engines.check_integrity();
+        for (id, engine) in self.engines.iter() {
             for keeper in [engine.reserve, engine.claim].into_iter().flatten() {
                 let keeper = table.call(keeper.call);
                 assert!(

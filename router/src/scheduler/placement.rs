@@ -7,8 +7,9 @@ use lps_api::ids::{EngineId, Revision};
 use lps_api::quantity::{Micros, Order};
 
 use super::engine::{Ask, Engine, Fit, Lacks};
+use super::engines::Gauge;
 use super::pool::Pool;
-use super::residency::Entry;
+use super::residency::{Arrival, Entry};
 use crate::message::CallKey;
 use crate::process_table::{Call, ProcessTable, Reason, Row, RowId, Scan};
 
@@ -49,8 +50,8 @@ impl Refused {
 #[derive(Debug, Clone, Copy)]
 struct Case<'a> {
     call: &'a Call,
-    row: &'a Row,
     ask: Ask,
+    arrival: Arrival,
     pin: Option<Revision>,
 }
 
@@ -140,12 +141,12 @@ impl Pool {
         }
         let case = Case {
             call,
-            row,
+            arrival: self.arrival(call, row, now),
             ask: self.ask((key, call.tenant()), scan, call.size()),
             pin: row.revision(&self.model),
         };
         match self.home(call, row) {
-            Some((joined, _, engine)) => self.place_at_home(case, (joined, engine), table, now),
+            Some((joined, ..)) => self.place_at_home(case, joined, table, now),
             None => {
                 let is_long = self.is_long(call);
                 self.place_anywhere(case, (table, now), |_, _| true)
@@ -162,8 +163,8 @@ impl Pool {
     /// Whether the program of a call holds as many slots as it may.
     pub(super) fn is_limited(&self, row: RowId) -> bool {
         let most = self.settings.max_calls_per_program;
-        let seats = self.members.get(&row).map_or(0, |member| member.seats);
-        most.is_some_and(|most| seats >= most)
+        let seats = || self.members.get(&row).map_or(0, |member| member.seats);
+        most.is_some_and(|most| seats() >= most)
     }
 
     fn is_long(&self, call: &Call) -> bool {
@@ -176,14 +177,14 @@ impl Pool {
             return None;
         }
         let home = self.engines.get_full(row.homes.get(&self.model)?)?;
-        self.admits(home.2, row.revision(&self.model))
+        self.admits(home.2.taking(), row.revision(&self.model))
             .then_some(home)
     }
 
     fn place_at_home(
         &self,
         case: Case<'_>,
-        (joined, engine): (usize, &Engine),
+        joined: usize,
         table: &ProcessTable,
         now: Micros,
     ) -> Result<Target, Refused> {
@@ -192,7 +193,8 @@ impl Pool {
             too_full: None,
             is_kept_from_home: true,
         };
-        match self.chance(engine, case, table, now) {
+        let gauge = self.engines.gauge(joined);
+        match self.chance((joined, gauge), case, table, now) {
             Chance::Takes(offer) => {
                 return Ok(Target {
                     engine: joined,
@@ -231,17 +233,20 @@ impl Pool {
         (table, now): (&ProcessTable, Micros),
         accepts: impl Fn(usize, Fit) -> bool,
     ) -> Result<(usize, Entry), Refused> {
+        if !case.ask.displaces && self.are_too_full(&case.arrival, now) {
+            return Err(self.lacks_room(case));
+        }
         let mut best: Option<(Preference, Entry)> = None;
         let mut too_full: Option<(u64, Reverse<usize>)> = None;
         let mut fullest: Option<(Reverse<u64>, Reverse<usize>)> = None;
         let mut reason = Reason::NoCapacity;
-        for (joined, engine) in self.engines.values().enumerate() {
-            if !self.admits(engine, case.pin) {
+        for (joined, gauge) in self.engines.gauges() {
+            if !self.admits(gauge.taking, case.pin) {
                 continue;
             }
-            match self.chance(engine, case, table, now) {
+            match self.chance((joined, gauge), case, table, now) {
                 Chance::Takes(offer) if accepts(joined, offer.fit) => {
-                    let preference = Preference::new(offer, engine, joined);
+                    let preference = Preference::new(offer, &self.engines[joined], joined);
                     if best.as_ref().is_none_or(|(best, _)| preference < *best) {
                         best = Some((preference, offer.entry));
                     }
@@ -250,11 +255,11 @@ impl Pool {
                 Chance::Reserved => reason = Reason::BackfillReserve,
                 Chance::Lacks(Lacks::Turn) => reason = Reason::TenantTurn,
                 Chance::Lacks(Lacks::Kv) => {
-                    too_full = too_full.max(Some((engine.kv_free(), Reverse(joined))));
+                    let free = self.engines[joined].kv_free();
+                    too_full = too_full.max(Some((free, Reverse(joined))));
                 }
                 Chance::NoRoom => {
-                    let used = Reverse(engine.set.used());
-                    fullest = fullest.max(Some((used, Reverse(joined))));
+                    fullest = fullest.max(Some((Reverse(gauge.used), Reverse(joined))));
                 }
             }
         }
@@ -269,17 +274,51 @@ impl Pool {
         Err(refused)
     }
 
-    fn chance(&self, engine: &Engine, case: Case<'_>, table: &ProcessTable, now: Micros) -> Chance {
+    /// What a call is told that nobody needs to make room for and that no working set has room for: the one with most
+    /// of it among those where it could have a seat.
+    fn lacks_room(&self, case: Case<'_>) -> Refused {
+        let gauges = self.engines.gauges();
+        let open = gauges.filter(|(_, gauge)| {
+            !gauge.lacks_slot(case.ask.order) && self.admits(gauge.taking, case.pin)
+        });
+        let emptiest = open.min_by_key(|(_, gauge)| gauge.used);
+        match emptiest {
+            Some((joined, _)) => Refused {
+                too_full: Some(joined),
+                ..Refused::for_reason(Reason::WorkingSet)
+            },
+            None => Refused::for_reason(Reason::NoCapacity),
+        }
+    }
+
+    fn chance(
+        &self,
+        (joined, gauge): (usize, &Gauge),
+        case: Case<'_>,
+        table: &ProcessTable,
+        now: Micros,
+    ) -> Chance {
+        if gauge.lacks_slot(case.ask.order) {
+            return Chance::Lacks(Lacks::Slot);
+        }
+        let is_too_full = self.is_too_full((joined, gauge), &case.arrival, now);
+        // Where nobody is displaced, whoever could have a seat lacks room in the working set first.
+        if is_too_full && !case.ask.displaces {
+            return Chance::NoRoom;
+        }
+        let engine = &self.engines[joined];
+        let entry = || {
+            let entry = || self.entry(engine, &case.arrival, now);
+            (!is_too_full).then(entry).flatten()
+        };
         match engine.fit(case.ask, &self.tenants) {
-            Ok(_) if self.is_reserved(engine, case.ask, table) => Chance::Reserved,
-            Ok(fit) => match self.entry(engine, case.call, case.row, now) {
+            Ok(_) if gauge.binds && self.is_reserved(engine, case.ask, table) => Chance::Reserved,
+            Ok(fit) => match entry() {
                 Some(entry) => Chance::Takes(Offer { fit, entry }),
                 None => Chance::NoRoom,
             },
             // Who cannot be admitted lacks that first.
-            Err(Lacks::Kv) if self.entry(engine, case.call, case.row, now).is_none() => {
-                Chance::NoRoom
-            }
+            Err(Lacks::Kv) if entry().is_none() => Chance::NoRoom,
             Err(lacks) => Chance::Lacks(lacks),
         }
     }

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use indexmap::IndexMap;
 use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::quantity::Micros;
 use lps_api::scheduling::{Policy, Settings};
 
 use super::classes::Classes;
-use super::engine::Engine;
+use super::engines::{Engines, Sharing};
 use super::lines::{GROUPS, Lines, Queue};
 use super::patience::Patience;
 use super::places::{End, Turns};
@@ -24,7 +23,7 @@ pub struct Pool {
     pub(super) model: ModelName,
     pub(super) settings: Settings,
     /// In the order in which they joined.
-    pub(super) engines: IndexMap<EngineId, Engine>,
+    pub(super) engines: Engines,
     /// Revisions of engines that take every call.
     pub(super) open_revisions: Vec<Revision>,
     /// Revisions of engines that only take calls of their programs.
@@ -68,6 +67,8 @@ pub struct Pool {
     /// Calls that were put between two others, and one.
     pub(super) inserted: i64,
     is_removed: bool,
+    /// A call may be able to go that was not before.
+    is_changed: bool,
     pub(super) ended_waits: [Micros; Reason::ALL.len()],
 }
 
@@ -91,10 +92,11 @@ impl Pool {
 
     /// A pool that has engines before it is served.
     pub fn unserved(model: ModelName, settings: Settings, now: Micros) -> Self {
+        let engines = Engines::new(Sharing::from(&settings));
         Self {
             model,
             settings,
-            engines: IndexMap::new(),
+            engines,
             open_revisions: Vec::new(),
             pinned_revisions: Vec::new(),
             held: BTreeMap::new(),
@@ -121,6 +123,7 @@ impl Pool {
             head_rank: 0,
             inserted: 1,
             is_removed: true,
+            is_changed: false,
             ended_waits: [Micros::ZERO; Reason::ALL.len()],
         }
     }
@@ -133,6 +136,17 @@ impl Pool {
     /// What it serves.
     pub fn model(&self) -> &ModelName {
         &self.model
+    }
+
+    /// A call may be able to go that was not before.
+    pub fn changed(&mut self) {
+        self.is_changed = true;
+    }
+
+    /// Whether something changed since this was last asked. Until the next change, the engines show what they could take.
+    pub fn take_changed(&mut self) -> bool {
+        self.engines.renew();
+        std::mem::take(&mut self.is_changed)
     }
 
     /// Whether calls may come in.
@@ -167,6 +181,7 @@ impl Pool {
             return;
         }
         self.settings = settings;
+        self.engines.share(Sharing::from(&self.settings));
         let seats = self
             .engines
             .values()
@@ -330,9 +345,13 @@ impl Pool {
 
     /// No room is kept for the call any more.
     pub(super) fn release_reserve(&mut self, key: CallKey) {
-        for engine in self.engines.values_mut() {
-            engine.reserve.take_if(|reserve| reserve.call == key);
-            engine.claim.take_if(|claim| claim.call == key);
+        for index in 0..self.engines.len() {
+            if self.engines.gauge(index).keeps
+                && let Some((_, engine)) = self.engines.get_index_mut(index)
+            {
+                engine.reserve.take_if(|reserve| reserve.call == key);
+                engine.claim.take_if(|claim| claim.call == key);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use lps_api::ids::EngineId;
 use lps_api::quantity::Micros;
 
 use super::engine::Engine;
+use super::engines::Gauge;
 use super::pool::Pool;
 use super::working_set::Context;
 use crate::message::{CallKey, ProgramKey};
@@ -21,6 +22,20 @@ pub(super) enum Entry {
     Pausing,
     /// There is none: it comes alone, or it has waited long enough.
     Forced,
+}
+
+/// A program that comes to an engine with a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    row: RowId,
+    call: CallKey,
+    context: Context,
+    /// An engine keeps it.
+    is_resident: bool,
+    /// It has waited for room as long as it must.
+    is_overdue: bool,
+    /// It never ran.
+    is_new: bool,
 }
 
 /// What a pool counts of its working sets.
@@ -67,31 +82,37 @@ impl Pool {
         self.pause_end(call).is_some_and(|end| end <= now)
     }
 
-    /// Whether and how the program of a call comes to an engine; `None`: there is no room.
-    pub(super) fn entry(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        row: &Row,
-        now: Micros,
-    ) -> Option<Entry> {
-        if !self.settings.working_set || engine.set.holds(call.row) {
+    /// What the program of a call asks of engines.
+    pub(super) fn arrival(&self, call: &Call, row: &Row, now: Micros) -> Arrival {
+        Arrival {
+            row: call.row,
+            call: call.key,
+            context: self.context(call),
+            is_resident: self.is_resident(call.row),
+            is_overdue: self.is_overdue(call, now),
+            is_new: row.revision(&self.model).is_none(),
+        }
+    }
+
+    /// Whether and how a program comes to an engine; `None`: there is no room.
+    pub(super) fn entry(&self, engine: &Engine, of: &Arrival, now: Micros) -> Option<Entry> {
+        if !self.settings.working_set || (of.is_resident && engine.set.holds(of.row)) {
             return Some(Entry::Resident);
         }
-        if self.is_overdue(call, now) {
+        if of.is_overdue {
             return Some(Entry::Forced);
         }
         let keeper = engine.claim.filter(|claim| claim.left == 0);
         let may_come = match keeper {
             // Enough have passed it, those that ran before among them.
-            Some(keeper) => keeper.call == call.key,
-            None => !engine.is_closed_to_new || row.revision(&self.model).is_some(),
+            Some(keeper) => keeper.call == of.call,
+            None => !engine.is_closed_to_new || !of.is_new,
         };
         if !may_come {
             return None;
         }
-        let (mark, context) = (self.watermark(engine), self.context(call));
-        let need = engine.set.need(context).min(engine.limits.kv_tokens);
+        let mark = self.watermark(engine);
+        let need = engine.set.need(of.context).min(engine.limits.kv_tokens);
         if engine.set.used() + need <= mark {
             return Some(Entry::Admitted);
         }
@@ -103,26 +124,59 @@ impl Pool {
 
     /// Whether an engine could admit the programs of both calls.
     pub(super) fn has_room_for_both(&self, calls: [&Call; 2], now: Micros) -> bool {
-        self.engines.values().any(|engine| {
-            let needs = calls.map(|call| engine.set.need(self.context(call)));
-            let need = needs.into_iter().sum();
-            engine.set.has_room(need, self.watermark(engine), now)
+        let contexts = calls.map(|call| self.context(call));
+        let own: u64 = contexts.iter().map(Context::own).sum();
+        (0..self.engines.len()).any(|index| {
+            let engine = &self.engines[index];
+            self.engines
+                .room(index, now)
+                .is_some_and(|room| own <= room)
+                && {
+                    let needs = contexts.map(|context| engine.set.need(context));
+                    let need = needs.into_iter().sum();
+                    engine.set.has_room(need, self.watermark(engine), now)
+                }
         })
     }
 
-    /// Whether the smallest of those who wait for admission could be admitted.
-    pub(super) fn could_admit(&self, engine: &Engine, now: Micros) -> bool {
-        if engine.claim.is_some_and(|claim| claim.left == 0) {
-            return false;
-        }
-        let least = self.sizes[1].first_key_value().map_or(0, |(size, _)| *size);
-        let least = least.saturating_sub(engine.set.longest_shared());
-        engine.set.is_free_for_one()
-            || engine.set.has_room(least, self.watermark(engine), now)
-            || self.is_anyone_overdue(now)
+    /// Whether the program of a call could be admitted, if no engine has more room than so much.
+    pub(super) fn could_be_admitted(&self, call: &Call, most: Option<u64>, now: Micros) -> bool {
+        let own = self.context(call).own();
+        let has_claim = |engine: &Engine| engine.claim.is_some_and(|claim| claim.call == call.key);
+        most.is_some_and(|most| own <= most)
+            || self.is_resident(call.row)
+            || self.is_overdue(call, now)
+            || self.engines.values().any(has_claim)
     }
 
-    fn is_anyone_overdue(&self, now: Micros) -> bool {
+    /// Whether a program needs room that it may not have.
+    fn is_to_be_admitted(&self, of: &Arrival) -> bool {
+        self.settings.working_set && !of.is_resident && !of.is_overdue
+    }
+
+    /// Whether surely no engine has room for a program.
+    pub(super) fn are_too_full(&self, of: &Arrival, now: Micros) -> bool {
+        self.is_to_be_admitted(of) && self.engines.are_too_full(of.context.own(), now)
+    }
+
+    /// Whether an engine surely has no room for a program.
+    pub(super) fn is_too_full(
+        &self,
+        (index, gauge): (usize, &Gauge),
+        of: &Arrival,
+        now: Micros,
+    ) -> bool {
+        let least = of.context.own().min(gauge.kv_tokens);
+        self.is_to_be_admitted(of)
+            && !gauge.keeps
+            && self
+                .engines
+                .room_to_admit(index, now)
+                .is_none_or(|room| room < least)
+    }
+
+    /// Whether the first of those who wait for admission has waited long enough.
+    pub(super) fn is_anyone_overdue(&self, now: Micros) -> bool {
         let first = self.ages[1].first();
         first.is_some_and(|(ready, _)| {
             let most = self.settings.max_pause;
@@ -148,9 +202,8 @@ impl Pool {
         let (id, most) = (id.clone(), engine.limits.kv_tokens);
         let mut gone = Vec::new();
         if entry != Entry::Resident && !engine.set.holds(row) {
-            let need = engine.set.need(context).min(most);
             let mark = share_of(most, self.settings.kv_watermark_milli);
-            gone = engine.set.make_room(need, mark, now);
+            gone = engine.set.make_room(context, (mark, most), now);
             if entry == Entry::Forced {
                 gone.extend(engine.set.clear_quiet());
                 self.residency.forced += 1;
@@ -329,14 +382,19 @@ impl Pool {
         if self.ages[1].is_empty() {
             return None;
         }
-        let ends = self.engines.values();
-        ends.filter_map(|engine| engine.set.next_lease_end(now))
-            .min()
+        let ends = self.engines.gauges().filter_map(|(index, gauge)| {
+            let first = gauge.first_lease?;
+            if first > now {
+                return Some(first);
+            }
+            self.engines[index].set.next_lease_end(now)
+        });
+        ends.min()
     }
 }
 
 /// So many thousandths, rounded down, without overflow.
-const fn share_of(tokens: u64, milli: u32) -> u64 {
+pub(super) const fn share_of(tokens: u64, milli: u32) -> u64 {
     let milli = milli as u64;
     tokens / 1_000 * milli + tokens % 1_000 * milli / 1_000
 }

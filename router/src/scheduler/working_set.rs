@@ -23,6 +23,13 @@ pub(super) struct Context {
     pub(super) shared: u64,
 }
 
+impl Context {
+    /// What it takes wherever its class is.
+    pub(super) fn own(&self) -> u64 {
+        self.tokens.saturating_sub(self.shared)
+    }
+}
+
 /// One program there.
 #[derive(Debug)]
 struct Resident {
@@ -81,6 +88,11 @@ impl WorkingSet {
         self.residents.len() > self.leases.len()
     }
 
+    /// When the first lease ends, or ended.
+    pub(super) fn first_lease_end(&self) -> Option<Micros> {
+        self.leases.first().map(|(at, _)| *at)
+    }
+
     /// The first lease that ends later.
     pub(super) fn next_lease_end(&self, now: Micros) -> Option<Micros> {
         let later = (Micros(now.0.saturating_add(1)), RowId(0))..;
@@ -119,15 +131,28 @@ impl WorkingSet {
         used <= most
     }
 
+    /// The most that a program could take below `most` when all go whose leases are over.
+    pub(super) fn room(&self, most: u64, now: Micros) -> Option<u64> {
+        let over = self.leases.iter().take_while(|(end, _)| *end <= now);
+        let over: u64 = over.map(|(_, row)| self.residents[row].own).sum();
+        most.checked_sub(self.used() - over)
+    }
+
     /// Whether a program that is too large for company may come: those who are there have no calls.
     pub(super) fn is_free_for_one(&self) -> bool {
         !self.is_busy()
     }
 
-    /// Makes room, those first whose leases ended first. Gives back who has to go.
-    pub(super) fn make_room(&mut self, need: u64, most: u64, now: Micros) -> Vec<RowId> {
+    /// Makes room for a program, those first whose leases ended first. Gives back who has to go. Whoever goes may take
+    /// along the beginning that the program would have shared.
+    pub(super) fn make_room(
+        &mut self,
+        context: Context,
+        (mark, kv_tokens): (u64, u64),
+        now: Micros,
+    ) -> Vec<RowId> {
         let mut gone = Vec::new();
-        while self.used() + need > most
+        while self.used() + self.need(context).min(kv_tokens) > mark
             && let Some((_, row)) = self.leases.first().copied().filter(|(end, _)| *end <= now)
         {
             self.remove(row);
@@ -360,11 +385,35 @@ mod tests {
         rested(&mut set, 2, 40, 10);
         assert!(!set.has_room(50, 100, Micros(9)));
         assert!(set.has_room(50, 100, Micros(10)));
-        assert_eq!(set.make_room(50, 100, Micros(30)), [RowId(2)]);
+        assert_eq!(
+            set.make_room(context(50, 0), (100, 100), Micros(30)),
+            [RowId(2)]
+        );
         assert_eq!(
             (set.used(), set.next_lease_end(Micros(29))),
             (40, Some(Micros(30)))
         );
+    }
+
+    #[test]
+    fn who_goes_may_take_the_shared_beginning_along() {
+        let mut set = WorkingSet::default();
+        for row in 1..=2 {
+            set.admit(RowId(row), context(60, if row == 1 { 50 } else { 0 }));
+            set.sit(RowId(row), (CallKey(row), &ThreadId::main()), 60);
+            set.stand_up(RowId(row), CallKey(row), (ThreadId::main(), 60));
+            set.rest(RowId(row), Micros(row));
+        }
+        assert_eq!(set.used(), 120, "50 are shared");
+        let newcomer = context(80, 50);
+        assert!(set.has_room(set.need(newcomer), 90, Micros(9)));
+        assert_eq!(
+            set.make_room(newcomer, (90, 120), Micros(9)),
+            [RowId(1), RowId(2)]
+        );
+        set.admit(RowId(3), newcomer);
+        set.sit(RowId(3), (CallKey(3), &ThreadId::main()), 80);
+        assert_eq!(set.used(), 80);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lps_api::ids::ClassName;
 use lps_api::protocol::CallState;
-use lps_api::quantity::Micros;
+use lps_api::quantity::{Micros, Order};
 use proptest::prelude::*;
 
 use super::bench::{AtEngine, Bench, Sent, engine, program, settings};
@@ -152,6 +152,13 @@ impl World {
             .map(|(_, call)| call)
             .take(SLOTS as usize)
             .collect()
+    }
+
+    /// What was dispatched, and the order of those that are at engines.
+    fn schedule(&self) -> (Vec<CallKey>, Vec<(CallKey, Order)>) {
+        let seats = self.bench.engines.values().flatten();
+        let places = seats.map(|(call, seat)| (*call, seat.order)).collect();
+        (self.bench.dispatched.clone(), places)
     }
 
     fn running(&self) -> Vec<CallKey> {
@@ -333,13 +340,37 @@ proptest! {
                 world.take(step);
             }
         }
-        let [first, again, scaled] = worlds.map(|world| (world.bench.dispatched, world.bench.engines));
-        let places = |engines: &BTreeMap<_, BTreeMap<CallKey, AtEngine>>| -> Vec<_> {
-            engines.values().flat_map(|seats| seats.iter().map(|(k, s)| (*k, s.order))).collect()
-        };
-        prop_assert_eq!(&first.0, &again.0);
-        prop_assert_eq!(&first.0, &scaled.0);
-        prop_assert_eq!(places(&first.1), places(&scaled.1));
+        let [first, again, scaled] = worlds.map(|world| world.schedule());
+        prop_assert_eq!(&first, &again);
+        prop_assert_eq!(&first, &scaled);
+    }
+
+    #[test]
+    fn an_idle_program_or_tenant_changes_nothing(
+        rules in 0..RULES.len(),
+        steps in proptest::collection::vec((step(), 0_u8..3), 1..60),
+    ) {
+        let mut worlds = [(), ()].map(|()| World::new(RULES[rules], 1));
+        for (index, (step, newcomer)) in steps.into_iter().enumerate() {
+            let newcomer = match newcomer {
+                0 => None,
+                1 => Some(format!("idle{index}@t")),
+                _ => Some(format!("idle@t{index}")),
+            };
+            if let Some(name) = newcomer {
+                worlds[1].bench.tell(Event::ProgramOpened {
+                    program: program(&name),
+                    class: ClassName::unnamed(),
+                    ttl: Some(Micros(u64::MAX)),
+                    blocks: None,
+                });
+            }
+            for world in &mut worlds {
+                world.take(step);
+            }
+        }
+        let [without, with] = worlds.map(|world| world.schedule());
+        prop_assert_eq!(without, with);
     }
 
     #[test]

@@ -1,0 +1,339 @@
+//! A pool's engines, in the order in which they joined. Owns: a gauge of each, so that a look that asks all of them what
+//! could go there reads a few words of each. It must not know calls and programs.
+
+use std::ops::Deref;
+
+use indexmap::IndexMap;
+use lps_api::ids::{EngineId, Revision};
+use lps_api::quantity::{Micros, Order};
+use lps_api::scheduling::Settings;
+
+use super::engine::{Ask, Engine};
+use super::lines::Kind;
+use super::residency::share_of;
+use crate::message::Intake;
+
+/// How calls share an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sharing {
+    /// Whether a call takes another's slot.
+    pub(super) displaces: bool,
+    /// Calls beyond the slots that wait in an engine.
+    pub(super) oversubscription: u32,
+    /// Thousandths of an engine's KV tokens up to which programs are admitted.
+    pub(super) kv_watermark_milli: u32,
+}
+
+impl From<&Settings> for Sharing {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            displaces: settings.displaces(),
+            oversubscription: settings.oversubscription(),
+            kv_watermark_milli: settings.kv_watermark_milli,
+        }
+    }
+}
+
+/// Whose calls an engine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taking {
+    pub(super) intake: Intake,
+    /// What it was made from.
+    pub(super) revision: Revision,
+}
+
+impl Taking {
+    /// Whether it takes any call.
+    pub(super) fn any(&self) -> bool {
+        self.intake != Intake::Nothing
+    }
+}
+
+/// What an engine could take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gauge {
+    /// Whose calls it takes.
+    pub(super) taking: Taking,
+    /// Whether a slot is free.
+    pub(super) has_slot: bool,
+    /// The largest call that could have a slot without displacing anyone; `None`: none could.
+    pub(super) room: Option<u64>,
+    /// The same for a call that would wait there, behind all that run.
+    pub(super) room_behind: Option<u64>,
+    /// The last in order of those that run.
+    pub(super) worst: Option<Order>,
+    /// Whoever stands before this could displace a call.
+    pub(super) victims: Order,
+    /// The largest call that could go there in queue 1, whatever it displaces; `None`: none could.
+    pub(super) room_first: Option<u64>,
+    /// Room is kept there for a call or a program, or will be.
+    pub(super) keeps: bool,
+    /// It is kept from now on.
+    pub(super) binds: bool,
+    /// Calls wait for it, by kind of line.
+    pub(super) has_line: [bool; 3],
+    /// Tokens up to the watermark that no program takes; `None`: they take more.
+    pub(super) free: Option<u64>,
+    /// Tokens that its programs take.
+    pub(super) used: u64,
+    /// The most that a program finds there of what its class shares.
+    pub(super) shared: u64,
+    /// Tokens of its KV pool.
+    pub(super) kv_tokens: u64,
+    /// Nobody there has a call, so that a program may come that is too large for company.
+    pub(super) is_quiet: bool,
+    /// Room in its working set is kept for a program from now on.
+    pub(super) is_claimed: bool,
+    /// The first end of a lease there.
+    pub(super) first_lease: Option<Micros>,
+}
+
+impl Gauge {
+    /// Whether a call of this size that stands at or behind this order could fit. No call fits where it could not.
+    pub(super) fn is_open_at(&self, ask: Ask) -> bool {
+        self.taking.any()
+            && (ask.order < self.victims
+                || self.room.is_some_and(|room| ask.size <= room)
+                || self.room_behind.is_some_and(|room| ask.size <= room)
+                    && self.worst.is_none_or(|worst| worst < ask.order))
+    }
+
+    /// Whether slots are all that a call of this order would lack.
+    pub(super) fn lacks_slot(&self, order: Order) -> bool {
+        let may_wait = self.room_behind.is_some() && self.worst.is_none_or(|worst| worst < order);
+        self.room.is_none() && order >= self.victims && !may_wait
+    }
+}
+
+/// What no engine exceeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Most {
+    /// What a program could take that is to be admitted, as long as no lease is over; `None`: nothing.
+    to_admit: Option<u64>,
+    /// The first end of a lease.
+    first_lease: Option<Micros>,
+    /// Room is kept somewhere.
+    keeps: bool,
+}
+
+impl Most {
+    fn of(gauges: &[Gauge]) -> Self {
+        let mut most = Self::default();
+        for gauge in gauges {
+            // Whoever needs more than there is takes all of it.
+            let takes_all = |free| free >= gauge.kv_tokens;
+            let to_admit = if gauge.is_quiet || gauge.free.is_some_and(takes_all) {
+                Some(u64::MAX)
+            } else {
+                gauge.free
+            };
+            let leases = most.first_lease.into_iter().chain(gauge.first_lease);
+            most = Self {
+                to_admit: most.to_admit.max(to_admit),
+                first_lease: leases.min(),
+                keeps: most.keeps || gauge.keeps,
+            };
+        }
+        most
+    }
+}
+
+/// Engines by name.
+#[derive(Debug)]
+pub(super) struct Engines {
+    all: IndexMap<EngineId, Engine>,
+    sharing: Sharing,
+    /// What each could take when it was renewed.
+    gauges: Vec<Gauge>,
+    most: Most,
+    /// Those that may have changed since.
+    changed: Vec<usize>,
+    /// Engines that no new program may come to in this look.
+    closed_to_new: Vec<usize>,
+}
+
+impl Deref for Engines {
+    type Target = IndexMap<EngineId, Engine>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
+impl Engines {
+    pub(super) fn new(sharing: Sharing) -> Self {
+        Self {
+            all: IndexMap::new(),
+            sharing,
+            gauges: Vec::new(),
+            most: Most::default(),
+            changed: Vec::new(),
+            closed_to_new: Vec::new(),
+        }
+    }
+
+    /// Other rules hold from now on.
+    pub(super) fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
+        self.gauge_all();
+    }
+
+    pub(super) fn insert(&mut self, id: EngineId, engine: Engine) {
+        self.all.insert(id, engine);
+        self.gauge_all();
+    }
+
+    pub(super) fn remove(&mut self, id: &EngineId) {
+        self.all.shift_remove(id);
+        // Those that joined later have other places now.
+        let engines = self.all.values().enumerate();
+        let closed = engines.filter(|(_, engine)| engine.is_closed_to_new);
+        self.closed_to_new = closed.map(|(index, _)| index).collect();
+        self.gauge_all();
+    }
+
+    pub(super) fn get_mut(&mut self, id: &EngineId) -> Option<&mut Engine> {
+        let (index, _, engine) = self.all.get_full_mut(id)?;
+        note(&mut self.changed, index);
+        Some(engine)
+    }
+
+    pub(super) fn get_index_mut(&mut self, index: usize) -> Option<(&EngineId, &mut Engine)> {
+        note(&mut self.changed, index);
+        self.all.get_index_mut(index)
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Engine> {
+        self.changed = (0..self.all.len()).collect();
+        self.all.values_mut()
+    }
+
+    /// What an engine could take, as of the last renewal.
+    pub(super) fn gauge(&self, index: usize) -> &Gauge {
+        &self.gauges[index]
+    }
+
+    /// Tokens of an engine that a program could take: what is free, and what those take whose leases are over.
+    pub(super) fn room(&self, index: usize, now: Micros) -> Option<u64> {
+        let gauge = &self.gauges[index];
+        if gauge.first_lease.is_some_and(|end| end <= now) {
+            let engine = &self.all[index];
+            return engine.set.room(watermark(engine, self.sharing), now);
+        }
+        gauge.free
+    }
+
+    /// The same for a program that is not there, has not waited too long, and for which no room is kept.
+    pub(super) fn room_to_admit(&self, index: usize, now: Micros) -> Option<u64> {
+        let gauge = &self.gauges[index];
+        if gauge.is_claimed {
+            return None;
+        }
+        if gauge.is_quiet {
+            return Some(u64::MAX);
+        }
+        self.room(index, now)
+    }
+
+    /// Whether surely no engine could admit a program that needs so much wherever it comes.
+    pub(super) fn are_too_full(&self, own: u64, now: Micros) -> bool {
+        let Most {
+            to_admit,
+            first_lease,
+            keeps,
+        } = self.most;
+        !keeps && first_lease.is_none_or(|end| end > now) && to_admit.is_none_or(|most| most < own)
+    }
+
+    /// What all of them could take.
+    pub(super) fn gauges(&self) -> impl Iterator<Item = (usize, &Gauge)> + Clone {
+        self.gauges.iter().enumerate()
+    }
+
+    /// Reads again those that may have changed. Whether there were any.
+    pub(super) fn renew(&mut self) -> bool {
+        let any = !self.changed.is_empty();
+        for index in self.changed.drain(..) {
+            if let (Some(gauge), Some((_, engine))) =
+                (self.gauges.get_mut(index), self.all.get_index(index))
+            {
+                *gauge = engine.gauge(self.sharing);
+            }
+        }
+        if any {
+            self.most = Most::of(&self.gauges);
+        }
+        any
+    }
+
+    fn gauge_all(&mut self) {
+        self.changed.clear();
+        let gauges = self.all.values().map(|it| it.gauge(self.sharing));
+        self.gauges = gauges.collect();
+        self.most = Most::of(&self.gauges);
+    }
+
+    /// A program that ran before waits for room there, so none is for new ones in this look.
+    pub(super) fn close_to_new(&mut self, index: usize) {
+        self.all[index].is_closed_to_new = true;
+        self.closed_to_new.push(index);
+    }
+
+    /// A new look begins.
+    pub(super) fn open_to_new(&mut self) {
+        for index in self.closed_to_new.drain(..) {
+            if let Some((_, engine)) = self.all.get_index_mut(index) {
+                engine.is_closed_to_new = false;
+            }
+        }
+    }
+
+    /// Whether every gauge shows what its engine could take.
+    ///
+    /// # Panics
+    /// When one does not.
+    pub(super) fn check_integrity(&self) {
+        assert!(self.changed.is_empty(), "a gauge was not renewed");
+        for (index, engine) in self.all.values().enumerate() {
+            engine.check_integrity();
+            assert_eq!(self.gauges[index], engine.gauge(self.sharing), "a gauge");
+        }
+    }
+}
+
+/// KV tokens up to which an engine admits.
+fn watermark(engine: &Engine, sharing: Sharing) -> u64 {
+    share_of(engine.limits.kv_tokens, sharing.kv_watermark_milli)
+}
+
+/// Engines that changed, each once.
+fn note(changed: &mut Vec<usize>, index: usize) {
+    if !changed.contains(&index) {
+        changed.push(index);
+    }
+}
+
+impl Engine {
+    /// What it could take.
+    fn gauge(&self, sharing: Sharing) -> Gauge {
+        let gauge = if sharing.displaces {
+            self.gauge_displacing(sharing.oversubscription)
+        } else {
+            self.gauge_in_turn(sharing.oversubscription)
+        };
+        let keepers = [self.reserve, self.claim];
+        Gauge {
+            keeps: keepers.iter().any(Option::is_some),
+            binds: keepers.iter().flatten().any(|kept| kept.left == 0),
+            has_line: Kind::ALL.map(|kind| !self.lines.of(kind).is_empty()),
+            free: watermark(self, sharing).checked_sub(self.set.used()),
+            used: self.set.used(),
+            shared: self.set.longest_shared(),
+            kv_tokens: self.limits.kv_tokens,
+            is_quiet: self.set.is_free_for_one(),
+            is_claimed: self.claim.is_some_and(|claim| claim.left == 0),
+            first_lease: self.set.first_lease_end(),
+            ..gauge
+        }
+    }
+}
