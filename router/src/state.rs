@@ -320,6 +320,9 @@ impl State {
                 .charge((key, attempt), usage, pool.settings().unit);
             pool.charge(key, charge.service, &self.table);
             if !was_running && charge.executor > Micros::ZERO {
+                if let Some(call) = self.table.call(key) {
+                    pool.start(call);
+                }
                 self.table.run(key, charge.executor, self.now);
             }
         }
@@ -468,7 +471,7 @@ impl State {
     pub fn check_integrity(&self) {
         self.table.check_integrity();
         for pool in self.pools.values() {
-            pool.check_integrity(&self.table);
+            pool.check_integrity(&self.table, self.now);
         }
     }
 }

@@ -56,6 +56,13 @@ impl Children {
             self.parents.remove(&child);
         }
     }
+
+    /// Whether names and lists agree, and every parent is live.
+    pub(super) fn check_integrity(&self, is_live: impl Fn(RowId) -> bool) {
+        let listed: usize = self.of.values().map(Vec::len).sum();
+        assert_eq!(listed, self.parents.len(), "children by name and by parent");
+        assert!(self.of.keys().all(|row| is_live(*row)), "parents are live");
+    }
 }
 
 /// The thread of its parent on which a child's thread goes on. A name too long for that is its own.

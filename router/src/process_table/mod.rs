@@ -320,6 +320,9 @@ impl ProcessTable {
             "live programs of tenants"
         );
         self.models.check_integrity(live.map(|row| row.models));
+        let rows = &self.rows;
+        self.children
+            .check_integrity(|row| rows.get(&row).is_some_and(|row| !row.state().is_end()));
     }
 }
 

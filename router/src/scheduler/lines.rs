@@ -8,7 +8,7 @@ use lps_api::quantity::Micros;
 
 use super::pool::Pool;
 use crate::message::CallKey;
-use crate::process_table::{Call, Line, ProcessTable, Reason, RowId, Scan, Stage};
+use crate::process_table::{Call, Line, ProcessTable, Reason, Row, RowId, Scan, Stage};
 
 /// Calls of one line: tenant by tenant, in the order of the scan.
 pub(super) type Queue = BTreeMap<(u32, Scan), CallKey>;
@@ -162,6 +162,27 @@ impl Pool {
             Some(queue) => drop(queue.remove(&place)),
             None => drop(self.limited.remove(&(call.row, place.1))),
         }
+    }
+
+    /// A held call stands in the line that it belongs to. Of those that wait for a slot of their program only the first
+    /// is told that there is one.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(super) fn check_line(&self, call: &Call, table: &ProcessTable, now: Micros) {
+        let (line, _) = self.line_of(call, table, now);
+        let is_told = |it: &Call| it.stage == Stage::Held && it.place.line != Line::Limited;
+        let is_behind = || {
+            let open = table.row(call.row).into_iter().flat_map(Row::open);
+            let mut open = open.filter_map(|key| table.call(key));
+            call.place.line == Line::Limited && open.any(is_told)
+        };
+        assert!(
+            call.place.line == line || is_behind(),
+            "{:?} stands in {:?} and belongs to {line:?}",
+            call.key,
+            call.place.line
+        );
     }
 
     /// Whether a held call stands in another line than it belongs to now.

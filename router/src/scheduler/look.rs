@@ -128,7 +128,7 @@ impl Pool {
     ///
     /// # Panics
     /// When they do not.
-    pub fn check_integrity(&self, table: &ProcessTable) {
+    pub fn check_integrity(&self, table: &ProcessTable, now: Micros) {
         let ages: usize = self.ages.iter().map(BTreeSet::len).sum();
         assert_eq!((self.held.len(), self.held.len()), (ages, self.lined_up()));
         let sizes = self.sizes.iter().flat_map(BTreeMap::values);
@@ -136,9 +136,11 @@ impl Pool {
             self.held.len() as u64,
             sizes.map(|n| u64::from(*n)).sum::<u64>()
         );
-        self.tenants.check_integrity(self.held.len());
         let held: u32 = self.members.values().map(|member| member.held).sum();
         assert_eq!(self.held.len() as u32, held, "held calls of programs");
+        let seats = self.members.values().map(|member| member.seats).sum();
+        self.tenants.check_integrity(held, seats);
+        self.check_patience(table, now);
         let kept: u32 = self
             .engines
             .values()
@@ -149,6 +151,8 @@ impl Pool {
         for (scan, key) in &self.held {
             let call = table.call(*key).expect("a held call is open");
             assert!(call.stage == Stage::Held && call.place.scan == *scan);
+            self.check_line(call, table, now);
+            self.check_quantum(call);
         }
         self.engines.check_integrity();
         for (id, engine) in self.engines.iter() {
@@ -162,7 +166,18 @@ impl Pool {
             for (order, seat) in engine.seats() {
                 let call = table.call(seat.call).expect("a seated call is open");
                 assert!(call.engine() == Some(id) && call.place.order == *order);
+                self.check_quantum(call);
             }
         }
+    }
+
+    /// Whoever used a quantum stands in the next queue.
+    fn check_quantum(&self, call: &Call) {
+        let quantum = self.settings.quantum(call.place.scan.queue);
+        assert!(
+            quantum.is_none_or(|quantum| call.place.used < quantum),
+            "{:?} used its quantum and was not demoted",
+            call.key
+        );
     }
 }

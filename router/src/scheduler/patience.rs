@@ -8,7 +8,7 @@ use lps_api::quantity::Micros;
 use super::places::End;
 use super::pool::Pool;
 use crate::message::{Action, CallKey};
-use crate::process_table::{Call, ProcessTable, Row, RowId};
+use crate::process_table::{Call, ProcessTable, Row, RowId, Stage};
 
 /// What falls due for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +115,19 @@ impl Pool {
         }
     }
 
+    /// Other rules apply to a call that may be waiting: finds anew when.
+    pub(super) fn await_all(&mut self, key: CallKey, table: &ProcessTable, now: Micros) {
+        let Some(call) = table.call(key) else { return };
+        self.await_turn(key, table);
+        if call.stage == Stage::Held {
+            self.await_room(key, table);
+            if let Some(at) = self.home_wait_end(call) {
+                self.patience.calls.insert((at, Due::HomeWait, key));
+            }
+        }
+        self.arm(call.row, table, now);
+    }
+
     /// Whether a call has waited for its home engine as long as it must.
     pub(super) fn may_move(&self, call: &Call, now: Micros) -> bool {
         self.home_wait_end(call).is_some_and(|end| end <= now)
@@ -214,6 +227,64 @@ impl Pool {
         if let Some(row) = table.row_mut(row) {
             row.mark_promoted(now);
         }
+    }
+}
+
+impl Pool {
+    /// When what falls due for a call, if it may.
+    fn due_at(&self, due: Due, call: &Call) -> Option<Micros> {
+        let is_held = call.stage == Stage::Held;
+        match due {
+            Due::QueueWait => self.queue_wait_end(call),
+            Due::HomeWait => self.home_wait_end(call).filter(|_| is_held),
+            Due::Pause => self.pause_end(call).filter(|_| is_held),
+        }
+    }
+
+    /// Whether what is known of waits agrees with who waits.
+    ///
+    /// # Panics
+    /// When a wait is noted that is not, one that is is not noted, or one is over that should have ended.
+    pub(super) fn check_patience(&self, table: &ProcessTable, now: Micros) {
+        for (at, due, key) in &self.patience.calls {
+            let expected = table.call(*key).and_then(|call| self.due_at(*due, call));
+            assert_eq!(expected, Some(*at), "{due:?} of {key:?}");
+        }
+        for key in self.held.values() {
+            for due in [Due::QueueWait, Due::HomeWait, Due::Pause] {
+                let at = table.call(*key).and_then(|call| self.due_at(due, call));
+                let is_noted =
+                    |at: Micros| at <= now || self.patience.calls.contains(&(at, due, *key));
+                assert!(at.is_none_or(is_noted), "{due:?} of {key:?} is not noted");
+            }
+        }
+        let armed = self.patience.armed.iter().map(|(row, at)| (*at, *row));
+        assert_eq!(armed.collect::<BTreeSet<_>>(), self.patience.programs);
+        if !self.open_revisions.is_empty() {
+            for row in self.members.keys().filter_map(|row| table.row(*row)) {
+                self.check_promoted(row, table, now);
+            }
+        }
+    }
+
+    /// Whoever has waited long enough for what it had was promoted.
+    fn check_promoted(&self, row: &Row, table: &ProcessTable, now: Micros) {
+        let Some(beta_milli) = self.settings.beta_milli else {
+            return;
+        };
+        let least = least_wait(row, beta_milli, self.settings.service_floor);
+        if self.settings.policy.has_one_queue() || row.wait_since_promotion(now) < least {
+            return;
+        }
+        let open: Vec<&Call> = row.open().filter_map(|key| table.call(key)).collect();
+        // Waits for other models are not told here.
+        let is_ours = open.iter().all(|call| call.model == self.model);
+        let is_low = |call: &&Call| call.place.scan.queue > 0 && call.wait.since().is_some();
+        assert!(
+            !is_ours || !open.iter().any(is_low),
+            "program {:?} has waited long enough and is not promoted",
+            row.key
+        );
     }
 }
 

@@ -187,6 +187,7 @@ impl Pool {
             .values()
             .flat_map(|engine| engine.seats().map(|(_, seat)| seat.call));
         let keys: Vec<CallKey> = seats.chain(self.held.values().copied()).collect();
+        self.patience = Patience::default();
         for key in keys {
             let Some(call) = table.call(key) else {
                 continue;
@@ -198,6 +199,7 @@ impl Pool {
                 let order = self.order_of_dispatch();
                 self.seat_anew(key, order, (table, out), false);
             }
+            self.await_all(key, table, now);
         }
         if !self.settings.working_set {
             self.resident_at.clear();

@@ -129,9 +129,11 @@ impl Tenants {
     ///
     /// # Panics
     /// When they do not.
-    pub(super) fn check_integrity(&self, held: usize) {
-        let sum: u32 = self.tenants.values().map(|it| it.held).sum();
-        assert_eq!(sum as usize, held, "held calls of tenants");
+    pub(super) fn check_integrity(&self, held: u32, seats: u32) {
+        let sums = self.tenants.values().fold((0, 0), |(held, seats), it| {
+            (held + it.held, seats + it.seats)
+        });
+        assert_eq!(sums, (held, seats), "calls of tenants, held and at engines");
         let backlogged = self.tenants.values().filter(|it| it.held > 0).count();
         assert_eq!(backlogged, self.backlogged.len(), "tenants with held calls");
     }
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(tenants.in_turn(), [b, a]);
         tenants.unhold(b);
         assert_eq!(tenants.in_turn(), [a]);
-        tenants.check_integrity(1);
+        tenants.check_integrity(1, 0);
     }
 
     #[test]
@@ -173,5 +175,18 @@ mod tests {
         assert!(!tenants.is_behind(b, a), "lifted to the least who calls");
         tenants.charge(b, Micros(1));
         assert_eq!(tenants.in_turn(), [a, b]);
+    }
+
+    #[test]
+    fn whoever_comes_when_nobody_calls_begins_where_the_last_ones_were() {
+        let (mut tenants, [a, b]) = two([1_000; 2]);
+        tenants.hold(a);
+        tenants.charge(a, Micros(1_000));
+        tenants.hold(b);
+        tenants.unhold(a);
+        tenants.unhold(b);
+        let newcomer = tenants.of(&TenantId::parse("c").expect("a name"), 1_000);
+        tenants.hold(newcomer);
+        assert!(!tenants.is_behind(newcomer, a), "a had that before it came");
     }
 }

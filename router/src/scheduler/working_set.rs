@@ -437,6 +437,36 @@ mod tests {
         assert_eq!(set.used(), 70);
     }
 
+    proptest::proptest! {
+        /// Who has a call there stays, whatever else happens, and what can be freed is freed.
+        #[test]
+        fn a_program_with_a_call_stays(steps in proptest::collection::vec((0_u64..5, 0_u8..4, 1_u64..60), 1..60)) {
+            let (mut set, thread) = (WorkingSet::default(), ThreadId::main());
+            for (row, what, tokens) in steps {
+                let (row, call) = (RowId(row), CallKey(row));
+                let is_there = set.holds(row);
+                let has_call = |set: &WorkingSet, row| set.residents.get(&row).is_some_and(|it| !it.calls.is_empty());
+                match what {
+                    0 if !is_there => set.admit(row, context(tokens, tokens / 2)),
+                    1 if is_there && !has_call(&set, row) => {
+                        set.wake(row);
+                        set.sit(row, (call, &thread), tokens);
+                    }
+                    2 if has_call(&set, row) => {
+                        set.stand_up(row, call, (thread.clone(), tokens));
+                        set.rest(row, Micros(tokens));
+                    }
+                    _ => set.grow(row, call, tokens * 2),
+                }
+                let busy: Vec<RowId> = (0..5).map(RowId).filter(|row| has_call(&set, *row)).collect();
+                set.shrink(100, row);
+                assert!(busy.iter().all(|row| set.holds(*row)));
+                assert!(set.used() <= 100 || set.programs() as usize <= busy.len() + 1);
+                set.check_integrity();
+            }
+        }
+    }
+
     #[test]
     fn a_thread_that_goes_on_is_not_counted_twice() {
         let mut set = WorkingSet::default();

@@ -262,6 +262,21 @@ impl Bench {
         });
     }
 
+    /// A report of an attempt that is over.
+    pub(super) fn report_late(&mut self, call: CallKey, attempt: Attempt, micros: u64) {
+        let usage = CallUsage {
+            executor_us: Micros(micros),
+            output_tokens: Tokens(1),
+            ..CallUsage::default()
+        };
+        self.tell(Event::Progress {
+            call,
+            attempt,
+            state: CallState::Running,
+            usage,
+        });
+    }
+
     /// The call runs so much, and the engine says so.
     pub(super) fn run(&mut self, call: CallKey, micros: u64) {
         self.report(call, CallState::Running);

@@ -3,7 +3,7 @@
 use lps_api::protocol::CallState;
 
 use super::bench::{Bench, S, settings};
-use crate::message::{CallKey, Intake};
+use crate::message::{CallKey, Event, Intake};
 
 /// Program x has used `service` and waits below queue 1, behind a stream of queue 1 calls that never ends.
 fn waiting(rules: &[&str], service: u64) -> (Bench, CallKey) {
@@ -68,6 +68,23 @@ fn without_beta_only_the_cap_promotes() {
     let ready = bench.now;
     sleep_until_promoted(&mut bench, call);
     assert_eq!((bench.now - ready, bench.view(call).queue), (5 * S, 1));
+}
+
+#[test]
+fn other_rules_hold_for_who_waits_already() {
+    for (key, value, expected) in [("max_queue_wait", "5", 5), ("beta", "3", 6)] {
+        let (mut bench, call) = waiting(&["service_floor=1"], 2 * S);
+        let ready = bench.now;
+        let mut rules = settings(&["policy=plas", "bounds=1,2", "service_floor=1"]);
+        rules.set(key, value).expect("valid");
+        bench.tell(Event::PoolAdded {
+            model: super::bench::model(),
+            settings: rules,
+            cold_start_hold: lps_api::quantity::Micros::from_secs(300),
+        });
+        sleep_until_promoted(&mut bench, call);
+        assert_eq!(bench.now - ready, expected * S, "{key}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lps_api::ids::ClassName;
 use lps_api::protocol::CallState;
-use lps_api::quantity::{Micros, Order};
+use lps_api::quantity::{Attempt, Micros, Order};
 use proptest::prelude::*;
 
 use super::bench::{AtEngine, Bench, Sent, engine, program, settings};
@@ -13,21 +13,45 @@ use crate::message::{CallKey, Event, Intake, Outcome};
 /// One thing that may happen; what it is about is chosen among what there is.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Arrive { program: u8, prompt: u16 },
-    Run { which: u8, micros: u32 },
-    End { which: u8, outcome: u8 },
-    Fail { which: u8 },
-    Cancel { which: u8 },
+    Arrive {
+        program: u8,
+        prompt: u16,
+    },
+    Run {
+        which: u8,
+        micros: u32,
+    },
+    /// The last word tells of so much that no report told.
+    End {
+        which: u8,
+        outcome: u8,
+        micros: u32,
+    },
+    /// An engine is heard late: of an attempt that failed, or of a call that ended.
+    Late {
+        which: u8,
+        micros: u32,
+    },
+    Fail {
+        which: u8,
+    },
+    Cancel {
+        which: u8,
+    },
     Lose,
     Return,
-    Sleep { micros: u32 },
+    Sleep {
+        micros: u32,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_u8..4, 1_u16..4_000).prop_map(|(program, prompt)| Step::Arrive { program, prompt }),
         8 => (any::<u8>(), 1_u32..3_000_000).prop_map(|(which, micros)| Step::Run { which, micros }),
-        5 => (any::<u8>(), 0_u8..3).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        5 => (any::<u8>(), 0_u8..3, 0_u32..2_000_000)
+            .prop_map(|(which, outcome, micros)| Step::End { which, outcome, micros }),
+        1 => (any::<u8>(), 1_u32..9_000_000).prop_map(|(which, micros)| Step::Late { which, micros }),
         1 => any::<u8>().prop_map(|which| Step::Fail { which }),
         1 => any::<u8>().prop_map(|which| Step::Cancel { which }),
         1 => Just(Step::Lose),
@@ -100,6 +124,8 @@ fn pick<T: Copy>(all: &[T], which: u8) -> Option<T> {
 struct World {
     bench: Bench,
     charged: BTreeMap<CallKey, u64>,
+    /// Attempts that are over.
+    past: Vec<(CallKey, Attempt)>,
     scale: u64,
 }
 
@@ -136,6 +162,7 @@ impl World {
         Self {
             bench,
             charged: BTreeMap::new(),
+            past: Vec::new(),
             scale,
         }
     }
@@ -192,21 +219,7 @@ impl World {
                 self.bench.run(call, u64::from(micros) * self.scale);
                 *self.charged.entry(call).or_default() = self.bench.used[&call];
             }
-            Step::End { which, outcome } => {
-                let Some(call) = pick(&self.seated(), which) else {
-                    return;
-                };
-                let outcomes = [Outcome::Completed, Outcome::Cancelled, Outcome::Failed];
-                let event = self.bench.ended(call, outcomes[usize::from(outcome)]);
-                self.bench.tell(event);
-            }
-            Step::Fail { which } => {
-                let Some(call) = pick(&self.seated(), which) else {
-                    return;
-                };
-                self.charged.remove(&call);
-                self.bench.fail_attempt(call);
-            }
+            Step::End { .. } | Step::Late { .. } | Step::Fail { .. } => self.end(step),
             Step::Cancel { which } => {
                 let Some(call) = pick(&self.seated(), which) else {
                     return;
@@ -230,6 +243,46 @@ impl World {
             }
         }
         self.check();
+    }
+
+    /// What ends an attempt, and what is heard of it afterwards.
+    fn end(&mut self, step: Step) {
+        match step {
+            Step::End {
+                which,
+                outcome,
+                micros,
+            } => {
+                let Some(call) = pick(&self.seated(), which) else {
+                    return;
+                };
+                let used = self.bench.used.entry(call).or_default();
+                *used += u64::from(micros) * self.scale;
+                self.charged.insert(call, *used);
+                let seat = self.bench.seat(call).expect("it is seated").1;
+                self.past.push((call, seat.attempt));
+                let outcomes = [Outcome::Completed, Outcome::Cancelled, Outcome::Failed];
+                let event = self.bench.ended(call, outcomes[usize::from(outcome)]);
+                self.bench.tell(event);
+            }
+            Step::Late { which, micros } => {
+                let Some((call, attempt)) = pick(&self.past, which) else {
+                    return;
+                };
+                let micros = u64::from(micros) * self.scale;
+                self.bench.report_late(call, attempt, micros);
+            }
+            Step::Fail { which } => {
+                let Some(call) = pick(&self.seated(), which) else {
+                    return;
+                };
+                let seat = self.bench.seat(call).expect("it is seated").1;
+                self.past.push((call, seat.attempt));
+                self.charged.remove(&call);
+                self.bench.fail_attempt(call);
+            }
+            _ => {}
+        }
     }
 
     fn check(&self) {
@@ -404,15 +457,22 @@ proptest! {
         every in 1_u32..6,
         older in 0_usize..6,
         oversubscription in 0_u32..3,
+        is_admission_lost in any::<bool>(),
     ) {
         let every_mth = format!("oldest_every={every}");
         let oversubscribed = format!("oversubscription={oversubscription}");
-        let rules = ["policy=plas", "bounds=1,2", &every_mth, &oversubscribed];
+        let working_set = if is_admission_lost { "working_set=on" } else { "working_set=off" };
+        let rules = ["policy=plas", "bounds=1,2", &every_mth, &oversubscribed, working_set];
         let mut bench = Bench::new(settings(&rules), "a", 1);
         for index in 0..=older {
             let before = bench.small(&format!("old{index}"));
             bench.run(before, 5_000_000);
             bench.end(before);
+        }
+        if is_admission_lost {
+            // Those that ran have no place at the engine that comes, so they are to be admitted; there is room.
+            bench.tell(Event::EngineGone { engine: engine("a") });
+            bench.engine_up("a", (1, 1 << 30));
         }
         bench.small("y");
         let waiting: Vec<_> = (0..=older).map(|index| bench.small(&format!("old{index}"))).collect();

@@ -1,6 +1,6 @@
 //! Bounds, quanta, demotion and preemption.
 
-use super::bench::{Bench, S, program, settings};
+use super::bench::{Bench, S, Sent, engine, program, settings};
 
 #[test]
 fn a_call_enters_the_queue_that_holds_p() {
@@ -93,6 +93,25 @@ fn a_demoted_call_gives_its_slot_to_whoever_stands_before_it() {
     // All three stand in queue 2 now, in the order of their demotion.
     let orders = [first, second, held].map(|call| bench.seat(call).expect("there").1.order);
     assert!(orders.is_sorted());
+}
+
+#[test]
+fn a_demoted_call_gives_its_slot_to_whoever_is_held_before_it() {
+    let mut bench = Bench::new(settings(&["policy=plas", "bounds=1,2"]), "a", 1);
+    let before = bench.small("y");
+    bench.run(before, S);
+    bench.end(before);
+    let running = bench.small("x");
+    let held = bench.small("y");
+    assert_eq!(
+        (bench.view(held).queue, bench.place_of(held)),
+        (2, "-".to_owned())
+    );
+    bench.run(running, S);
+    assert_eq!(bench.view(running).queue, 2, "behind the one that is held");
+    assert_eq!(bench.place_of(held), "a");
+    let [first, second] = [held, running].map(|call| bench.seat(call).expect("there").1.order);
+    assert!(first < second);
 }
 
 #[test]
@@ -197,6 +216,48 @@ fn programs_take_turns_where_they_are_told_to() {
             bench.end(running);
         }
         assert_eq!(order, expected, "{rules:?}");
+    }
+}
+
+#[test]
+fn who_comes_later_has_no_turn_of_those_that_are_over() {
+    let rules = ["policy=plas", "bounds=100", "within_queue=round-robin"];
+    let mut bench = Bench::new(settings(&rules), "a", 1);
+    let calls: Vec<_> = (0..6).map(|_| bench.small("x")).collect();
+    for call in &calls[..3] {
+        bench.end(*call);
+    }
+    let late = [0; 3].map(|_| bench.small("z"));
+    let mut order = Vec::new();
+    while let Some(running) = bench.engines[&engine("a")].keys().next().copied() {
+        order.push(late.contains(&running));
+        bench.end(running);
+    }
+    assert_eq!(
+        order,
+        [false, true, false, true, false, true],
+        "in turns from then on"
+    );
+}
+
+#[test]
+fn programs_that_came_at_once_do_not_mix() {
+    for policy in ["policy=program-fcfs", "policy=gittins"] {
+        let mut bench = Bench::new(settings(&[policy]), "a", 1);
+        let calls = ["x", "y", "x", "y"].map(|name| {
+            bench.call(Sent {
+                program: name,
+                prompt: 1,
+                output: 1,
+            })
+        });
+        bench.tell_all(calls.to_vec());
+        let mut order = Vec::new();
+        while let Some(running) = bench.engines[&engine("a")].keys().next().copied() {
+            order.push(running.0);
+            bench.end(running);
+        }
+        assert_eq!(order, [1, 3, 2, 4], "{policy}");
     }
 }
 

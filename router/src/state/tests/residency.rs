@@ -1,9 +1,10 @@
 //! The working set: who is admitted, who keeps its place between two calls, and who has to go.
 
+use lps_api::ids::{CallId, ThreadId};
 use lps_api::protocol::CallState;
 
 use super::bench::{Bench, S, Sent, engine, program, settings};
-use crate::message::{CallKey, Event};
+use crate::message::{CallKey, Event, Parents};
 
 /// One engine of 100 KV tokens that admits up to 90, with plenty of slots.
 fn bench(rules: &[&str]) -> Bench {
@@ -201,11 +202,68 @@ fn so_many_may_be_admitted_past_one_that_lacks_room() {
             break;
         }
         passed += 1;
+        assert!(passed < 9, "nobody keeps room for the larger one");
         bench.end(small);
     }
     assert_eq!((passed, bench.place_of(large).as_str()), (3, "-"));
     bench.end(blocker);
     assert_eq!(bench.place_of(large), "a");
+}
+
+/// Found by the simulator: the look ended with the engine idle, and both waited for ever.
+#[test]
+fn a_new_program_for_which_room_is_kept_has_it_though_one_that_ran_waits_before_it() {
+    let rules = [
+        "policy=program-fcfs",
+        "backfill_limit=0",
+        "acting_lease=0",
+        "home_wait=1",
+    ];
+    let mut bench = bench(&rules);
+    quiet(&mut bench, "old", 50);
+    let blocker = bench.sized("big", 80);
+    let kept = bench.sized("new", 60);
+    let passes = bench.sized("small", 5);
+    let resumes = bench.sized("old", 51);
+    let all = [blocker, kept, passes, resumes];
+    assert_eq!(all.map(|call| bench.place_of(call)), ["a", "-", "a", "-"]);
+    // It need not wait for its home any longer, so that every engine is asked, the kept one among them.
+    bench.now += 2 * S;
+    bench.tell(Event::Tick);
+    bench.end(blocker);
+    let both = [kept, resumes];
+    assert_eq!(both.map(|call| bench.place_of(call)), ["a", "-"]);
+    bench.end(kept);
+    assert_eq!(bench.place_of(resumes), "a");
+}
+
+#[test]
+fn threads_that_end_in_a_call_keep_nothing() {
+    let mut bench = bench(&[]);
+    open(&mut bench, "x");
+    let send = |bench: &mut Bench, thread: &str, parents: &[&str]| {
+        let sent = Sent {
+            program: "x",
+            prompt: 20,
+            output: 0,
+        };
+        let Event::CallArrived(mut call) = bench.call(sent) else {
+            panic!("a call")
+        };
+        let names = parents
+            .iter()
+            .map(|name| CallId::parse(name).expect("a name"));
+        call.parents = Parents::Named(names.collect());
+        call.thread = ThreadId::parse(thread).expect("a name");
+        let key = call.key;
+        bench.tell(Event::CallArrived(call));
+        bench.end(key);
+    };
+    send(&mut bench, "left", &[]);
+    send(&mut bench, "right", &[]);
+    assert_eq!(used(&bench), 21 + 21, "either may go on");
+    send(&mut bench, "main", &["c1", "c2"]);
+    assert_eq!(used(&bench), 21, "both ended in it");
 }
 
 #[test]
