@@ -61,6 +61,7 @@ impl Pool {
             source: IdentitySource::Headers,
             prompt_tokens: Tokens(4_000),
             expected_output_tokens: Tokens(200),
+            expected_service: None,
         });
         self.tell(event);
     }
