@@ -1,6 +1,7 @@
 //! What must hold at every instant of a simulation. Owns: the properties that can be seen from outside the state; its
 //! own invariants it checks itself.
 
+use lps_api::quantity::Micros;
 use lps_router::message::Intake;
 use lps_router::process_table::Reason;
 use lps_router::state::view::EngineLoad;
@@ -8,8 +9,11 @@ use lps_router::state::view::EngineLoad;
 use super::record::name;
 use super::world::World;
 
+/// The longest lease that is learned.
+const LEASE_MOST: Micros = Micros::from_secs(120);
+
 impl World<'_> {
-    /// No engine is idle while every held call would fit each of them.
+    /// Engines are not idle while every held call would fit, nor while calls are held and nothing is to come of it.
     fn check_idle(&self, loads: &[EngineLoad]) {
         let is_idle = |engine: &EngineLoad| engine.running + engine.waiting == 0;
         let held = self.open.values().filter(|open| open.seat.is_none());
@@ -21,7 +25,8 @@ impl World<'_> {
         if loads.is_empty() || !loads.iter().all(is_idle) {
             return;
         }
-        let watermark = u128::from(self.setup.settings.kv_watermark_milli);
+        let settings = &self.setup.settings;
+        let watermark = u128::from(settings.kv_watermark_milli);
         let room = loads.iter().map(|engine| {
             let most = (u128::from(engine.kv_tokens) * watermark / 1_000) as u64;
             most.saturating_sub(engine.kv_resident_tokens)
@@ -30,6 +35,13 @@ impl World<'_> {
         assert!(
             room < largest,
             "all engines are idle at {}, and {largest} tokens would fit",
+            self.now
+        );
+        let lease = settings.acting_lease.unwrap_or(LEASE_MOST);
+        let soon = self.now + lease.max(settings.home_wait.unwrap_or_default());
+        assert!(
+            self.wake.is_some_and(|at| at <= soon),
+            "all engines are idle at {}, calls are held, and nothing is to come of it",
             self.now
         );
     }

@@ -90,7 +90,7 @@ pub(super) struct World<'a> {
     pub(super) faults: Option<Faults>,
     pub(super) reports: Reports,
     pub(super) retries: BTreeMap<At, u32>,
-    wake: Option<Micros>,
+    pub(super) wake: Option<Micros>,
     next_key: u64,
     /// Calls that were never dispatched.
     held: u64,

@@ -41,8 +41,6 @@ pub enum Line {
     Admission {
         /// Where; `None`: anywhere.
         home: Option<EngineId>,
-        /// Whether its program has run before.
-        resumes: bool,
     },
     /// A slot of those that its program may hold.
     Limited,

@@ -82,7 +82,6 @@ impl Pool {
             return;
         }
         self.promote_due(table, now, out);
-        self.engines.open_to_new();
         self.engines.renew();
         while self.is_anything_open() {
             let mut look = Look::new(self.glance(now), self.engines.len());
@@ -114,8 +113,8 @@ impl Pool {
     ) {
         let mut heads = self.heads(look, table, now);
         loop {
-            let next = (look.left > 0).then(|| self.next_head(&heads, table, now));
-            let Some((scan, key, at)) = next.flatten() else {
+            let next = heads.iter().min_by_key(|(scan, ..)| *scan).copied();
+            let Some((scan, key, at)) = next.filter(|_| look.left > 0) else {
                 // However many were passed over in vain, whoever room is kept for has it.
                 let keeper = look
                     .glance
@@ -187,36 +186,17 @@ impl Pool {
         }
     }
 
-    /// Who is next: the first of the scan; but where there is not room for both, whoever ran before is admitted before
-    /// whoever is new.
-    fn next_head(&self, heads: &[Head], table: &ProcessTable, now: Micros) -> Option<Head> {
-        let first = heads.iter().min_by_key(|(scan, ..)| *scan).copied()?;
-        if !matches!(first.2, At::Line(_, Kind::New)) {
-            return Some(first);
-        }
-        let resuming = heads
-            .iter()
-            .filter(|(.., at)| matches!(at, At::Line(_, Kind::Resuming)))
-            .min_by_key(|(scan, ..)| *scan)
-            .copied();
-        let calls = resuming.and_then(|(_, key, _)| Some([table.call(first.1)?, table.call(key)?]));
-        match calls {
-            Some(calls) if !self.has_room_for_both(calls, now) => resuming,
-            _ => Some(first),
-        }
-    }
-
     fn line(&self, at: At) -> &Queue {
         match at {
             At::Line(None, kind) => self.lines.of(kind),
             At::Line(Some(engine), kind) => self.engines[engine].lines.of(kind),
-            At::Roaming => &self.roaming,
+            At::Roaming(kind) => self.roaming.of(kind),
         }
     }
 
     /// The first call of a line that this look has not met, unless none there can go.
     fn head(&self, at: At, look: &mut Look, table: &mut ProcessTable, now: Micros) -> Option<Head> {
-        let is_admitting = matches!(at, At::Line(_, Kind::Resuming | Kind::New));
+        let is_admitting = at.kind() == Kind::Admission;
         if look.closed[at.number()] || (is_admitting && look.refused_left == 0) {
             return None;
         }
@@ -245,13 +225,8 @@ impl Pool {
         let could_admit = |index: usize| look.glance.could_admit.get(index) == Some(&true);
         let is_open = |(index, gauge): (usize, &Gauge)| {
             let engine = || &self.engines[index];
-            let is_admitting = match at {
-                At::Line(_, Kind::Flow) | At::Roaming => true,
-                At::Line(_, Kind::Resuming) => could_admit(index),
-                At::Line(_, Kind::New) => could_admit(index) && !engine().is_closed_to_new,
-            };
-            is_admitting
-                && (at != At::Roaming || gauge.has_slot)
+            (at.kind() == Kind::Flow || could_admit(index))
+                && (!matches!(at, At::Roaming(_)) || gauge.has_slot)
                 && gauge.is_open_at(least)
                 && !(gauge.binds && self.is_reserved(engine(), least, table))
         };
@@ -313,14 +288,8 @@ impl Pool {
             self.await_home(key, table, now);
         }
         let lacks_admission = reason == Reason::WorkingSet;
-        let resumes = table
-            .call(key)
-            .is_some_and(|call| matches!(call.place.line, Line::Admission { resumes: true, .. }));
         match too_full {
             Some(engine) => {
-                if lacks_admission && resumes {
-                    self.engines.close_to_new(engine);
-                }
                 let is_first = passed.iter().all(|other| {
                     (other.engine, other.lacks_admission) != (engine, lacks_admission)
                 });

@@ -5,7 +5,7 @@ use lps_api::ids::Revision;
 use lps_api::quantity::Order;
 
 use super::engines::{Gauge, Taking};
-use super::lines::Lines;
+use super::lines::{Kind, Lines};
 use super::tenants::Tenants;
 use super::working_set::WorkingSet;
 use crate::message::{CallKey, Intake};
@@ -112,8 +112,6 @@ pub(super) struct Engine {
     pub(super) set: WorkingSet,
     /// Held calls that wait for this engine.
     pub(super) lines: Lines,
-    /// In this look: a program that ran before waits for room here, so none is for new ones.
-    pub(super) is_closed_to_new: bool,
     /// In their order.
     seats: Vec<(Order, Seat)>,
     booked: u64,
@@ -129,7 +127,6 @@ impl Engine {
             claim: None,
             set: WorkingSet::default(),
             lines: Lines::default(),
-            is_closed_to_new: false,
             seats: Vec::new(),
             booked: 0,
             batch: Batch::default(),
@@ -315,7 +312,7 @@ impl Engine {
             room_first: None,
             keeps: false,
             binds: false,
-            has_line: [false; 3],
+            has_line: [false; Kind::ALL.len()],
             free: None,
             used: 0,
             shared: 0,

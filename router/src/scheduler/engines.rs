@@ -71,7 +71,7 @@ pub(super) struct Gauge {
     /// It is kept from now on.
     pub(super) binds: bool,
     /// Calls wait for it, by kind of line.
-    pub(super) has_line: [bool; 3],
+    pub(super) has_line: [bool; Kind::ALL.len()],
     /// Tokens up to the watermark that no program takes; `None`: they take more.
     pub(super) free: Option<u64>,
     /// Tokens that its programs take.
@@ -148,8 +148,6 @@ pub(super) struct Engines {
     most: Most,
     /// Those that may have changed since.
     changed: Vec<usize>,
-    /// Engines that no new program may come to in this look.
-    closed_to_new: Vec<usize>,
 }
 
 impl Deref for Engines {
@@ -168,7 +166,6 @@ impl Engines {
             gauges: Vec::new(),
             most: Most::default(),
             changed: Vec::new(),
-            closed_to_new: Vec::new(),
         }
     }
 
@@ -185,10 +182,6 @@ impl Engines {
 
     pub(super) fn remove(&mut self, id: &EngineId) {
         self.all.shift_remove(id);
-        // Those that joined later have other places now.
-        let engines = self.all.values().enumerate();
-        let closed = engines.filter(|(_, engine)| engine.is_closed_to_new);
-        self.closed_to_new = closed.map(|(index, _)| index).collect();
         self.gauge_all();
     }
 
@@ -271,21 +264,6 @@ impl Engines {
         let gauges = self.all.values().map(|it| it.gauge(self.sharing));
         self.gauges = gauges.collect();
         self.most = Most::of(&self.gauges);
-    }
-
-    /// A program that ran before waits for room there, so none is for new ones in this look.
-    pub(super) fn close_to_new(&mut self, index: usize) {
-        self.all[index].is_closed_to_new = true;
-        self.closed_to_new.push(index);
-    }
-
-    /// A new look begins.
-    pub(super) fn open_to_new(&mut self) {
-        for index in self.closed_to_new.drain(..) {
-            if let Some((_, engine)) = self.all.get_index_mut(index) {
-                engine.is_closed_to_new = false;
-            }
-        }
     }
 
     /// Whether every gauge shows what its engine could take.

@@ -16,21 +16,27 @@ pub(super) enum At {
     /// Of those for whom any engine would do, or of those who wait for one.
     Line(Option<usize>, Kind),
     /// Of those who need not wait for their homes any longer.
-    Roaming,
+    Roaming(Kind),
 }
 
 impl At {
+    pub(super) const fn kind(self) -> Kind {
+        match self {
+            Self::Line(_, kind) | Self::Roaming(kind) => kind,
+        }
+    }
+
     /// Lines that there are.
     pub(super) const fn count(engines: usize) -> usize {
-        (engines + 1) * Kind::ALL.len() + 1
+        (engines + 2) * Kind::ALL.len()
     }
 
     /// A number for each.
     pub(super) const fn number(self) -> usize {
         match self {
-            Self::Roaming => 0,
-            Self::Line(None, kind) => 1 + kind as usize,
-            Self::Line(Some(engine), kind) => 1 + (engine + 1) * Kind::ALL.len() + kind as usize,
+            Self::Roaming(kind) => kind as usize,
+            Self::Line(None, kind) => Kind::ALL.len() + kind as usize,
+            Self::Line(Some(engine), kind) => (engine + 2) * Kind::ALL.len() + kind as usize,
         }
     }
 }
@@ -76,16 +82,15 @@ impl Pool {
         let mut engines = self.engines.gauges();
         let any_admits =
             engines.any(|(index, gauge)| could_admit(index) && could_go((index, gauge)));
-        if !self.roaming.is_empty() {
-            glance.note(At::Roaming, any_flows);
-        }
         for kind in Kind::ALL {
+            let could_go = match kind {
+                Kind::Flow => any_flows,
+                Kind::Admission => any_admits,
+            };
+            if !self.roaming.of(kind).is_empty() {
+                glance.note(At::Roaming(kind), could_go);
+            }
             if !self.lines.of(kind).is_empty() {
-                let could_go = if kind == Kind::Flow {
-                    any_flows
-                } else {
-                    any_admits
-                };
                 glance.note(At::Line(None, kind), could_go);
             }
         }
@@ -99,7 +104,10 @@ impl Pool {
             let admits = flows && glance.could_admit.get(index) == Some(&true);
             for kind in Kind::ALL {
                 if gauge.has_line[kind as usize] {
-                    let could_go = if kind == Kind::Flow { flows } else { admits };
+                    let could_go = match kind {
+                        Kind::Flow => flows,
+                        Kind::Admission => admits,
+                    };
                     glance.note(At::Line(Some(index), kind), could_go);
                 }
             }

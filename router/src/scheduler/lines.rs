@@ -18,20 +18,25 @@ pub(super) type Queue = BTreeMap<(u32, Scan), CallKey>;
 pub(super) enum Kind {
     /// Their programs are admitted.
     Flow,
-    /// Their programs ran before and wait to be admitted again.
-    Resuming,
-    /// Their programs wait to be admitted for the first time.
-    New,
+    /// Their programs wait to be admitted.
+    Admission,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Flow, Self::Resuming, Self::New];
+    pub(super) const ALL: [Self; 2] = [Self::Flow, Self::Admission];
+
+    const fn of(line: &Line) -> Self {
+        match line {
+            Line::Admission { .. } => Self::Admission,
+            Line::Anywhere | Line::Home(_) | Line::Limited => Self::Flow,
+        }
+    }
 }
 
 /// The lines of calls that wait for one engine, or for any.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    queues: [Queue; 3],
+    queues: [Queue; Kind::ALL.len()],
 }
 
 impl Lines {
@@ -99,10 +104,7 @@ impl Pool {
         let roams = home.is_some() && self.may_move(call, now);
         let home = home.map(|(id, _)| id.clone());
         let line = match home {
-            home if self.settings.working_set && !is_admitted => Line::Admission {
-                home,
-                resumes: row.revision(&self.model).is_some(),
-            },
+            home if self.settings.working_set && !is_admitted => Line::Admission { home },
             Some(home) => Line::Home(home),
             None => Line::Anywhere,
         };
@@ -110,18 +112,17 @@ impl Pool {
     }
 
     fn queue_mut(&mut self, line: &Line) -> Option<&mut Queue> {
-        let (home, kind) = match line {
-            Line::Anywhere => (None, Kind::Flow),
-            Line::Home(home) => (Some(home), Kind::Flow),
-            Line::Admission { home, resumes } if *resumes => (home.as_ref(), Kind::Resuming),
-            Line::Admission { home, .. } => (home.as_ref(), Kind::New),
+        let home = match line {
+            Line::Anywhere => None,
+            Line::Home(home) => Some(home),
+            Line::Admission { home } => home.as_ref(),
             Line::Limited => return None,
         };
         let lines = match home {
             None => &mut self.lines,
             Some(home) => &mut self.engines.get_mut(home)?.lines,
         };
-        Some(lines.of_mut(kind))
+        Some(lines.of_mut(Kind::of(line)))
     }
 
     /// A held call takes its place in the line that it belongs to.
@@ -133,7 +134,7 @@ impl Pool {
         self.ages[group].insert((call.ready_at, key));
         *self.sizes[group].entry(call.size()).or_default() += 1;
         if roams {
-            self.roaming.insert(place, key);
+            self.roaming.of_mut(Kind::of(&line)).insert(place, key);
         }
         match self.queue_mut(&line) {
             Some(queue) => drop(queue.insert(place, key)),
@@ -156,7 +157,8 @@ impl Pool {
             }
         }
         if call.place.roams {
-            self.roaming.remove(&place);
+            let kind = Kind::of(&call.place.line);
+            self.roaming.of_mut(kind).remove(&place);
         }
         match self.queue_mut(&call.place.line) {
             Some(queue) => drop(queue.remove(&place)),

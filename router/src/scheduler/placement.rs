@@ -141,7 +141,7 @@ impl Pool {
         }
         let case = Case {
             call,
-            arrival: self.arrival(call, row, now),
+            arrival: self.arrival(call, now),
             ask: self.ask((key, call.tenant()), scan, call.size()),
             pin: row.revision(&self.model),
         };
@@ -323,12 +323,16 @@ impl Pool {
         }
     }
 
-    /// Whether the engine's room is kept for another call, of this one's queue or a better one.
+    /// Whether the engine's room is kept for another call, of this one's queue or a better one. Not while that one's
+    /// program is to be admitted: those who have to leave first must be able to go on.
     pub(super) fn is_reserved(&self, engine: &Engine, ask: Ask, table: &ProcessTable) -> bool {
         let Some(reserve) = engine.reserve.filter(|reserve| reserve.left == 0) else {
             return false;
         };
         let keeper = table.call(reserve.call).filter(|call| call.key != ask.call);
-        keeper.is_some_and(|keeper| keeper.place.scan.queue <= ask.order.queue)
+        keeper.is_some_and(|keeper| {
+            keeper.place.scan.queue <= ask.order.queue
+                && (!self.settings.working_set || engine.set.holds(keeper.row))
+        })
     }
 }

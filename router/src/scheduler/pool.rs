@@ -9,7 +9,7 @@ use lps_api::scheduling::{Policy, Settings};
 
 use super::classes::Classes;
 use super::engines::{Engines, Sharing};
-use super::lines::{GROUPS, Lines, Queue};
+use super::lines::{GROUPS, Lines};
 use super::patience::Patience;
 use super::places::{End, Turns};
 use super::residency::Residency;
@@ -33,7 +33,7 @@ pub struct Pool {
     /// The same calls by what they wait for; those that wait for one engine stand there.
     pub(super) lines: Lines,
     /// Those for whose homes nobody has to wait any longer.
-    pub(super) roaming: Queue,
+    pub(super) roaming: Lines,
     /// Those whose programs hold as many slots as they may.
     pub(super) limited: BTreeMap<(RowId, Scan), CallKey>,
     /// The same calls, the oldest first, by group of lines.
@@ -101,7 +101,7 @@ impl Pool {
             pinned_revisions: Vec::new(),
             held: BTreeMap::new(),
             lines: Lines::default(),
-            roaming: Queue::new(),
+            roaming: Lines::default(),
             limited: BTreeMap::new(),
             ages: Default::default(),
             sizes: Default::default(),

@@ -9,7 +9,7 @@ use super::engines::Gauge;
 use super::pool::Pool;
 use super::working_set::Context;
 use crate::message::{CallKey, ProgramKey};
-use crate::process_table::{Call, ProcessTable, Row, RowId};
+use crate::process_table::{Call, ProcessTable, RowId};
 
 /// How a program comes to an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,6 @@ pub(super) struct Arrival {
     is_resident: bool,
     /// It has waited for room as long as it must.
     is_overdue: bool,
-    /// It never ran.
-    is_new: bool,
 }
 
 /// What a pool counts of its working sets.
@@ -83,14 +81,13 @@ impl Pool {
     }
 
     /// What the program of a call asks of engines.
-    pub(super) fn arrival(&self, call: &Call, row: &Row, now: Micros) -> Arrival {
+    pub(super) fn arrival(&self, call: &Call, now: Micros) -> Arrival {
         Arrival {
             row: call.row,
             call: call.key,
             context: self.context(call),
             is_resident: self.is_resident(call.row),
             is_overdue: self.is_overdue(call, now),
-            is_new: row.revision(&self.model).is_none(),
         }
     }
 
@@ -103,12 +100,7 @@ impl Pool {
             return Some(Entry::Forced);
         }
         let keeper = engine.claim.filter(|claim| claim.left == 0);
-        let may_come = match keeper {
-            // Enough have passed it, those that ran before among them.
-            Some(keeper) => keeper.call == of.call,
-            None => !engine.is_closed_to_new || !of.is_new,
-        };
-        if !may_come {
+        if keeper.is_some_and(|keeper| keeper.call != of.call) {
             return None;
         }
         let mark = self.watermark(engine);
@@ -120,23 +112,6 @@ impl Pool {
             return Some(Entry::Pausing);
         }
         (need > mark && engine.set.is_free_for_one()).then_some(Entry::Forced)
-    }
-
-    /// Whether an engine could admit the programs of both calls.
-    pub(super) fn has_room_for_both(&self, calls: [&Call; 2], now: Micros) -> bool {
-        let contexts = calls.map(|call| self.context(call));
-        let own: u64 = contexts.iter().map(Context::own).sum();
-        (0..self.engines.len()).any(|index| {
-            let engine = &self.engines[index];
-            self.engines
-                .room(index, now)
-                .is_some_and(|room| own <= room)
-                && {
-                    let needs = contexts.map(|context| engine.set.need(context));
-                    let need = needs.into_iter().sum();
-                    engine.set.has_room(need, self.watermark(engine), now)
-                }
-        })
     }
 
     /// Whether the program of a call could be admitted, if no engine has more room than so much.
