@@ -62,6 +62,7 @@ impl World<'_> {
         let room = free.map(|engine| engine.kv_tokens - engine.kv_booked_tokens);
         let Some(room) = room.max() else { return };
         let threshold = self.setup.settings.locality_threshold;
+        #[expect(clippy::iter_over_hash_type, reason = "each is looked at alone")]
         for (key, open) in &self.open {
             let spec = &self.workload.programs[open.at.0].calls[open.at.1];
             let size = u64::from(spec.prompt.0) + u64::from(spec.output.0);

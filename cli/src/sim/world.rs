@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use lps_api::ids::{EngineId, ModelName, Revision};
-use lps_api::protocol::{CallState, CallUsage};
+use lps_api::protocol::CallState;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::Settings;
 use lps_router::message::{
-    Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey, Refusal,
+    Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey,
 };
 use lps_router::state::State;
 
@@ -55,9 +55,9 @@ pub(super) struct Open {
     /// What the state has heard of the present attempt's service.
     pub(super) heard: Micros,
     /// Its answer is complete; what is left is to note it.
-    has_ended: bool,
+    pub(super) has_ended: bool,
     /// Until it is dispatched for the first time: dispatches before it came, and calls that were held then.
-    queued: Option<(u64, u64)>,
+    pub(super) queued: Option<(u64, u64)>,
     /// Since when it runs.
     running_since: Option<Micros>,
     first_start: Option<Micros>,
@@ -93,7 +93,7 @@ pub(super) struct World<'a> {
     pub(super) wake: Option<Micros>,
     next_key: u64,
     /// Calls that were never dispatched.
-    held: u64,
+    pub(super) held: u64,
     told: Vec<Told>,
     pub(super) record: Record,
 }
@@ -454,46 +454,6 @@ impl<'a> World<'a> {
     pub(super) fn engine(&mut self, index: usize) -> &mut Box<dyn Engine> {
         let engine = self.places[index].engine.as_mut();
         engine.expect("calls go to engines that are there")
-    }
-
-    /// The client left: its call goes from its engine.
-    fn cancel(&mut self, call: CallKey) -> anyhow::Result<()> {
-        self.close_slice(call);
-        let now = self.now;
-        let Some(seat) = self.open.get_mut(&call).and_then(|open| open.seat.take()) else {
-            return Ok(());
-        };
-        let usage: CallUsage = self.engine(seat.engine).cancel(call, now);
-        self.record.observed += usage.executor_us;
-        let at = self.open[&call].at;
-        self.clients.end(at, now);
-        self.tell(vec![Event::Ended {
-            call,
-            attempt: seat.attempt,
-            outcome: Outcome::Cancelled,
-            usage: Some(usage),
-        }])?;
-        self.note_end(call)
-    }
-
-    /// The router answered a call itself.
-    fn refused(&mut self, call: CallKey, reason: Refusal) -> anyhow::Result<()> {
-        let Some(open) = self.open.get(&call) else {
-            return Ok(());
-        };
-        self.held -= u64::from(open.queued.is_some());
-        let (program, now) = (open.at.0, self.now);
-        if reason == Refusal::Cancelled {
-            self.clients.end(open.at, now);
-        } else {
-            let others = self
-                .open
-                .iter()
-                .filter(|(other, open)| **other != call && open.at.0 == program && !open.has_ended);
-            let unsent = self.clients.give_up(program, others.count());
-            self.record.refused.push((open.at, reason, unsent));
-        }
-        self.note_end(call)
     }
 
     /// Lets engines take up and leave calls until nothing changes.

@@ -206,7 +206,7 @@ fn so_many_may_be_admitted_past_one_that_lacks_room() {
     assert_eq!(bench.place_of(large), "a");
 }
 
-/// Found by the simulator: the look ended with the engine idle, and both waited for ever.
+/// Found by the simulator: each was kept out for the other, and the engine was idle.
 #[test]
 fn a_new_program_for_which_room_is_kept_has_it_though_one_that_ran_waits_before_it() {
     let rules = [
