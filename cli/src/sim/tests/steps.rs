@@ -186,3 +186,19 @@ fn engines_that_are_not_there_are_told() {
         );
     }
 }
+
+#[test]
+fn what_has_not_ended_when_it_stops_is_unfinished() {
+    let workload = workload("chat,programs=20,rate=1", 1);
+    let setup = Setup {
+        until: Some(Micros::from_secs(60)),
+        ..setup(set("atlas", &[]), "core:a100-8b", 1)
+    };
+    let record = simulate(&workload, &setup).expect("it stops");
+    let ended = record.programs.iter().flatten();
+    assert!(ended.clone().all(|end| end.end <= Micros::from_secs(60)));
+    let left = workload.programs.len() - ended.count();
+    let seen = serde_json::to_value(summary("atlas", &workload, &record)).expect("json");
+    assert!(left > 0);
+    assert_eq!(seen["unfinished_programs"], left);
+}
