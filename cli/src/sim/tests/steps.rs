@@ -140,6 +140,19 @@ fn a_call_that_no_engine_holds_is_told() {
         (&summary["refused_programs"], &summary["refused_calls"]),
         (&1.into(), &2.into())
     );
+    assert_eq!(
+        (
+            &summary["unfinished_programs"],
+            &summary["completion_s"]["count"]
+        ),
+        (&0.into(), &0.into())
+    );
+    let table = report::programs_csv(&workload, &record).expect("written");
+    assert!(
+        String::from_utf8_lossy(&table)
+            .trim_end()
+            .ends_with("3,refused")
+    );
 }
 
 #[test]
