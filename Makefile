@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler bench-scheduling sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ bench-scheduler: setup ## How long the scheduler decides (10,000 ready calls, 64
 sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD=react
 	@cargo run --quiet --release -p lps-cli -- sim --workload $(or $(WORKLOAD),react) --policy $(or $(POLICY),atlas,plas,fcfs) \
 	  --engine $(or $(ENGINE),unit:slots=4) --engines $(or $(ENGINES),2) --seed $(or $(SEED),1) --out $(or $(OUT),$(CACHE)/sim)
+
+bench-scheduling: setup ## The figures of docs/scheduling.md, by simulation (QUICK=1: one seed, two loads)
+	@cargo build --quiet --release --locked -p lps-cli
+	@python3 scripts/scheduling_study.py $(CACHE)/target/release/lps $(or $(OUT),$(CACHE)/scheduling) $(if $(QUICK),--quick)
 
 dist: setup ## Archive of a static lps with its completions, and its checksum, in the cache's folder dist
 	@scripts/dist.sh

@@ -1,10 +1,8 @@
 //! What follows from a fault in a simulation. Owns: what engines, clients and the router's rim do about it: calls of a
-//! dead engine are tried again, by the router or by their clients; and of calls that end without an answer, since their
-//! clients left or the router refused them.
+//! dead engine are tried again, by the router or by their clients.
 
-use lps_api::protocol::CallUsage;
 use lps_api::quantity::Micros;
-use lps_router::message::{CallKey, Event, Outcome, Refusal};
+use lps_router::message::{CallKey, Event, Outcome};
 
 use super::faults::Fault;
 use super::reports::Fate;
@@ -111,45 +109,5 @@ impl World<'_> {
             self.note_end(call)?;
         }
         Ok(())
-    }
-
-    /// The client left: its call goes from its engine.
-    pub(super) fn cancel(&mut self, call: CallKey) -> anyhow::Result<()> {
-        self.close_slice(call);
-        let now = self.now;
-        let Some(seat) = self.open.get_mut(&call).and_then(|open| open.seat.take()) else {
-            return Ok(());
-        };
-        let usage: CallUsage = self.engine(seat.engine).cancel(call, now);
-        self.record.observed += usage.executor_us;
-        let at = self.open[&call].at;
-        self.clients.end(at, now);
-        self.tell(vec![Event::Ended {
-            call,
-            attempt: seat.attempt,
-            outcome: Outcome::Cancelled,
-            usage: Some(usage),
-        }])?;
-        self.note_end(call)
-    }
-
-    /// The router answered a call itself.
-    pub(super) fn refused(&mut self, call: CallKey, reason: Refusal) -> anyhow::Result<()> {
-        let Some(open) = self.open.get(&call) else {
-            return Ok(());
-        };
-        self.held -= u64::from(open.queued.is_some());
-        let (program, now) = (open.at.0, self.now);
-        if reason == Refusal::Cancelled {
-            self.clients.end(open.at, now);
-        } else {
-            let others = self
-                .open
-                .iter()
-                .filter(|(other, open)| **other != call && open.at.0 == program && !open.has_ended);
-            let unsent = self.clients.give_up(program, others.count());
-            self.record.refused.push((open.at, reason, unsent));
-        }
-        self.note_end(call)
     }
 }

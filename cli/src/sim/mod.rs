@@ -1,5 +1,10 @@
 //! `lps sim`: the production scheduler in virtual time. Owns: its flags, and running each policy on the same workload.
+//!
+//! Inside: `world` passes time between `clients` (what is sent when), the router's state, whose `actions` it does, and
+//! `engine`s; `faults` say what goes wrong, `losses` what follows, `reports` what is heard; `checks` watch. What happened
+//! is a `record`, of which `report` and `plot` make files.
 
+mod actions;
 mod checks;
 mod clients;
 mod engine;
@@ -53,6 +58,9 @@ pub struct Args {
     /// Faults a minute: engines that die, slow down and return, lost, late and repeated reports, clients that leave
     #[arg(long, value_name = "PER_MINUTE", value_parser = faults_per_minute)]
     pub faults: Option<f64>,
+    /// Stop at this virtual second; programs that have not ended by then count as unfinished
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub until: Option<u64>,
     /// Leave the checks of invariants out, for speed
     #[arg(long)]
     pub no_checks: bool,
@@ -84,6 +92,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
                 seed: args.seed,
             }),
             checks: !args.no_checks,
+            until: args.until.map(Micros::from_secs),
             clairvoyant: policy == CLAIRVOYANT,
         };
         let record = simulate(&workload, &setup)?;
@@ -132,6 +141,7 @@ fn alone(workload: &Workload, engine: &EngineSpec) -> anyhow::Result<Vec<Micros>
         engines: 1,
         faults: None,
         checks: false,
+        until: None,
         clairvoyant: false,
     };
     let alone = |spec: &ProgramSpec| {

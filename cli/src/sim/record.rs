@@ -1,5 +1,7 @@
 //! What a simulation leaves. Owns: one entry for each call and program, and the slices in which calls ran.
 
+use std::collections::BTreeSet;
+
 use lps_api::ids::{CallId, EngineId};
 use lps_api::quantity::Micros;
 use lps_router::message::{CallKey, Refusal};
@@ -46,6 +48,11 @@ impl Record {
             calls: programs.iter().map(|p| vec![None; p.calls.len()]).collect(),
             ..Self::default()
         }
+    }
+
+    /// Programs of which a call was refused.
+    pub(super) fn refused_programs(&self) -> BTreeSet<usize> {
+        self.refused.iter().map(|(at, ..)| at.0).collect()
     }
 
     /// A call was dispatched, so many dispatches after it came.

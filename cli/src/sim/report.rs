@@ -72,7 +72,11 @@ impl Summary {
         (workload, alone): (&Workload, &[Micros]),
         record: &Record,
     ) -> Self {
-        let ended = |(index, end): (usize, &Option<ProgramEnd>)| Some((index, end.clone()?));
+        let refused = record.refused_programs();
+        let ended = |(index, end): (usize, &Option<ProgramEnd>)| {
+            let end = end.clone().filter(|_| !refused.contains(&index))?;
+            Some((index, end))
+        };
         let ends = record.programs.iter().enumerate().filter_map(ended);
         let ends: Vec<(usize, ProgramEnd)> = ends.collect();
         let took = |(index, end): &(usize, ProgramEnd)| end.end - workload.programs[*index].arrival;
@@ -107,8 +111,8 @@ impl Summary {
         let summary = Self {
             policy: policy.to_owned(),
             programs: workload.programs.len(),
-            unfinished_programs: workload.programs.len() - ends.len(),
-            refused_programs: record.refused.len(),
+            unfinished_programs: workload.programs.len() - ends.len() - refused.len(),
+            refused_programs: refused.len(),
             refused_calls: record.refused.iter().map(|(.., unsent)| unsent).sum(),
             calls: calls.len(),
             completion_s: Spread::of(completions_s.clone()),
@@ -197,7 +201,13 @@ pub(super) fn programs_csv(workload: &Workload, record: &Record) -> anyhow::Resu
         "calls",
         "state",
     ])?;
-    for (spec, end) in workload.programs.iter().zip(&record.programs) {
+    let refused = record.refused_programs();
+    for (index, (spec, end)) in workload.programs.iter().zip(&record.programs).enumerate() {
+        let state = match end {
+            _ if refused.contains(&index) => "refused",
+            Some(_) => "completed",
+            None => "unfinished",
+        };
         let mut row = vec![
             spec.program.to_string(),
             spec.tenant.to_string(),
@@ -212,11 +222,11 @@ pub(super) fn programs_csv(workload: &Workload, record: &Record) -> anyhow::Resu
                 seconds(end.row.critical_path_us),
                 seconds(end.row.wait_total_us),
                 spec.calls.len().to_string(),
-                "completed".to_owned(),
+                state.to_owned(),
             ]),
             None => {
                 row.extend(std::iter::repeat_n(String::new(), 5));
-                row.extend([spec.calls.len().to_string(), "unfinished".to_owned()]);
+                row.extend([spec.calls.len().to_string(), state.to_owned()]);
             }
         }
         table.write_record(row)?;

@@ -9,18 +9,15 @@ use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::protocol::CallState;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::Settings;
-use lps_router::message::{
-    Action, CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey,
-};
+use lps_router::message::{CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey};
 use lps_router::state::State;
 
 use super::clients::{At, Clients};
-use super::engine::{Engine, EngineSpec, Job, Told};
+use super::engine::{Engine, EngineSpec, Told};
 use super::faults::{FaultPlan, Faults};
 use super::record::{CallEnd, ProgramEnd, Record, name};
 use super::reports::Reports;
 use crate::workload::Workload;
-use crate::workload::content::Content;
 
 /// Instants between two looks at the state's integrity, where looking costs more than simulating.
 const INTEGRITY_PERIOD: u64 = 64;
@@ -40,6 +37,8 @@ pub struct Setup {
     pub faults: Option<FaultPlan>,
     /// Whether the state's invariants are checked on the way.
     pub checks: bool,
+    /// When it stops, whatever is left.
+    pub until: Option<Micros>,
     /// Whether the scheduler is told what each program will still need.
     pub clairvoyant: bool,
 }
@@ -113,13 +112,18 @@ pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
                 world.now
             );
         };
+        if setup.until.is_some_and(|until| next > until) {
+            break;
+        }
         world.pass(next)?;
         instants += 1;
         if setup.checks && (is_small || instants.is_multiple_of(INTEGRITY_PERIOD)) {
             world.check();
         }
     }
-    world.check_rest();
+    if world.clients.is_done() {
+        world.check_rest();
+    }
     let engines = world
         .places
         .iter()
@@ -388,72 +392,6 @@ impl<'a> World<'a> {
         {
             open.heard = open.heard.max(usage.executor_us);
         }
-    }
-
-    fn act(&mut self, action: Action) -> anyhow::Result<()> {
-        let now = self.now;
-        match action {
-            Action::Dispatch {
-                call,
-                attempt,
-                engine,
-                order,
-            } => {
-                let index = self.place(&engine);
-                let open = self
-                    .open
-                    .get_mut(&call)
-                    .expect("what is dispatched is open");
-                assert!(open.seat.is_none(), "a call is dispatched once");
-                let engine = index;
-                open.seat = Some(Seat { engine, attempt });
-                self.record.dispatches += 1;
-                if let Some((before, older)) = open.queued.take() {
-                    self.held -= 1;
-                    self.record
-                        .passed((self.record.dispatches - before, older + 1));
-                }
-                let spec = &self.workload.programs[open.at.0].calls[open.at.1];
-                let job = Job {
-                    call,
-                    program: Arc::clone(&open.program),
-                    order,
-                    content: Content::of(self.workload, open.at),
-                    output: spec.output.0,
-                    // Its last token is always drawn anew: it ends the call.
-                    resumed: open.answered.min(spec.output.0.saturating_sub(1)),
-                    service: spec.service,
-                };
-                self.engine(index).take(job, now);
-            }
-            Action::Reorder { call, order, .. } => {
-                if let Some(seat) = self.open.get(&call).and_then(|open| open.seat) {
-                    self.engine(seat.engine).reorder(call, order, now);
-                }
-            }
-            Action::Release { program, engine } => {
-                let index = self.place(&engine);
-                if let Some(engine) = &mut self.places[index].engine {
-                    engine.release(&program);
-                }
-            }
-            Action::Cancel { call, .. } => self.cancel(call)?,
-            Action::Refuse { call, reason } => self.refused(call, reason)?,
-            // The end of time: when programs here expire.
-            Action::WakeAt(Micros::MAX) => {}
-            Action::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
-        }
-        Ok(())
-    }
-
-    fn place(&self, id: &EngineId) -> usize {
-        let found = self.places.iter().position(|place| place.id == *id);
-        found.expect("calls go to engines that there are")
-    }
-
-    pub(super) fn engine(&mut self, index: usize) -> &mut Box<dyn Engine> {
-        let engine = self.places[index].engine.as_mut();
-        engine.expect("calls go to engines that are there")
     }
 
     /// Lets engines take up and leave calls until nothing changes.

@@ -14,6 +14,7 @@ fn setup(settings: Settings, engine: &str, engines: u32) -> Setup {
         engines,
         faults: None,
         checks: true,
+        until: None,
         clairvoyant: false,
     }
 }

@@ -140,6 +140,19 @@ fn a_call_that_no_engine_holds_is_told() {
         (&summary["refused_programs"], &summary["refused_calls"]),
         (&1.into(), &2.into())
     );
+    assert_eq!(
+        (
+            &summary["unfinished_programs"],
+            &summary["completion_s"]["count"]
+        ),
+        (&0.into(), &0.into())
+    );
+    let table = report::programs_csv(&workload, &record).expect("written");
+    assert!(
+        String::from_utf8_lossy(&table)
+            .trim_end()
+            .ends_with("3,refused")
+    );
 }
 
 #[test]
@@ -185,4 +198,20 @@ fn engines_that_are_not_there_are_told() {
             "{to}: {error}"
         );
     }
+}
+
+#[test]
+fn what_has_not_ended_when_it_stops_is_unfinished() {
+    let workload = workload("chat,programs=20,rate=1", 1);
+    let setup = Setup {
+        until: Some(Micros::from_secs(60)),
+        ..setup(set("atlas", &[]), "core:a100-8b", 1)
+    };
+    let record = simulate(&workload, &setup).expect("it stops");
+    let ended = record.programs.iter().flatten();
+    assert!(ended.clone().all(|end| end.end <= Micros::from_secs(60)));
+    let left = workload.programs.len() - ended.count();
+    let seen = serde_json::to_value(summary("atlas", &workload, &record)).expect("json");
+    assert!(left > 0);
+    assert_eq!(seen["unfinished_programs"], left);
 }

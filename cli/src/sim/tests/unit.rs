@@ -249,6 +249,7 @@ fn the_same_seed_writes_the_same_bytes() {
             seed: 7,
             faults: Some(2.0),
             no_checks: false,
+            until: None,
             out: Some(folder.path().join(out)),
         };
         run(&args, true).expect("it runs");
