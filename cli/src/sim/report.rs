@@ -93,11 +93,6 @@ impl Summary {
         let sum = |of: fn(&super::record::CallEnd) -> u64| calls.iter().map(|call| of(call)).sum();
         let prompt: u64 = ends.iter().map(|(_, end)| end.row.prompt_tokens).sum();
         let cached: u64 = ends.iter().map(|(_, end)| end.row.cached_tokens).sum();
-        let uncached = calls.iter().map(|call| {
-            let view = &call.view;
-            u64::from(view.prompt_tokens.0.saturating_sub(view.cached_tokens.0))
-        });
-        let uncached: u64 = uncached.sum();
         let first = workload
             .programs
             .iter()
@@ -119,18 +114,9 @@ impl Summary {
             token_latency_s: Spread::of(per_token.collect()),
             jain_index: jain(&slowdowns),
             slowdown: Spread::of(slowdowns),
-            waits_s: record
-                .waits
-                .iter()
-                .map(|wait| {
-                    (
-                        wait.reason.as_str().to_owned(),
-                        json!(wait.wait_us.as_secs_f64()),
-                    )
-                })
-                .collect(),
+            waits_s: waits(record),
             hit_rate: rounded(ratio(cached as f64, prompt as f64)),
-            recomputed_tokens: record.computed_tokens.saturating_sub(uncached),
+            recomputed_tokens: record.computed_tokens.saturating_sub(uncached(record)),
             moves: sum(|call| u64::from(call.view.moved)),
             pauses: record.residency.pauses,
             forced_admissions: record.residency.forced,
@@ -163,6 +149,26 @@ impl Summary {
             seconds(self.makespan_s),
         ]
     }
+}
+
+fn waits(record: &Record) -> Map<String, Value> {
+    let waits = record.waits.iter();
+    waits
+        .map(|wait| {
+            let reason = wait.reason.as_str().to_owned();
+            (reason, json!(wait.wait_us.as_secs_f64()))
+        })
+        .collect()
+}
+
+/// Prompt tokens that were not found when their calls first ran.
+fn uncached(record: &Record) -> u64 {
+    let calls = record.calls.iter().flatten().flatten();
+    let uncached = calls.map(|call| {
+        let view = &call.view;
+        u64::from(view.prompt_tokens.0.saturating_sub(view.cached_tokens.0))
+    });
+    uncached.sum()
 }
 
 /// Writes the tables, the summary and the plots of one policy.
