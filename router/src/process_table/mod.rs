@@ -38,8 +38,8 @@ const THREADS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub struct ProcessTable {
     rows: BTreeMap<RowId, Row>,
-    /// Open calls; boxed, since they move among others that come and end.
-    calls: BTreeMap<CallKey, Box<Call>>,
+    /// Open calls.
+    calls: BTreeMap<CallKey, Call>,
     /// The last life of each name. Looked up only.
     names: HashMap<ProgramKey, RowId>,
     /// Calls by their clients' names, open and remembered. Looked up only.
@@ -116,11 +116,11 @@ impl ProcessTable {
 
     /// An open call.
     pub fn call(&self, call: CallKey) -> Option<&Call> {
-        self.calls.get(&call).map(AsRef::as_ref)
+        self.calls.get(&call)
     }
 
     pub(crate) fn call_mut(&mut self, call: CallKey) -> Option<&mut Call> {
-        self.calls.get_mut(&call).map(AsMut::as_mut)
+        self.calls.get_mut(&call)
     }
 
     /// A call by its client's name, open or remembered.
@@ -129,7 +129,6 @@ impl ProcessTable {
         self.calls
             .get(key)
             .or_else(|| self.rows.get(row)?.ended.get(key))
-            .map(AsRef::as_ref)
     }
 
     /// Takes a call in and fixes its priority.
@@ -163,7 +162,7 @@ impl ProcessTable {
         }
         self.call_names
             .insert((tenant, call.id.clone()), (row_id, call.key));
-        let earlier = self.calls.insert(call.key, Box::new(call));
+        let earlier = self.calls.insert(call.key, call);
         assert!(earlier.is_none(), "a call's key is used once");
         row_id
     }
@@ -297,7 +296,7 @@ impl ProcessTable {
     /// When they do not.
     pub fn check_integrity(&self) {
         for row in self.rows.values() {
-            let open: Vec<&Call> = row.open.iter().map(|key| &*self.calls[key]).collect();
+            let open: Vec<&Call> = row.open.iter().map(|key| &self.calls[key]).collect();
             assert!(open.iter().all(|call| call.row == row.id));
             row.check_integrity(&open);
             if let Some(at) = row.expires_at {

@@ -53,7 +53,7 @@ pub struct Row {
     pub(super) end: Option<ProgramState>,
     pub(super) expires_at: Option<Micros>,
     pub(super) open: BTreeSet<CallKey>,
-    pub(super) ended: BTreeMap<CallKey, Box<Call>>,
+    pub(super) ended: BTreeMap<CallKey, Call>,
     pub(super) ids: HashMap<CallId, CallKey>,
     pub(super) threads: IndexMap<ThreadId, CallId>,
     pub(super) counts: CallCounts,
@@ -229,7 +229,7 @@ impl Row {
 
     /// Ended calls that are remembered, in order of arrival.
     pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Call> {
-        self.ended.values().map(AsRef::as_ref)
+        self.ended.values()
     }
 
     /// Threads with the last call of each.
