@@ -21,7 +21,8 @@ ZERO = {"min": 0, "max": 2, "idleAfter": "1s", "scaleDownDelay": "1s"}
 def ask(cluster, model, **fields):
     """One chat through the router; its parsed answer."""
     headers = [part for name, value in fields.pop("headers", {}).items() for part in ("-H", f"{name}: {value}")]
-    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4} | fields
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4,
+            "ignore_eos": True} | fields
     done = cluster.inside("curl", "-sS", "--max-time", "100", f"{ROUTER}/v1/chat/completions", "-H",
                           "content-type: application/json", *headers, "-d", json.dumps(body))
     return json.loads(done.stdout)
