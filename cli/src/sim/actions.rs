@@ -22,13 +22,12 @@ impl World<'_> {
                 engine,
                 order,
             } => {
-                let index = self.place(&engine);
+                let engine = self.place(&engine);
                 let open = self
                     .open
                     .get_mut(&call)
                     .expect("what is dispatched is open");
                 assert!(open.seat.is_none(), "a call is dispatched once");
-                let engine = index;
                 open.seat = Some(Seat { engine, attempt });
                 self.record.dispatches += 1;
                 if let Some((before, older)) = open.queued.take() {
@@ -47,7 +46,7 @@ impl World<'_> {
                     resumed: open.answered.min(spec.output.0.saturating_sub(1)),
                     service: spec.service,
                 };
-                self.engine(index).take(job, now);
+                self.engine(engine).take(job, now);
             }
             Action::Reorder { call, order, .. } => {
                 if let Some(seat) = self.open.get(&call).and_then(|open| open.seat) {

@@ -31,3 +31,5 @@ pub mod model;
 pub mod batch;
 /// What a call asks for.
 pub mod request;
+/// When a call's figures are news.
+pub mod report;

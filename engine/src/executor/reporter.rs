@@ -4,23 +4,11 @@
 use std::collections::BTreeMap;
 
 use lps_api::ids::CallId;
-use lps_api::protocol::{CallProgress, CallState, EngineEvent};
+use lps_api::protocol::{CallProgress, EngineEvent};
 use lps_api::quantity::Micros;
 use lps_engine_core::core::KvEvents;
+use lps_engine_core::report::Reported;
 use tokio::sync::mpsc;
-
-/// A running call is reported after so many tokens …
-const TOKENS_MAX: u32 = 32;
-/// … or so much time, whichever is first; and at every change of state.
-const PERIOD: Micros = Micros::from_millis(250);
-
-/// What a call was last reported with.
-#[derive(Debug, Clone, Copy)]
-struct Reported {
-    state: CallState,
-    output_tokens: u32,
-    at: Micros,
-}
 
 /// The streams and what they know.
 #[derive(Debug, Default)]
@@ -50,27 +38,15 @@ impl Reporter {
 
     /// Notes a call's figures; they go out with the next [`Reporter::flush`] where they are news.
     pub(super) fn note(&mut self, progress: CallProgress, now: Micros) {
-        let output_tokens = progress.usage.output_tokens.0;
-        let news = match self.reported.get(&progress.call) {
-            None => true,
-            Some(last) => {
-                last.state != progress.state
-                    || output_tokens >= last.output_tokens + TOKENS_MAX
-                    || now.saturating_sub(last.at) >= PERIOD
-            }
-        };
-        if !news {
+        let next = Reported::new(progress.state, &progress.usage, now);
+        let last = self.reported.get(&progress.call);
+        if last.is_some_and(|last| !last.is_old_beside(&next)) {
             return;
         }
         if progress.state.is_end() {
             self.reported.remove(&progress.call);
         } else {
-            let reported = Reported {
-                state: progress.state,
-                output_tokens,
-                at: now,
-            };
-            self.reported.insert(progress.call.clone(), reported);
+            self.reported.insert(progress.call.clone(), next);
         }
         self.pending.push(progress);
     }
@@ -101,8 +77,9 @@ fn hexadecimal(hashes: &[u64]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use lps_api::protocol::CallUsage;
+    use lps_api::protocol::{CallState, CallUsage};
     use lps_api::quantity::{Attempt, Tokens};
+    use lps_engine_core::report::TOKENS_MAX;
 
     use super::*;
 

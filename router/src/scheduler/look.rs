@@ -76,7 +76,6 @@ impl Pool {
         };
         // A call that would have a slot but is to be admitted first lacks room, whether or not a look met it.
         let is_to_be_admitted = matches!(call.place.line, Line::Admission { .. });
-        table.row(call.row)?;
         let now = call.ready_at;
         let arrival = self.arrival(call, now);
         let lacks_room = |(index, gauge): (usize, &Gauge)| {

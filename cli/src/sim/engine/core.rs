@@ -8,6 +8,7 @@ use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order};
 use lps_engine_core::batch::{Batch, Outputs, Sampled, SequenceId};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
+use lps_engine_core::report::Reported;
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use lps_router::message::{CallKey, ProgramKey};
 
@@ -18,18 +19,6 @@ use crate::workload::content;
 
 /// Tokens of a page.
 const BLOCK_TOKENS: u32 = 16;
-/// A running call is reported after so many tokens or so much time, and at each change of state; as the real engine.
-const REPORT_TOKENS: u32 = 32;
-const REPORT_PERIOD: Micros = Micros::from_millis(250);
-
-/// What a call was last reported with.
-#[derive(Debug, Clone, Copy)]
-struct Reported {
-    state: CallState,
-    output_tokens: u32,
-    at: Micros,
-}
-
 /// A step that is out.
 #[derive(Debug)]
 struct Out {
@@ -85,18 +74,9 @@ impl CoreEngine {
                 continue;
             };
             let (call, state, usage) = (*call, progress.state, progress.usage);
-            let output_tokens = usage.output_tokens.0;
-            let is_news = last.is_none_or(|last| {
-                last.state != state
-                    || output_tokens >= last.output_tokens + REPORT_TOKENS
-                    || now >= last.at.saturating_add(REPORT_PERIOD)
-            });
-            if is_news {
-                *last = Some(Reported {
-                    state,
-                    output_tokens,
-                    at: now,
-                });
+            let next = Reported::new(state, &usage, now);
+            if last.is_none_or(|last| last.is_old_beside(&next)) {
+                *last = Some(next);
                 told.push(Told { call, state, usage });
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Micros, Order, Tokens};
+use lps_engine_core::report::PERIOD;
 use lps_router::message::{CallKey, ProgramKey};
 
 use super::kv::KvPool;
@@ -14,8 +15,6 @@ use super::profile::{Load, Profile};
 use super::steps::Steps;
 use super::{Engine, Job, Told};
 
-/// Running calls are reported this often.
-const REPORT_PERIOD: Micros = Micros::from_millis(250);
 /// Calls without KV that one step looks at in vain, at most; as the real engine.
 const PASSED_OVER_MAX: u32 = 4;
 
@@ -253,7 +252,7 @@ impl RooflineEngine {
         let most = most.min(u32::try_from(growth).unwrap_or(u32::MAX)).max(1);
         let first_us = self.profile.step_us(load) * self.factor;
         let more_us = f64::from(load.sequences) * self.profile.context_ns / 1e3 * self.factor;
-        let period = (self.reported_at.saturating_add(REPORT_PERIOD)).saturating_sub(now);
+        let period = (self.reported_at.saturating_add(PERIOD)).saturating_sub(now);
         Steps::new(now, (first_us, more_us), most, period)
     }
 }
@@ -313,7 +312,7 @@ impl Engine for RooflineEngine {
             return;
         }
         self.out = None;
-        let is_due = now >= self.reported_at.saturating_add(REPORT_PERIOD);
+        let is_due = now >= self.reported_at.saturating_add(PERIOD);
         let fresh = std::mem::take(&mut self.fresh);
         for index in 0..self.members.len() {
             let (call, _) = self.members[index];
