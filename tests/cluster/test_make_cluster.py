@@ -39,8 +39,9 @@ def started(request, tmp_path):
     environment = dict(os.environ, LPS_CLUSTER_NAME=NAME, LPS_IMAGES_BIN=str(BIN), LPS_IMAGES_OUT=str(tmp_path / "images"),
                        PORT=str(port), HELM_ARGS=request.param)
     with open(tmp_path / "log", "wb") as log:
+        # Whoever runs the tests in the background may have SIGINT ignored, which is inherited; a terminal has not.
         process = subprocess.Popen([ROOT / "scripts" / "cluster.sh"], env=environment, stdout=log, stderr=log,
-                                   start_new_session=True)
+                                   start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     yield process, tmp_path / "log", port
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
