@@ -246,7 +246,8 @@ fn engines_folder(state_dir: &Path) -> anyhow::Result<(PathBuf, File)> {
     let lock = File::create(state_dir.join("lock")).with_context(cannot)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         anyhow::bail!(
-            "state folder {} is in use by another `lps up`; choose another with --state-dir",
+            "state folder {} is in use by another `lps up`; choose another with --state-dir DIR or LPS_STATE_DIR=DIR \
+             (and other ports: --port, --admin-port; for `make run` PORT=… ADMIN_PORT=…)",
             state_dir.display()
         );
     }
