@@ -439,6 +439,7 @@ async fn a_port_in_use_is_said() {
     let process = lps_router::server::Process {
         shutdown,
         telemetry: None,
+        state_dir: None,
     };
     let error = lps_router::server::start(taken, sources, process)
         .await
