@@ -268,12 +268,19 @@ mod tests {
             teach(&mut classes, (class, Lesson::First(n % 64)));
         }
         let mut restarted = again(&classes);
-        for class in 0..2 {
-            let attained = [0, 1, 4_000, 8_999, 10_000];
-            let expected = answers(&mut classes, class, &attained);
-            assert_eq!(answers(&mut restarted, class, &attained), expected);
-        }
         assert_eq!(restarted.plain(), classes.plain());
+        // The oldest go first, here and there.
+        for n in 0..400 {
+            let class = usize::from(n % 7 == 0);
+            for of in [&mut classes, &mut restarted] {
+                teach(of, (class, Lesson::Finished(n * 97 % 9_000)));
+            }
+            for class in 0..2 {
+                let attained = [0, 1, 4_000, 8_999, 10_000];
+                let expected = answers(&mut classes, class, &attained);
+                assert_eq!(answers(&mut restarted, class, &attained), expected);
+            }
+        }
     }
 
     #[test]
