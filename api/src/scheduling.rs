@@ -86,9 +86,11 @@ pub enum WithinQueue {
 }
 
 /// What service is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Executor time.
+    #[default]
     Time,
     /// Tokens, weighed in µs.
     Tokens {

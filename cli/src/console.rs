@@ -1,8 +1,11 @@
-//! Standard output. Owns: how a line, a table and a JSON value are printed. Logs go elsewhere, to standard error.
+//! The terminal. Owns: how a line, a table and a JSON value are printed on standard output, and how a bar is drawn on
+//! standard error, where logs go too.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 /// Prints a line.
@@ -49,6 +52,18 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> io::Result
         line(text.trim_end())?;
     }
     Ok(())
+}
+
+/// A bar of a style in indicatif's words, on a terminal; elsewhere nothing is drawn.
+pub fn bar(length: u64, style: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template(style);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
 }
 
 /// A text from outside, without characters that a terminal would obey.

@@ -1,6 +1,7 @@
 //! Configuration. Owns: the router's flags and environment variables, their defaults and their ranges.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -60,6 +61,17 @@ pub struct Config {
     /// Time between two evaluations of the scaling rule `Queue`; `Programs` looks every second.
     #[arg(long, env = "LPS_ROUTER_SCALE_PERIOD", default_value = "10s", value_parser = duration)]
     pub scale_period: Duration,
+    /// Time between two writes of what was learned from finished programs, where there is something new and a folder for it.
+    #[arg(long, env = "LPS_ROUTER_KEEP_PERIOD", default_value = "60s", value_parser = duration)]
+    pub keep_period: Duration,
+}
+
+/// What a router on its own needs beside: `lps up` has a folder already.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Folder {
+    /// Folder of this router alone, in which what finished programs taught is kept over restarts; unset: it is not kept.
+    #[arg(long, env = "LPS_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -80,6 +92,7 @@ impl Default for Config {
             header_limit: Duration::from_secs(30),
             drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),
+            keep_period: Duration::from_secs(60),
         }
     }
 }

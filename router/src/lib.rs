@@ -17,6 +17,8 @@ pub mod http;
 pub mod scale;
 /// How many engines a model should have.
 pub mod autoscaler;
+/// What was learned, kept over restarts.
+mod learned;
 /// The one task that owns the state.
 pub mod dispatcher;
 /// Which program a call belongs to.

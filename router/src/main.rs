@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lps_router::check;
-use lps_router::config::Config;
+use lps_router::config::{Config, Folder};
 use lps_router::discovery::fixed::{self, Served};
 use lps_router::kubernetes;
 use lps_router::server::{self, Process};
@@ -29,6 +29,8 @@ struct Cli {
     engines: Vec<Served>,
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    folder: Folder,
     #[command(flatten)]
     cluster: kubernetes::Options,
     /// How log lines look: plain or json.
@@ -92,6 +94,7 @@ async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
     let process = Process {
         shutdown,
         telemetry: Some(telemetry),
+        state_dir: cli.folder.state_dir,
     };
     if cli.cluster.kubernetes {
         return kubernetes::run(cli.config, &cli.cluster, process).await;

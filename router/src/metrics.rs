@@ -120,9 +120,14 @@ const DECISIONS: Description = describe(
     &["model", "direction", "reason"],
     "Changes of the number of engines that is asked for; in a dry run those that would have been.",
 );
+const LEARNED: Description = describe(
+    "lps_router_learned_programs",
+    &["model"],
+    "Finished programs that are remembered, the last 512 at most: what `gittins` and `bounds: [auto]` go by.",
+);
 
 /// Every metric.
-pub const ALL: [Description; 20] = [
+pub const ALL: [Description; 21] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -143,6 +148,7 @@ pub const ALL: [Description; 20] = [
     RECOMMENDED,
     CAPACITY,
     DECISIONS,
+    LEARNED,
 ];
 
 /// From 10 µs: what the router adds.
@@ -176,6 +182,7 @@ pub struct Metrics {
     recommended: IntGaugeVec,
     capacity: IntGaugeVec,
     decisions: IntCounterVec,
+    learned: IntGaugeVec,
 }
 
 /// A pool's gauges.
@@ -222,6 +229,7 @@ impl Metrics {
             recommended: gauge(registry, RECOMMENDED),
             capacity: gauge(registry, CAPACITY),
             decisions: counter(registry, DECISIONS),
+            learned: gauge(registry, LEARNED),
         }
     }
 
@@ -342,6 +350,14 @@ impl Metrics {
         }
     }
 
+    /// So many finished programs are remembered.
+    pub fn learned(&self, model: &ModelName, programs: usize) {
+        let programs = i64::try_from(programs).unwrap_or(i64::MAX);
+        self.learned
+            .with_label_values(&[model.as_str()])
+            .set(programs);
+    }
+
     /// Another number of engines is asked for.
     pub fn scaled(&self, model: &ModelName, (from, to): (u32, u32), reason: &'static str) {
         let direction = if to > from { "up" } else { "down" };
@@ -400,6 +416,7 @@ mod tests {
         metrics.call_moved(&call());
         metrics.pool(&model, PoolFigures::default());
         metrics.scaled(&model, (1, 2), "Load");
+        metrics.learned(&model, 1);
         let mut shown: Vec<_> = registry
             .gather()
             .iter()

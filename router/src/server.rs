@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::discovery::Sources;
 use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
 use crate::http::{self, Context, listener};
+use crate::learned::{Keeping, Recalled};
 use crate::metrics::Metrics;
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
@@ -38,6 +40,8 @@ pub struct Process {
     pub shutdown: Shutdown,
     /// For the admin endpoint's `/log-level`; `None` where logs are someone else's.
     pub telemetry: Option<telemetry::Handle>,
+    /// Where what is learned is kept over restarts; `None`: it is not kept.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A router that listens.
@@ -88,6 +92,7 @@ pub async fn start(
     let (clock, connections) = (Clock::start(), Connections::default());
     let (pools, written) = (sources.pools.clone(), sources.written.clone());
     let stranded = Arc::new(Notify::new());
+    let recalled = Recalled::from(process.state_dir).await;
     let setup = Setup {
         limits: call_limits(&config),
         // A connection carries one call at a time.
@@ -97,6 +102,7 @@ pub async fn start(
         clock,
         metrics: metrics.clone(),
         stranded: Arc::clone(&stranded),
+        learned: recalled.models,
     };
     let dispatcher = dispatcher::start(setup, sources);
     let (wanted, scale) = watch::channel(BTreeMap::new());
@@ -121,17 +127,15 @@ pub async fn start(
         metrics,
         shutdown: process.shutdown.clone(),
     };
-    let (ready_tell, ready) = watch::channel(Readiness::Ready);
-    let admin = Admin {
-        registry,
-        ready,
-        telemetry: process.telemetry.clone(),
-    };
+    let (admin, ready_tell) = admin(registry, process.telemetry);
     let serving = Serving {
         listener,
         context,
         dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
+        keeping: recalled
+            .place
+            .map(|place| place.keep(dispatcher.clone(), config.keep_period)),
         admin: (admin, admin_listener, ready_tell),
         config,
         shutdown: process.shutdown,
@@ -145,6 +149,19 @@ pub async fn start(
         scale,
         task,
     })
+}
+
+fn admin(
+    registry: Registry,
+    telemetry: Option<telemetry::Handle>,
+) -> (Admin, watch::Sender<Readiness>) {
+    let (ready_tell, ready) = watch::channel(Readiness::Ready);
+    let admin = Admin {
+        registry,
+        ready,
+        telemetry,
+    };
+    (admin, ready_tell)
 }
 
 fn call_limits(config: &Config) -> admission::Limits {
@@ -179,6 +196,7 @@ struct Serving {
     context: Context,
     dispatcher: Handle,
     scaling: JoinHandle<()>,
+    keeping: Option<Keeping>,
     admin: (Admin, TcpListener, watch::Sender<Readiness>),
     config: Config,
     shutdown: Shutdown,
@@ -191,6 +209,7 @@ impl Serving {
             context,
             dispatcher,
             scaling,
+            keeping,
             admin,
             config,
             shutdown,
@@ -213,6 +232,9 @@ impl Serving {
             () = shutdown.cut() => tracing::info!("cut"),
         }
         scaling.abort();
+        if let Some(keeping) = keeping {
+            keeping.end().await;
+        }
         drop(admin_end);
         match admin.await {
             Ok(Ok(())) => {}

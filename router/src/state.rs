@@ -3,6 +3,7 @@
 
 mod demand;
 mod look;
+mod memory;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -17,12 +18,14 @@ use lps_api::scheduling::Settings;
 use crate::message::{Action, CallKey, Event, NewCall, Outcome, ProgramKey, Refusal};
 use crate::process_table::{IDLE_LIMIT_OPENED, Opening, Phase, ProcessTable, Reason, Stage};
 use crate::scheduler::{Limits, Pool};
+use memory::Memory;
 
 /// Process table and pools.
 #[derive(Debug)]
 pub struct State {
     table: ProcessTable,
     pools: BTreeMap<ModelName, Pool>,
+    memory: Memory,
     /// The time of the last event.
     now: Micros,
     /// The wake that was asked for last, until it comes.
@@ -57,6 +60,7 @@ impl State {
         Self {
             table: ProcessTable::default(),
             pools: BTreeMap::new(),
+            memory: Memory::default(),
             now: Micros::ZERO,
             wake: None,
         }
@@ -193,7 +197,10 @@ impl State {
         (settings, cold_start_hold): (Settings, Micros),
         out: &mut Vec<Action>,
     ) {
-        let new = || Pool::new(model.clone(), settings.clone(), self.now);
+        let new = || {
+            let pool = Pool::new(model.clone(), settings.clone(), self.now);
+            self.memory.recall(pool)
+        };
         let pool = self.pools.entry(model.clone()).or_insert_with(new);
         pool.changed();
         pool.set_cold_start_hold(cold_start_hold);
@@ -207,13 +214,16 @@ impl State {
         for call in pool.remove(&mut self.table, self.now) {
             self.refuse(call, Refusal::NoPool, out);
         }
-        self.pools.retain(|_, pool| !pool.is_over());
+        self.memory.forget_pools(&mut self.pools);
     }
 
     fn engine_up(&mut self, engine: EngineId, model: ModelName, limits: Limits) {
         let now = self.now;
-        let pool = self.pools.entry(model.clone());
-        let pool = pool.or_insert_with(|| Pool::unserved(model.clone(), Settings::default(), now));
+        let new = || {
+            let pool = Pool::unserved(model.clone(), Settings::default(), now);
+            self.memory.recall(pool)
+        };
+        let pool = self.pools.entry(model.clone()).or_insert_with(new);
         pool.engine_up(engine, limits);
         pool.engines_changed(&mut self.table, now);
         pool.changed();
@@ -227,7 +237,7 @@ impl State {
                 pool.changed();
             }
         }
-        self.pools.retain(|_, pool| !pool.is_over());
+        self.memory.forget_pools(&mut self.pools);
     }
 
     fn call_arrived(&mut self, new: NewCall, out: &mut Vec<Action>) {

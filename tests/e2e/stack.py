@@ -150,14 +150,25 @@ class Stack:
 
     def post(self, path, body, headers=None):
         """(status, JSON) of a POST; `body` may be bytes for what is not JSON."""
+        status, _, answer = self.post_whole(path, body, headers)
+        return status, answer
+
+    def post_whole(self, path, body, headers=None):
+        """(status, headers, JSON) of a POST."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"content-type": "application/json", **(headers or {})})
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, json.loads(answer.read())
+                return answer.status, answer.headers, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.loads(error.read())
+                return error.code, error.headers, json.loads(error.read())
+
+    def metric(self, name):
+        """The sum of a metric's series on the admin port, whatever their labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
     def engines(self):
         """The engines that the router knows."""

@@ -42,7 +42,9 @@ fn configuration() {
     flags(
         &mut text,
         "lps-router",
-        &lps_router::config::Config::augment_args(Command::new("lps-router")),
+        &lps_router::config::Config::augment_args(lps_router::config::Folder::augment_args(
+            Command::new("lps-router"),
+        )),
     );
     flags(
         &mut text,

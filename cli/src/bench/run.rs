@@ -2,12 +2,10 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use lps_api::quantity::Micros;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -181,14 +179,8 @@ fn scale(workload: &mut Workload, factor: f64) {
 }
 
 pub(super) fn bar(length: usize, what: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(length as u64);
-    let style = ProgressStyle::with_template(STYLE);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = console::bar(length as u64, STYLE);
     bar.set_message(what);
-    bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }
 

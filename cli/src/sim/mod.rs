@@ -1,8 +1,8 @@
 //! `lps sim`: the production scheduler in virtual time. Owns: its flags, and running each policy on the same workload.
 //!
 //! Inside: `world` passes time between `clients` (what is sent when), the router's state, whose `actions` it does, and
-//! `engine`s; `faults` say what goes wrong, `losses` what follows, `reports` what is heard; `checks` watch. What happened
-//! is a `record`, of which `report` and `plot` make files.
+//! `engine`s; `faults` say what goes wrong, `losses` what follows, `reports` what is heard; `checks` watch, and `progress`
+//! shows how far it is. What happened is a `record`, of which `report` and `plot` make files.
 
 mod actions;
 mod checks;
@@ -11,6 +11,7 @@ mod engine;
 mod faults;
 mod losses;
 mod plot;
+mod progress;
 mod record;
 mod report;
 mod reports;
@@ -28,8 +29,9 @@ use crate::console;
 use crate::workload::{Place, ProgramSpec, Workload};
 pub use engine::EngineSpec;
 pub use faults::FaultPlan;
+use progress::Progress;
 use report::Summary;
-pub use world::{Setup, simulate};
+pub use world::{Setup, simulate, simulate_watched};
 
 /// Flags of `lps sim`.
 #[derive(Debug, Clone, clap::Args)]
@@ -80,7 +82,8 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         slots: u64::from(engine.slots()) * u64::from(args.engines),
     };
     let workload = Workload::open(&args.workload, place)?;
-    let alone = alone(&workload, &engine)?;
+    let progress = |what: &str| Progress::new(what, workload.programs.len(), !json);
+    let alone = alone(&workload, &engine, &progress("each alone"))?;
     let mut summaries = Vec::new();
     for policy in &args.policy {
         let setup = Setup {
@@ -95,7 +98,9 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
             until: args.until.map(Micros::from_secs),
             clairvoyant: policy == CLAIRVOYANT,
         };
-        let record = simulate(&workload, &setup)?;
+        let bar = progress(policy);
+        let record = simulate_watched(&workload, &setup, &mut |far| bar.tell(far))?;
+        drop(bar);
         let summary = Summary::new(policy, (&workload, &alone), &record);
         for (at, reason, unsent) in &record.refused {
             let spec = &workload.programs[at.0];
@@ -130,7 +135,11 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
 }
 
 /// How long each program takes on an engine of its own.
-fn alone(workload: &Workload, engine: &EngineSpec) -> anyhow::Result<Vec<Micros>> {
+fn alone(
+    workload: &Workload,
+    engine: &EngineSpec,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Micros>> {
     let programs = workload.programs.iter();
     if matches!(engine, EngineSpec::Unit { .. }) {
         return Ok(programs.map(ProgramSpec::alone).collect());
@@ -147,6 +156,7 @@ fn alone(workload: &Workload, engine: &EngineSpec) -> anyhow::Result<Vec<Micros>
     let alone = |spec: &ProgramSpec| {
         let programs = vec![spec.clone()];
         let record = simulate(&Workload { programs }, &setup)?;
+        progress.more();
         let end = record.programs.into_iter().flatten().next();
         Ok(end.map_or(Micros::ZERO, |end| end.end - spec.arrival))
     };

@@ -15,12 +15,15 @@ use lps_router::state::State;
 use super::clients::{At, Clients};
 use super::engine::{Engine, EngineSpec, Told};
 use super::faults::{FaultPlan, Faults};
+use super::progress::Far;
 use super::record::{CallEnd, ProgramEnd, Record, name};
 use super::reports::Reports;
 use crate::workload::Workload;
 
 /// Instants between two looks at the state's integrity, where looking costs more than simulating.
 const INTEGRITY_PERIOD: u64 = 64;
+/// Instants between two tellings of how far it is.
+const WATCH_PERIOD: u64 = 64;
 /// Programs up to which every instant is looked at.
 const SMALL: usize = 64;
 
@@ -95,6 +98,7 @@ pub(super) struct World<'a> {
     pub(super) held: u64,
     told: Vec<Told>,
     pub(super) record: Record,
+    far: Far,
 }
 
 /// Runs a workload to its end.
@@ -102,6 +106,18 @@ pub(super) struct World<'a> {
 /// # Errors
 /// When it comes to a standstill.
 pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
+    simulate_watched(workload, setup, &mut |_| {})
+}
+
+/// The same, and tells now and then how far it is.
+///
+/// # Errors
+/// When it comes to a standstill.
+pub fn simulate_watched(
+    workload: &Workload,
+    setup: &Setup,
+    watch: &mut dyn FnMut(Far),
+) -> anyhow::Result<Record> {
     let mut world = World::new(workload, setup)?;
     let is_small = workload.programs.len() <= SMALL;
     let mut instants = 0_u64;
@@ -117,6 +133,9 @@ pub fn simulate(workload: &Workload, setup: &Setup) -> anyhow::Result<Record> {
         }
         world.pass(next)?;
         instants += 1;
+        if instants.is_multiple_of(WATCH_PERIOD) {
+            watch(world.far);
+        }
         if setup.checks && (is_small || instants.is_multiple_of(INTEGRITY_PERIOD)) {
             world.check();
         }
@@ -161,6 +180,7 @@ impl<'a> World<'a> {
             held: 0,
             told: Vec::new(),
             record: Record::new(workload),
+            far: Far::default(),
             model: model.clone(),
         };
         let mut events = vec![Event::PoolAdded {
@@ -208,7 +228,7 @@ impl<'a> World<'a> {
 
     /// Goes to the next instant and tells the state all of it.
     fn pass(&mut self, next: Micros) -> anyhow::Result<()> {
-        self.now = next;
+        (self.now, self.far.now) = (next, next);
         let mut told = std::mem::take(&mut self.told);
         for place in &mut self.places {
             if let Some(engine) = &mut place.engine {
@@ -351,6 +371,7 @@ impl<'a> World<'a> {
         let Some(open) = self.open.remove(&key) else {
             return Ok(());
         };
+        self.far.calls += 1;
         let (program, call) = open.at;
         let view = self.state.call(&open.program.tenant, &name(key)?);
         if let Some(view) = view {
@@ -358,6 +379,8 @@ impl<'a> World<'a> {
             self.record.calls[program][call] = Some(CallEnd { start, view });
         }
         if self.clients.is_over(program) {
+            // Its last calls may end at the same instant.
+            self.far.programs += u64::from(self.record.programs[program].is_none());
             let key = ProgramKey::clone(&open.program);
             self.tell(vec![Event::ProgramEnd { program: key }])?;
             let row = self.state.program(&open.program).map(|view| view.summary);

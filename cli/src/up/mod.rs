@@ -27,7 +27,7 @@ pub struct Args {
     /// Manifests of kind LLMProgramServing: YAML, one or more documents each.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Where engines' addresses and logs are kept.
+    /// Where engines' addresses and logs are kept, and what the router learns from finished programs.
     #[arg(
         long,
         env = "LPS_STATE_DIR",

@@ -42,7 +42,7 @@ pub struct Plan {
     pub router: Config,
     /// The engine's program; `None`: the one beside this program.
     pub engine_program: Option<PathBuf>,
-    /// Where addresses and logs are kept.
+    /// Where addresses and logs are kept, and what the router learns.
     pub state_dir: PathBuf,
     /// For the router's `/log-level`.
     pub telemetry: Option<telemetry::Handle>,
@@ -77,6 +77,7 @@ impl Stack {
         let process = Process {
             shutdown: shutdown.clone(),
             telemetry: plan.telemetry,
+            state_dir: Some(plan.state_dir.join("router")),
         };
         let router = server::start(
             plan.router,
@@ -246,7 +247,8 @@ fn engines_folder(state_dir: &Path) -> anyhow::Result<(PathBuf, File)> {
     let lock = File::create(state_dir.join("lock")).with_context(cannot)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         anyhow::bail!(
-            "state folder {} is in use by another `lps up`; choose another with --state-dir",
+            "state folder {} is in use by another `lps up`; choose another with --state-dir DIR or LPS_STATE_DIR=DIR \
+             (and other ports: --port, --admin-port; for `make run` PORT=… ADMIN_PORT=…)",
             state_dir.display()
         );
     }

@@ -19,10 +19,10 @@ mod trace;
 mod write;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lps_api::ids::{CallId, ClassName, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::{Micros, Tokens};
 
@@ -94,17 +94,55 @@ impl Workload {
             None => (text, false),
         };
         let path = Path::new(file);
+        if let Some((_, rest)) = text.split_once(':')
+            && !is_trace
+            && !path.is_file()
+            && Path::new(rest).is_file()
+        {
+            bail!(
+                "no workload {text:?}: recorded calls are named {TRACE}{rest}, and a file of programs {rest}"
+            );
+        }
         let is_file = path.is_file() || file.contains(['/', '\\']) || file.ends_with(".jsonl");
         if !is_file && !is_trace {
             return generate::generate(text, place);
         }
         let lines = File::open(path).with_context(|| format!("open workload {file}"))?;
         let lines = BufReader::new(lines);
-        if is_trace {
+        let workload = if is_trace {
             trace::read(lines, file)
         } else {
             Self::read(lines, file)
+        };
+        workload.map_err(|error| match (Lines::of(path), is_trace) {
+            (Some(Lines::Calls), false) => error.context(format!(
+                "{file} holds recorded calls, one a line: name it {TRACE}{file}"
+            )),
+            (Some(Lines::Programs), true) => error.context(format!(
+                "{file} holds programs, one a line: name it without {TRACE}"
+            )),
+            _ => error,
+        })
+    }
+}
+
+/// What the lines of a file are, by the fields of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Programs,
+    Calls,
+}
+
+impl Lines {
+    fn of(path: &Path) -> Option<Self> {
+        let mut lines = BufReader::new(File::open(path).ok()?).lines();
+        let line = lines.find(|line| line.as_ref().is_ok_and(|line| !line.trim().is_empty()))?;
+        let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
+        let has = |field: &str| line.get(field).is_some();
+        if has("calls") {
+            return Some(Self::Programs);
         }
+        (has("start") && has("end")).then_some(Self::Calls)
     }
 }
 

@@ -123,6 +123,42 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
+fn a_file_under_the_wrong_name_is_told_its_right_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, line: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("\n{line}\n")).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let calls = write("calls", r#"{"program":"p","call":"a","start":1,"end":2}"#);
+    let programs = write("programs", r#"{"program":"p","calls":[{"call":"a"}]}"#);
+    for (text, words) in [
+        (calls.clone(), format!("name it trace:{calls}")),
+        (
+            format!("trace:{programs}"),
+            "name it without trace:".to_owned(),
+        ),
+        (
+            format!("traces:{calls}"),
+            format!("are named trace:{calls}"),
+        ),
+        (format!("file:{programs}"), format!("programs {programs}")),
+    ] {
+        assert_refused(Workload::open(&text, PLACE), &words);
+    }
+    for text in [format!("trace:{calls}"), programs] {
+        assert_eq!(
+            Workload::open(&text, PLACE).expect("right").programs.len(),
+            1
+        );
+    }
+    // What is wrong inside is still said, and no other name is proposed.
+    let odd = write("odd", r#"{"program":"p","colour":1}"#);
+    let error = Workload::open(&odd, PLACE).expect_err("no calls");
+    assert!(!format!("{error:#}").contains("name it"), "{error:#}");
+}
+
+#[test]
 fn a_recorded_trace_becomes_programs_with_gaps() {
     let lines = r#"
 {"program":"p","call":"join","parent":["a","b"],"start":109.5,"end":110,"output_tokens":3}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use lps_api::openai::{ChatRequest, Model, ModelList, Object};
 use lps_engine_core::request::TokenId;
@@ -31,8 +31,9 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
 /// `GET /v1/models/{id}`.
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Model>, Error> {
+    let Path(id) = id.map_err(|error| Error::invalid("path", error.body_text()))?;
     parse::check_model(Some(&id), &shared.facts)?;
     Ok(Json(served(&shared)))
 }

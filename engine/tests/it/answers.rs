@@ -206,6 +206,9 @@ async fn the_small_paths_answer() {
         engine.get("/v1/models/other").await.0,
         StatusCode::NOT_FOUND
     );
+    let (status, refused) = engine.get("/v1/models/%ff").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused["error"]["param"], "path");
     assert_eq!(engine.get("/health").await.0, StatusCode::OK);
     assert_eq!(engine.get("/nothing").await.0, StatusCode::NOT_FOUND);
     let ready = engine

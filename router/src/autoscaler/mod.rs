@@ -217,6 +217,15 @@ fn sentence(wish: &Wish, case: Case<'_>) -> String {
     } else {
         ""
     };
+    if wish.reason == Reason::Bounds {
+        // Load has no part in it.
+        let bound = if wish.to == scaling.min {
+            "scaling.min asks for at least so many"
+        } else {
+            "scaling.max allows no more"
+        };
+        return format!("{dry}{numbers}: {bound}");
+    }
     format!(
         "{dry}{}: {} ({figures}; {} an engine; {} up, {starting} starting, {} draining)",
         wish.reason.sentence(),

@@ -97,7 +97,7 @@ impl Reason {
             Self::Queue => "so many calls wait",
             Self::LessLoad => "fewer were enough for as long as scaleDownDelay",
             Self::Idle => "no program was live for as long as idleAfter, or two starts",
-            Self::Bounds => "min and max allow no other number",
+            Self::Bounds => "scaling.min asks for more engines, or scaling.max for fewer",
             Self::AtMaximum => "more would be wanted than max",
             Self::StepLimit => "more are wanted; the last step was less than 15 s ago",
             Self::StartsLate => "engines start for twice as long as usual; more would not help",

@@ -96,12 +96,12 @@ pub(super) struct End {
 
 impl Desk {
     pub(super) fn new(
-        rim: Rim,
+        (state, rim): (State, Rim),
         limits: Limits,
         (metrics, stranded): (Metrics, Arc<Notify>),
     ) -> Self {
         Self {
-            state: State::new(),
+            state,
             fleet: Fleet::new(rim.clone()),
             calls: BTreeMap::new(),
             names: HashMap::new(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lps_api::ids::ModelName;
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,6 +17,8 @@ use crate::dispatcher::requests::Request;
 use crate::engine_client::leg::Rim;
 use crate::engine_client::{Connections, Report};
 use crate::metrics::Metrics;
+use crate::scheduler::Classes;
+use crate::state::State;
 
 /// Reports that may wait for the dispatcher.
 const REPORTS_MAX: usize = 4_096;
@@ -39,6 +42,8 @@ pub struct Setup {
     pub metrics: Metrics,
     /// Who makes engines; rung when a call comes for which there is none.
     pub stranded: Arc<Notify>,
+    /// What an earlier router learned.
+    pub learned: Vec<(ModelName, Classes)>,
 }
 
 /// Starts the dispatcher. It ends when its last handle is dropped.
@@ -51,7 +56,8 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         clock: setup.clock,
         stall_limit: setup.stall_limit,
     };
-    let desk = Desk::new(rim, setup.limits, (setup.metrics, setup.stranded));
+    let state = State::recalling(setup.learned);
+    let desk = Desk::new((state, rim), setup.limits, (setup.metrics, setup.stranded));
     let inbox = Inbox {
         requests: request_receiver,
         reports: report_receiver,

@@ -1,13 +1,14 @@
 //! Calls: read, cancel. Owns: their JSON. A call of another tenant is not there.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use lps_api::ids::{CallId, TenantId};
 use serde_json::{Value, json};
 
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
+use crate::http::extract::Path;
 
 /// `GET /v1/calls/{id}`.
 pub(super) async fn one(

@@ -1,7 +1,7 @@
 //! Engines: read, drain. Owns: their JSON: what each said last, beside what the router counts there.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bytes::Bytes;
 use lps_api::ids::EngineId;
 use lps_api::wellknown::path;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::dispatcher::{Engine, View};
 use crate::http::context::Context;
 use crate::http::error::Error;
+use crate::http::extract::Path;
 use crate::message::{Event, Intake};
 use crate::state::view::EngineLoad;
 

@@ -259,7 +259,8 @@ impl From<Failure> for Error {
                 Self::new(unavailable, "no_engine", message).later(Duration::from_secs(5))
             }
             Failure::Refused(Refusal::TooLong) => {
-                let message = "prompt and output are longer than any engine of this model can hold";
+                let message =
+                    "the prompt is longer than the KV pool of any engine of this model; shorten it";
                 Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
                     .param("messages")
             }

@@ -25,6 +25,8 @@ mod held;
 mod body;
 /// What of an inference request the router needs.
 mod facts;
+/// A request's path and query.
+mod extract;
 /// What every handler finds beside its request.
 mod context;
 /// Every error that a client can see.

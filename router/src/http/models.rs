@@ -1,12 +1,13 @@
 //! What is served. Owns: the list of models, a model without engines included, and what the router says of itself.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use lps_api::ids::ModelName;
 use serde_json::{Value, json};
 
 use crate::http::context::Context;
 use crate::http::error::Error;
+use crate::http::extract::Path;
 
 /// `GET /v1/models`.
 pub(super) async fn list(State(context): State<Context>) -> Json<Value> {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use lps_api::ids::{ClassName, ProgramId};
 use lps_api::quantity::Micros;
@@ -13,6 +13,7 @@ use crate::engine_client::Failure;
 use crate::http::body;
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
+use crate::http::extract::{Path, Query};
 use crate::message::{Event, ProgramKey};
 use crate::state::view::{ProgramFilter, ProgramState, ProgramSummary};
 
@@ -199,14 +200,15 @@ pub(super) async fn end(
     Path(program): Path<String>,
 ) -> Result<Json<Value>, Error> {
     let key = key(&headers, &program)?;
-    row(&context, key.clone()).await?;
+    let before = row(&context, key.clone()).await?;
     context
         .dispatcher
         .tell(Event::ProgramEnd {
             program: key.clone(),
         })
         .await?;
-    Ok(Json(row(&context, key).await?))
+    // A blocking child has its parent's row, and none once it has ended.
+    Ok(Json(row(&context, key).await.unwrap_or(before)))
 }
 
 /// `POST /v1/programs/{id}/cancel`: its open calls are cancelled, and it has ended.
@@ -216,14 +218,15 @@ pub(super) async fn cancel(
     Path(program): Path<String>,
 ) -> Result<Json<Value>, Error> {
     let key = key(&headers, &program)?;
-    row(&context, key.clone()).await?;
+    let before = row(&context, key.clone()).await?;
     context
         .dispatcher
         .tell(Event::ProgramCancel {
             program: key.clone(),
         })
         .await?;
-    Ok(Json(row(&context, key).await?))
+    // A blocking child has its parent's row, and none once it has ended.
+    Ok(Json(row(&context, key).await.unwrap_or(before)))
 }
 
 fn key(headers: &HeaderMap, program: &str) -> Result<ProgramKey, Error> {

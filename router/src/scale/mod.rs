@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::autoscaler::{Autoscaler, Change, ColdStart, Decision, Observed, Reason, Written};
 use crate::discovery::Pool;
-use crate::dispatcher::Handle;
+use crate::dispatcher::{Handle, View};
 use crate::metrics::{Metrics, PoolFigures};
 use crate::state::view::Demand;
 
@@ -85,11 +85,15 @@ impl Scale {
     async fn look(&self, autoscalers: &mut BTreeMap<ModelName, Autoscaler>) -> Option<()> {
         let pools = self.pools.borrow().clone();
         let models: Vec<ModelName> = pools.iter().map(|pool| pool.model.clone()).collect();
-        let demands = self
-            .dispatcher
-            .read(move |view| view.state.demands(&models, view.now))
-            .await
-            .ok()?;
+        let look = move |view: View<'_>| {
+            let remembered = models.iter().map(|model| view.state.remembered(model));
+            let remembered: Vec<usize> = remembered.collect();
+            (view.state.demands(&models, view.now), remembered)
+        };
+        let (demands, remembered) = self.dispatcher.read(look).await.ok()?;
+        for (pool, programs) in pools.iter().zip(remembered) {
+            self.metrics.learned(&pool.model, programs);
+        }
         let now = Micros::from(self.clock.now());
         autoscalers.retain(|model, _| pools.iter().any(|pool| pool.model == *model));
         let wanted: BTreeMap<ModelName, Wanted> = pools

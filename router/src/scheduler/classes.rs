@@ -2,22 +2,24 @@
 //! pool) the sizes, gaps and shared beginnings that were seen, bounded. It must not know who asks for what.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use lps_api::ids::{ClassName, TenantId};
 use lps_api::quantity::Micros;
+use lps_api::scheduling::Unit;
 
 use super::sizes::Sizes;
 use crate::process_table::ClassId;
 
 /// Classes that are told apart; those beyond share the last place.
-const CLASSES_MAX: usize = 1_024;
+pub(super) const CLASSES_MAX: usize = 1_024;
 /// Gaps from which on a class's own are used.
 const GAPS_LEAST: u32 = 100;
 /// Gaps after which the older ones count half.
-const GAPS_MOST: u32 = 4_096;
+pub(super) const GAPS_MOST: u32 = 4_096;
 /// First calls that are looked at for what a class shares.
-const FIRSTS_MAX: usize = 15;
+pub(super) const FIRSTS_MAX: usize = 15;
 /// Automatic bounds of queues: these percentiles of finished programs.
 const BOUNDS_PERCENT: [usize; 5] = [25, 50, 75, 90, 97];
 /// They are found anew after so many.
@@ -25,22 +27,44 @@ const BOUNDS_PERIOD: u64 = 50;
 /// A lease until a class has shown its gaps.
 const LEASE_AT_FIRST: Micros = Micros::from_secs(10);
 /// The longest lease.
-const LEASE_MOST: Micros = Micros::from_secs(120);
+pub(super) const LEASE_MOST: Micros = Micros::from_secs(120);
 /// What computing a context anew costs, as the time for which its room could be kept instead. Both grow with the
 /// context, so this is how long computing a whole pool takes: 36 s for an 8B model on an A100, 25 s on an H200, and of
 /// that order where pools are as large as memory allows.
 const RETURN_COST: Micros = Micros::from_secs(30);
 
 /// Lengths of time in classes of an eighth of an octave.
-#[derive(Debug, Default)]
-struct Gaps {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gaps {
     counts: Vec<u32>,
     total: u32,
 }
 
 impl Gaps {
+    /// Lengths that are told apart.
+    pub(super) const PLACES: usize = 480;
+
+    /// From a number for each of some places below [`Gaps::PLACES`].
+    pub(super) fn from_counts(counts: &[(usize, u32)]) -> Self {
+        let mut gaps = Self::default();
+        for (place, count) in counts {
+            if gaps.counts.len() <= *place {
+                gaps.counts.resize(place + 1, 0);
+            }
+            gaps.counts[*place] += count;
+            gaps.total += count;
+        }
+        gaps
+    }
+
+    /// Places where there are some, and how many.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (usize, u32)> {
+        let counts = self.counts.iter().copied().enumerate();
+        counts.filter(|(_, count)| *count > 0)
+    }
+
     fn place(gap: Micros) -> usize {
-        let value = gap.0.max(8);
+        let value = gap.0.clamp(8, u64::MAX >> 1);
         let octave = 63 - value.leading_zeros();
         let eighth = (value >> (octave - 3)) & 7;
         (octave as usize - 3) * 8 + eighth as usize
@@ -93,27 +117,67 @@ impl Gaps {
 }
 
 /// What is known of one class.
-#[derive(Debug, Default)]
-struct Class {
-    gaps: Gaps,
-    lease: Option<Micros>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Class {
+    pub(super) gaps: Gaps,
+    pub(super) lease: Option<Micros>,
     /// Cached tokens of the last first calls of programs.
-    firsts: VecDeque<u64>,
+    pub(super) firsts: VecDeque<u64>,
     /// Their median.
-    shared: u64,
-    sizes: Sizes,
+    pub(super) shared: u64,
+    pub(super) sizes: Sizes,
+    /// What the pool had seen when this last learned something; 0 before.
+    pub(super) used: u64,
 }
 
-/// All classes of a pool.
-#[derive(Debug, Default)]
-pub(super) struct Classes {
-    classes: IndexMap<(TenantId, ClassName), Class>,
+impl Class {
+    /// First calls found so many tokens cached each.
+    pub(super) fn first_calls(&mut self, cached: impl Iterator<Item = u64>) {
+        self.firsts.extend(cached);
+        while self.firsts.len() > FIRSTS_MAX {
+            self.firsts.pop_front();
+        }
+        let mut firsts: Vec<u64> = self.firsts.iter().copied().collect();
+        firsts.sort_unstable();
+        let middle = firsts.len().saturating_sub(1) / 2;
+        self.shared = firsts.get(middle).copied().unwrap_or(0);
+    }
+}
+
+/// All classes of a pool. A copy is cheap: it shares what it holds, until that changes.
+#[derive(Debug, Clone, Default)]
+pub struct Classes {
+    pub(super) classes: IndexMap<(TenantId, ClassName), Arc<Class>>,
     /// Of all classes.
-    sizes: Sizes,
-    finished: u64,
+    pub(super) sizes: Sizes,
+    pub(super) finished: u64,
+    /// What sizes are counted in.
+    pub(super) unit: Unit,
+    /// Gaps, ends and first calls so far.
+    pub(super) seen: u64,
 }
 
 impl Classes {
+    /// How much was learned; another number later means that there is something new.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Finished programs that are remembered.
+    pub fn remembered(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Sizes that were counted otherwise say nothing any more.
+    pub(super) fn count_in(&mut self, unit: Unit) {
+        if std::mem::replace(&mut self.unit, unit) != unit {
+            (self.sizes, self.finished) = (Sizes::default(), 0);
+            for class in self.classes.values_mut() {
+                Arc::make_mut(class).sizes = Sizes::default();
+            }
+        }
+    }
+
     /// The class of a program.
     pub(super) fn of(&mut self, tenant: &TenantId, name: &ClassName) -> ClassId {
         let key = (tenant.clone(), name.clone());
@@ -122,19 +186,23 @@ impl Classes {
             if self.classes.len() >= CLASSES_MAX {
                 return CLASSES_MAX - 1;
             }
-            self.classes.insert_full(key, Class::default()).0
+            self.classes.insert_full(key, Arc::default()).0
         });
         ClassId(place as u32)
     }
 
     fn get(&self, class: ClassId) -> Option<&Class> {
-        self.classes.get_index(class.0 as usize).map(|(_, it)| it)
+        let known = self.classes.get_index(class.0 as usize);
+        known.map(|(_, it)| &**it)
     }
 
+    /// A class that learns something.
     fn get_mut(&mut self, class: ClassId) -> Option<&mut Class> {
-        self.classes
-            .get_index_mut(class.0 as usize)
-            .map(|(_, it)| it)
+        self.seen += 1;
+        let (_, known) = self.classes.get_index_mut(class.0 as usize)?;
+        let known = Arc::make_mut(known);
+        known.used = self.seen;
+        Some(known)
     }
 
     /// A program of the class was without a call for so long.
@@ -178,7 +246,15 @@ impl Classes {
 
     /// Bounds of queues by the sizes of finished programs, now and then.
     pub(super) fn bounds(&self) -> Option<Vec<Micros>> {
-        if !self.sizes.is_enough() || !self.finished.is_multiple_of(BOUNDS_PERIOD) {
+        if !self.finished.is_multiple_of(BOUNDS_PERIOD) {
+            return None;
+        }
+        self.bounds_now()
+    }
+
+    /// The same by what is known now.
+    pub(super) fn bounds_now(&self) -> Option<Vec<Micros>> {
+        if !self.sizes.is_enough() {
             return None;
         }
         let mut bounds: Vec<Micros> = Vec::new();
@@ -192,13 +268,7 @@ impl Classes {
     /// The first call of a program found so many tokens cached: they can only be others'.
     pub(super) fn first_call(&mut self, class: ClassId, cached: u64) {
         if let Some(class) = self.get_mut(class) {
-            class.firsts.push_back(cached);
-            if class.firsts.len() > FIRSTS_MAX {
-                class.firsts.pop_front();
-            }
-            let mut firsts: Vec<u64> = class.firsts.iter().copied().collect();
-            firsts.sort_unstable();
-            class.shared = firsts[(firsts.len() - 1) / 2];
+            class.first_calls(std::iter::once(cached));
         }
     }
 

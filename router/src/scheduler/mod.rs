@@ -9,6 +9,7 @@ mod engine;
 mod engines;
 mod glance;
 mod intake;
+mod learned;
 mod lines;
 mod look;
 mod oldest;
@@ -21,7 +22,9 @@ mod sizes;
 mod tenants;
 mod working_set;
 
+pub use classes::Classes;
 pub use engine::Limits;
+pub use learned::{Error as LearnedError, Learned};
 pub use look::Seats;
 pub use pool::Pool;
 pub use residency::Residency;

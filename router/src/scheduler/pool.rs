@@ -173,9 +173,14 @@ impl Pool {
     ) {
         self.is_removed = false;
         let mut settings = settings;
+        self.classes.count_in(settings.unit);
         if settings.auto_bounds && self.settings.auto_bounds {
             // What was found stays.
             settings.bounds.clone_from(&self.settings.bounds);
+        } else if settings.auto_bounds
+            && let Some(bounds) = self.classes.bounds_now()
+        {
+            settings.bounds = bounds;
         }
         if settings == self.settings {
             return;

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use lps_api::quantity::Micros;
 
 /// Finished programs that are remembered, at most.
-const SAMPLES_MAX: usize = 512;
+pub(super) const SAMPLES_MAX: usize = 512;
 /// Finished programs from which on they say something.
 pub(super) const SAMPLES_LEAST: usize = 50;
 
 /// The last sizes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sizes {
     /// In order of their ends.
     recent: VecDeque<Micros>,
@@ -20,6 +20,22 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
+    /// As they were added, the last ones at most.
+    pub(super) fn from_recent(recent: &[Micros]) -> Self {
+        let recent = &recent[recent.len().saturating_sub(SAMPLES_MAX)..];
+        let mut sorted = recent.to_vec();
+        sorted.sort_unstable();
+        Self {
+            recent: recent.iter().copied().collect(),
+            sorted,
+        }
+    }
+
+    /// In order of their ends.
+    pub(super) fn recent(&self) -> impl Iterator<Item = Micros> {
+        self.recent.iter().copied()
+    }
+
     pub(super) fn add(&mut self, size: Micros) {
         if self.recent.len() >= SAMPLES_MAX
             && let Some(oldest) = self.recent.pop_front()
@@ -68,8 +84,7 @@ impl Sizes {
     }
 
     /// How many were added, up to the bound.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sorted.len()
     }
 }

@@ -56,6 +56,8 @@ async fn bad_bodies_are_refused_with_the_name_of_what_is_wrong() {
         ("/v1/calls/none/cancel", "", 404, None),
         ("/v1/programs/none/end", "", 404, None),
         ("/v1/engines/none/drain", "", 404, None),
+        ("/v1/programs/%ff/cancel", "", 400, Some("path")),
+        ("/v1/engines/%ff/e/drain", "", 400, Some("path")),
         ("/tokenize", r#"{"model": "nope"}"#, 404, Some("model")),
         ("/tokenize", r#"{"prompt": "x"}"#, 503, None),
     ] {
@@ -79,7 +81,11 @@ async fn bad_paths_and_headers_are_refused_with_the_name_of_what_is_wrong() {
         ("/v1/models/nope", 404, Some("model")),
         ("/v1/programs/none", 404, None),
         ("/v1/programs/a%20b", 400, Some("program")),
+        ("/v1/programs/%ff", 400, Some("path")),
+        ("/v1/models/%ff", 400, Some("path")),
+        ("/v1/calls/a%80", 400, Some("path")),
         ("/v1/programs?state=odd", 400, Some("state")),
+        ("/v1/programs?state=live&state=ended", 400, Some("query")),
         ("/v1/programs?sort=odd", 400, Some("sort")),
         ("/v1/calls/none", 404, None),
     ] {
@@ -433,6 +439,7 @@ async fn a_port_in_use_is_said() {
     let process = lps_router::server::Process {
         shutdown,
         telemetry: None,
+        state_dir: None,
     };
     let error = lps_router::server::start(taken, sources, process)
         .await

@@ -271,6 +271,28 @@ fn bounds_stand_above_all() {
 }
 
 #[test]
+fn a_bound_is_named_in_words_that_need_no_other() {
+    let decide = |written, scaling: &Scaling| {
+        let mut autoscaler = Autoscaler::new(Micros::ZERO);
+        let decision = autoscaler.on(&seen(written, 0), scaling, Micros::ZERO);
+        decision.text
+    };
+    let bounds = |min, max| Scaling {
+        min,
+        max,
+        ..scaling()
+    };
+    assert_eq!(
+        decide(0, &bounds(1, 1)),
+        "engines from 0 to 1: scaling.min asks for at least so many"
+    );
+    assert_eq!(
+        decide(7, &bounds(2, 3)),
+        "engines from 7 to 3: scaling.max allows no more"
+    );
+}
+
+#[test]
 fn a_dry_run_tells_once_and_changes_nothing() {
     let dry = Scaling {
         dry_run: true,

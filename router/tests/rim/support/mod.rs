@@ -112,6 +112,7 @@ impl Rig {
         let process = Process {
             shutdown,
             telemetry: None,
+            state_dir: None,
         };
         let router = server::start(config, sources, process).await.unwrap();
         let rig = Self {
