@@ -28,15 +28,15 @@ from pathlib import Path
 from scheduling_study import interval
 
 POLICIES = ["fcfs", "atlas"]
-LOADS = [0.5, 1.0, 1.4]
+LOADS = [0.4, 1.0, 1.6]
 # Chats, agents with tools and tree searches in equal parts, small enough for a processor.
-WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.2,calls-max=40,gap-max=2"
+WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.2,calls-max=120,gap-max=1"
 CALIBRATION_SEEDS = {"before": 1001, "after": 1002}
-CALIBRATION_PROGRAMS = 24
-# Thirty-five million parameters in float32: steps of tens of milliseconds on one core, so that engines, not clients, are busy.
-MODEL = ["--size", "tiny", "--family", "llama", "--hidden", "512", "--intermediate", "1408", "--layers", "12",
+CALIBRATION_PROGRAMS = 16
+# 25 million parameters in float32: steps of several milliseconds on one core, so that engines, not clients, are busy.
+MODEL = ["--size", "tiny", "--family", "llama", "--hidden", "512", "--intermediate", "1408", "--layers", "8",
          "--heads", "8", "--kv-heads", "4", "--head-dim", "64", "--context-length", "4096"]
-SLOTS = 8
+SLOTS = 4
 ENGINES = 2
 
 
@@ -58,9 +58,9 @@ class Stack:
             "kind": "LLMProgramServing",
             "metadata": {"name": "study"},
             "spec": {
-                "model": {"name": "study", "source": {"hostPath": {"path": str(model)}}},
+                "model": {"name": "study", "dtype": "float32", "source": {"hostPath": {"path": str(model)}}},
                 "engine": {"device": "cpu", "maxNumSeqs": SLOTS, "maxBatchedTokens": 256, "kvCache": {"size": "1Gi"},
-                           "extraArgs": ["--threads", "1", "--dtype", "float32", "--step-log", str(self.steps)]},
+                           "resources": {"limits": {"cpu": "1"}}, "extraArgs": ["--step-log", str(self.steps)]},
                 "scheduling": {"policy": policy},
                 "scaling": {"min": ENGINES, "max": ENGINES},
             },
@@ -73,6 +73,7 @@ class Stack:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
+        # What it says is in the log; should it not come up, that is told.
         with open(self.folder / "lps.log", "wb") as log:
             self.process = subprocess.Popen(
                 [self.lps, "up", self.folder / "manifest.yaml", "--port", str(self.port), "--admin-port", str(free_port()),
@@ -137,11 +138,11 @@ class Study:
 
     def calibrate(self, name):
         seed = CALIBRATION_SEEDS[name]
-        # All engines busy: as many programs at once as there are slots.
+        # All engines are busy: as many programs at once as there are slots.
         workload = self.workload(f"calibration-{name}", 1.0, seed, CALIBRATION_PROGRAMS)
         folder = self.out / "stacks" / name
         with Stack(self.lps, self.model, "fcfs", folder) as stack:
-            self.call("--url", stack.url, "bench", "run", workload, "--closed", ENGINES * SLOTS // 2, "--seed", seed)
+            self.call("--url", stack.url, "bench", "run", workload, "--closed", ENGINES * SLOTS, "--seed", seed)
         return folder / "steps"
 
     def profile(self, name, *steps):
