@@ -9,10 +9,10 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler bench-scheduling sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Say what is missing, fetch libtorch, write .cargo/config.toml
 	@scripts/setup.sh
@@ -50,6 +50,10 @@ sim: setup ## Simulate the scheduler: make sim SEED=7 POLICY=atlas,fcfs WORKLOAD
 bench-scheduling: setup ## The figures of docs/scheduling.md, by simulation (QUICK=1: one seed, two loads)
 	@cargo build --quiet --release --locked -p lps-cli
 	@python3 scripts/scheduling_study.py $(CACHE)/target/release/lps $(or $(OUT),$(CACHE)/scheduling) $(if $(QUICK),--quick)
+
+bench-engines: setup ## FCFS against ATLAS on two real engines, and the simulator against both (about 40 minutes; OUT=…)
+	@scripts/build-release.sh
+	@python3 scripts/engine_study.py $(TARGET)/release/lps $(or $(OUT),$(CACHE)/engines-study)
 
 dist: setup ## Archive of a static lps with its completions, and its checksum, in the cache's folder dist
 	@scripts/dist.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figures of docs/scheduling.md, by simulation of the production scheduler: `make bench-scheduling`.
 
-    scheduling_study.py LPS OUT [--quick] [--seeds 1,2,3] [--only curves,working-set,leases,starvation,tenants]
+    scheduling_study.py LPS OUT [--quick] [--seeds 1,2,3] [--only curves,rates,working-set,leases,starvation,tenants]
 
 LPS is the `lps` binary, OUT a folder. Each part writes a CSV there; `tables.md` has what the page shows. The load points
 were fixed beforehand: 1.0 is the rate at which FCFS with sticky homes and without a working set slows programs to three
@@ -32,6 +32,10 @@ CODING = "coding,programs=84,arrivals=at-once"
 CODING_ENGINE = "roofline:a100-8b,slots=64,kv=1450000"
 # Virtual seconds after which a run is cut off: without a working set some never end.
 UNTIL = 300_000
+# Policies, multiples of the knee, and halvings of the search for the rate at which tokens come three times as late as idle.
+# Chat is not among the workloads: most of its latency is people's gaps.
+RATES = {"policies": ["fcfs", "mlfq", "plas", "atlas", "gittins"], "workloads": ["react", "mcts", "swe-bench", "mixed"],
+         "idle": 0.02, "from": 0.5, "to": 2.0, "halvings": 6}
 LEASES = ["0", "10", "40", "160", "learned"]
 # Two-sided 95 % quantiles of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -129,6 +133,36 @@ class Study:
                 lines.append([name, str(load), ratio("mean_s"), ratio("token_latency_s"), ratio("p99_s"), ratio("mean_s", "atlas"), ratio("token_latency_s", "atlas")])
         self.table("FCFS without a working set over Gittins, and over ATLAS, with one (above 1: faster)",
                    ["workload", "load", "mean", "token latency", "p99", "mean, ATLAS", "token latency, ATLAS"], lines)
+
+    def rates(self):
+        """The rate at which a policy makes tokens three times as late as idle engines do."""
+        cases = [(name, policy, seed) for name in RATES["workloads"] for policy in RATES["policies"] for seed in self.seeds]
+
+        def latency(name, load, policy, seed):
+            generator, knee = WORKLOADS[name]
+            found, = self.sim(f"{generator},rate={knee * load:.5f}", [policy], seed)
+            return found["token_latency_s"]["mean"]
+
+        def work(case):
+            name, policy, seed = case
+            idle = latency(name, RATES["idle"], policy, seed)
+            least, most = RATES["from"], RATES["to"]
+            for _ in range(RATES["halvings"]):
+                load = math.sqrt(least * most)
+                least, most = (load, most) if latency(name, load, policy, seed) < 3 * idle else (least, load)
+            return idle, WORKLOADS[name][1] * math.sqrt(least * most)
+
+        rows = [{"workload": name, "policy": policy, "seed": seed, "idle_token_latency_s": idle, "rate": rate}
+                for (name, policy, seed), (idle, rate) in self.each(cases, work)]
+        self.write("rates.csv", rows)
+        lines = []
+        for name in RATES["workloads"]:
+            of = {policy: [row["rate"] for row in rows if (row["workload"], row["policy"]) == (name, policy)] for policy in RATES["policies"]}
+            cell = lambda values: f"{interval(values)[0]:.3g}" + ("" if math.isnan(interval(values)[1]) else f" ± {interval(values)[1]:.2g}")
+            against = lambda other: cell([a / b for a, b in zip(of["atlas"], of[other])])
+            lines.append([name] + [cell(of[policy]) for policy in RATES["policies"]] + [against("mlfq"), against("fcfs")])
+        self.table("Programs a second at which tokens come three times as late as idle",
+                   ["workload", *RATES["policies"], "ATLAS over MLFQ", "ATLAS over FCFS"], lines)
 
     def working_set(self):
         """84 coding sessions on a pool for 24 of them."""
@@ -259,11 +293,11 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--quick", action="store_true", help="one seed, two loads")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--only", default="curves,working-set,leases,starvation,tenants")
+    parser.add_argument("--only", default="curves,rates,working-set,leases,starvation,tenants")
     args = parser.parse_args()
     study = Study(args.lps, args.out, [1] if args.quick else [int(seed) for seed in args.seeds.split(",")])
-    parts = {"curves": lambda: study.curves([0.8, 1.3] if args.quick else LOADS), "working-set": study.working_set,
-             "leases": study.leases, "starvation": study.starvation, "tenants": study.tenants}
+    parts = {"curves": lambda: study.curves([0.8, 1.3] if args.quick else LOADS), "rates": study.rates,
+             "working-set": study.working_set, "leases": study.leases, "starvation": study.starvation, "tenants": study.tenants}
     for part in args.only.split(","):
         if part not in parts:
             sys.exit(f"no part {part!r}: {', '.join(parts)}")

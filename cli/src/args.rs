@@ -215,6 +215,29 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// A flag of a subcommand would hide the global one of its name, and be read as that.
+    #[test]
+    fn no_flag_has_a_global_ones_name() {
+        fn check(command: &clap::Command, global: &[String]) {
+            for argument in command.get_arguments().filter(|flag| !flag.is_global_set()) {
+                let id = argument.get_id().to_string();
+                let name = argument.get_long().unwrap_or_default().to_owned();
+                let is_free = !global.contains(&id) && !global.contains(&name);
+                assert!(is_free, "{}: --{name}", command.get_name());
+            }
+            for inner in command.get_subcommands() {
+                check(inner, global);
+            }
+        }
+        let root = Cli::command();
+        let flags = root.get_arguments().filter(|flag| flag.is_global_set());
+        let names = flags.flat_map(|flag| {
+            let name = flag.get_long().unwrap_or_default().to_owned();
+            [flag.get_id().to_string(), name]
+        });
+        check(&root, &names.collect::<Vec<_>>());
+    }
+
     #[test]
     fn up_takes_files_and_the_routers_flags() {
         let cli = Cli::parse_from([

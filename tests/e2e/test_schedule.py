@@ -51,7 +51,7 @@ def program(stack, name, units, gate):
 def slices(step_log):
     """The calls in the order in which the engine's one slot served them, adjacent steps merged."""
     served = []
-    for line in step_log.read_text().splitlines():
+    for line in step_log.read_text().splitlines()[1:]:
         served += [sequence["call"].split("~")[0] for sequence in json.loads(line)["sequences"]]
     return [name for name, _ in itertools.groupby(served)]
 

@@ -1,11 +1,13 @@
 //! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
 //!
 //! Inside, in the order in which data flows: `run` → `target`, `replay` → `prompt`, `wire` → `record` → `summary`;
-//! `batch` → `target`, `wire`; `report` reads what they wrote.
+//! `batch` → `target`, `wire`; `report` reads what they wrote; `calibrate` reads what engines wrote meanwhile.
 
 /// `lps bench batch`: runs × prompts × concurrency.
 pub mod batch;
 mod batch_table;
+/// `lps bench calibrate`: what steps cost, for the simulator.
+pub mod calibrate;
 mod prompt;
 mod record;
 mod replay;
@@ -31,6 +33,8 @@ pub enum Command {
     Batch(Box<batch::Args>),
     /// Make one page with plots from folders that `run`, `batch` and `lps sim` wrote
     Report(report::Args),
+    /// Make a profile for `lps sim` from the step logs of engines
+    Calibrate(calibrate::Args),
 }
 
 /// Does it.
@@ -52,5 +56,6 @@ pub async fn run(
             batch::run(*args, &client, json).await
         }
         Command::Report(args) => report::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args, json),
     }
 }

@@ -101,7 +101,7 @@ pub struct Dimensions {
     pub head_dim: Option<u32>,
     /// Longest sequence.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub context: Option<u32>,
+    pub context_length: Option<u32>,
     /// Base of the rotation angles.
     #[arg(long)]
     pub rope_theta: Option<f64>,
@@ -146,7 +146,7 @@ impl Options {
             heads: d.heads.unwrap_or(base.heads),
             kv_heads: d.kv_heads.unwrap_or(base.kv_heads),
             head_dim: d.head_dim.unwrap_or(base.head_dim),
-            context: d.context.unwrap_or(base.context),
+            context: d.context_length.unwrap_or(base.context),
             rope_theta: d.rope_theta.unwrap_or(base.rope_theta),
             rope: d.rope.unwrap_or(base.rope),
             attention_bias: d.attention_bias,

@@ -28,6 +28,7 @@ use lps_api::scheduling::Settings;
 use crate::console;
 use crate::workload::{Place, ProgramSpec, Workload};
 pub use engine::EngineSpec;
+pub(crate) use engine::{Costs, Load, Profile};
 pub use faults::FaultPlan;
 use progress::Progress;
 use report::Summary;

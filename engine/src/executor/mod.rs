@@ -130,7 +130,9 @@ fn build<L>(
 where
     L: FnOnce() -> Result<Loaded, model::Error>,
 {
-    let step_log = options.step_log.map(StepLog::create).transpose()?;
+    let engine = options.hello.engine.clone();
+    let create = |path| StepLog::create(path, &engine);
+    let mut step_log = options.step_log.map(create).transpose()?;
     let loaded = load()?;
     let config = Config {
         kv_blocks: loaded.kv_blocks,
@@ -143,6 +145,9 @@ where
     hello.max_model_len.0 = config.max_model_len;
     hello.block_tokens.0 = config.block_tokens;
     hello.kv_blocks_total = config.kv_blocks;
+    if let Some(step_log) = &mut step_log {
+        step_log.head(&hello)?;
+    }
     let core = Core::new(config);
     load_now.send_replace(core.load());
     let step_loop = StepLoop::new(step_loop::Parts {

@@ -1,10 +1,12 @@
-//! One JSON line a step: who ran, how much of whom, who fell out. For those who want to see each decision.
+//! One JSON line a step: who ran, how much of whom, who fell out. For those who want to see each decision, and for
+//! `lps bench calibrate`, which learns from it what steps cost. The first line says whose steps they are.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use lps_api::ids::CallId;
+use lps_api::ids::{CallId, EngineId};
+use lps_api::protocol::Hello;
 use lps_api::quantity::Micros;
 use serde::Serialize;
 
@@ -36,6 +38,12 @@ pub(super) struct Line<'a> {
     pub(super) preempted: &'a [CallId],
 }
 
+/// The first line.
+#[derive(Debug, Serialize)]
+struct Head<'a> {
+    engine: &'a Hello,
+}
+
 /// The file.
 #[derive(Debug)]
 pub(super) struct StepLog {
@@ -44,8 +52,13 @@ pub(super) struct StepLog {
 }
 
 impl StepLog {
-    /// Makes the file, or empties it.
-    pub(super) fn create(path: PathBuf) -> Result<Self, Fatal> {
+    /// Makes the file, or empties it; in a folder it has the engine's name.
+    pub(super) fn create(path: PathBuf, engine: &EngineId) -> Result<Self, Fatal> {
+        let path = if path.is_dir() {
+            path.join(format!("{}.jsonl", engine.as_str().replace('/', ".")))
+        } else {
+            path
+        };
         let shown = path.display().to_string();
         match File::create(path) {
             Ok(file) => Ok(Self {
@@ -59,8 +72,17 @@ impl StepLog {
         }
     }
 
-    /// Writes a line.
+    /// Writes the first line.
+    pub(super) fn head(&mut self, engine: &Hello) -> Result<(), Fatal> {
+        self.line(&Head { engine })
+    }
+
+    /// Writes a step's line.
     pub(super) fn write(&mut self, line: &Line<'_>) -> Result<(), Fatal> {
+        self.line(line)
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> Result<(), Fatal> {
         let json = serde_json::to_writer(&mut self.file, line).map_err(std::io::Error::from);
         let written = json.and_then(|()| self.file.write_all(b"\n"));
         written.map_err(|source| Fatal::StepLog {

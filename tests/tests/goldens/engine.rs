@@ -56,7 +56,7 @@ impl Case {
             heads: Some(d.heads),
             kv_heads: Some(d.kv_heads),
             head_dim: Some(d.head_dim),
-            context: Some(d.context),
+            context_length: Some(d.context),
             rope_theta: Some(d.rope_theta),
             rope: Some(d.rope),
             attention_bias: d.attention_bias,

@@ -12,7 +12,8 @@ use lps_engine_core::report::Reported;
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use lps_router::message::{CallKey, ProgramKey};
 
-use super::profile::{Load, Profile};
+use super::cost::Load;
+use super::profile::Profile;
 use super::{Engine, Job, Told};
 use crate::sim::record::{key, name};
 use crate::workload::content;
@@ -197,8 +198,10 @@ impl Engine for CoreEngine {
         let prompts = batch.sequences.iter().filter(|s| s.len > 1);
         self.computed_tokens += prompts.map(|s| s.len as u64).sum::<u64>();
         drop(batch);
-        let duration_us = self.profile.step_us(load) * self.factor;
-        let duration = Micros(duration_us.round().max(1.0) as u64);
+        let factor = self.factor;
+        let micros = |us: f64| Micros((us * factor).round() as u64);
+        let duration = micros(self.profile.costs.step_us(load)).max(Micros(1));
+        let between = micros(self.profile.between_us);
         let of = |id: &SequenceId| -> Option<CallKey> {
             let (call, _): (&CallId, u32) = self.core.call_of(*id)?;
             key(call)
@@ -208,7 +211,7 @@ impl Engine for CoreEngine {
         fell.retain(|call| !self.members.contains(call));
         self.report(&fell, now, told);
         self.out = Some(Out {
-            end: now + duration,
+            end: now + between + duration,
             duration,
             outputs,
         });

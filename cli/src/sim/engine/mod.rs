@@ -5,6 +5,7 @@
 //! is the real engine's core, whose steps last as long as the same profile says.
 
 mod core;
+mod cost;
 mod kv;
 mod profile;
 mod roofline;
@@ -18,6 +19,8 @@ use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Micros, Order};
 use lps_router::message::{CallKey, ProgramKey};
 
+pub(crate) use cost::{Costs, Load};
+pub(crate) use profile::Profile;
 pub use spec::EngineSpec;
 
 use crate::workload::content::Content;

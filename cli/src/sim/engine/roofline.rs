@@ -10,8 +10,9 @@ use lps_api::quantity::{Micros, Order, Tokens};
 use lps_engine_core::report::PERIOD;
 use lps_router::message::{CallKey, ProgramKey};
 
+use super::cost::Load;
 use super::kv::KvPool;
-use super::profile::{Load, Profile};
+use super::profile::Profile;
 use super::steps::Steps;
 use super::{Engine, Job, Told};
 
@@ -250,8 +251,10 @@ impl RooflineEngine {
         }
         let growth = self.kv.room() / u64::from(load.sequences).max(1);
         let most = most.min(u32::try_from(growth).unwrap_or(u32::MAX)).max(1);
-        let first_us = self.profile.step_us(load) * self.factor;
-        let more_us = f64::from(load.sequences) * self.profile.context_ns / 1e3 * self.factor;
+        // The time between steps is charged with them here: they are many at once.
+        let costs = &self.profile.costs;
+        let first_us = (costs.step_us(load) + self.profile.between_us) * self.factor;
+        let more_us = f64::from(load.sequences) * costs.context_ns / 1e3 * self.factor;
         let period = (self.reported_at.saturating_add(PERIOD)).saturating_sub(now);
         Steps::new(now, (first_us, more_us), most, period)
     }
