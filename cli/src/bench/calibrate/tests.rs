@@ -19,7 +19,7 @@ fn steps(count: u32) -> String {
     for step in 1..=count {
         let len = if step % 2 == 1 { 32 } else { 1 };
         let duration = 1_000 + 10 * len;
-        let call = (step + 1) / 2;
+        let call = step.div_ceil(2);
         let computed = if len == 1 { 32 } else { 0 };
         let sequences = format!(
             r#"[{{"call":"c{call}","choice":0,"computed":{computed},"len":{len},"samples":true}}]"#
