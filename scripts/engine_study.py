@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import csv
 import json
+import random
 import signal
 import socket
 import statistics
@@ -41,9 +42,11 @@ ENGINES = 2
 
 
 def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that no connection is given before the router listens."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Stack:

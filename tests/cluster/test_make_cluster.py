@@ -1,7 +1,9 @@
 """`make cluster`: from nothing to an answer on an address of this machine, and back to nothing."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,8 +18,11 @@ CALL = {"model": "demo", "messages": [{"role": "user", "content": "What is a pro
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """One that no connection is given before the script listens."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def listens(port):

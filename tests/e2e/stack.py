@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -32,10 +33,11 @@ def wait_for(what, condition, timeout_s=WAIT_S_MAX):
 
 
 def free_port():
-    """A port that nobody listens on at this moment."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on at this moment, and that no connection is given before somebody does."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def manifest(name="demo", *, builtin="demo", engines=1, slots=None, scheduling=None, **engine):
