@@ -126,23 +126,17 @@ class Study:
     def say(self, text):
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
-    def workload(self, name, rate, seed, programs):
-        path = self.out / f"{name}.jsonl"
-        self.call("workload", WORKLOAD.format(programs=programs, rate=rate), "--seed", seed, "--out", path)
-        return path
-
-    def bench(self, name, policy, workload, seed, *arguments):
-        """Runs a workload on fresh engines; the folder of what was seen and that of the steps."""
-        folder = self.out / "stacks" / name
-        with Stack(self.lps, self.model, policy, folder) as stack:
-            run = self.out / "runs" / name
-            self.call("--url", stack.url, "bench", "run", workload, "--label", policy, "--seed", seed, "--out", run, *arguments)
-        return run, folder / "steps"
+    def bench(self, name, policy, workload, seed):
+        """Runs a workload on fresh engines; the folder of what was seen."""
+        run = self.out / "runs" / name
+        with Stack(self.lps, self.model, policy, self.out / "stacks" / name) as stack:
+            self.call("--url", stack.url, "bench", "run", workload, "--label", policy, "--seed", seed, "--out", run)
+        return run
 
     def calibrate(self, name):
         seed = CALIBRATION_SEEDS[name]
         # All engines are busy: as many programs at once as there are slots.
-        workload = self.workload(f"calibration-{name}", 1.0, seed, CALIBRATION_PROGRAMS)
+        workload = WORKLOAD.format(programs=CALIBRATION_PROGRAMS, rate=1.0)
         folder = self.out / "stacks" / name
         with Stack(self.lps, self.model, "fcfs", folder) as stack:
             self.call("--url", stack.url, "bench", "run", workload, "--closed", ENGINES * SLOTS, "--seed", seed)
@@ -155,8 +149,8 @@ class Study:
                                f"{check['off_p50']:.1%}", f"{check['off_p90']:.1%}"])
         return self.out / f"{name}.json"
 
-    def simulate(self, profile, workload, policies, out=None):
-        command = ["--json", "sim", "--no-checks", "--workload", workload, "--policy", ",".join(policies), "--engine",
+    def simulate(self, profile, workload, seed, policy, out=None):
+        command = ["--json", "sim", "--no-checks", "--workload", workload, "--seed", seed, "--policy", policy, "--engine",
                    f"core:{profile}", "--engines", ENGINES]
         return json.loads(self.call(*command, *(["--out", out] if out else [])))
 
@@ -165,8 +159,8 @@ class Study:
         least, most = 0.01, 8.0
         for _ in range(12):
             rate = (least * most) ** 0.5
-            workload = self.workload("knee", rate, 1, self.programs)
-            slowdown = self.simulate(profile, workload, ["fcfs"])[0]["slowdown"]["mean"]
+            workload = WORKLOAD.format(programs=self.programs, rate=rate)
+            slowdown = self.simulate(profile, workload, 1, "fcfs")[0]["slowdown"]["mean"]
             least, most = (rate, most) if slowdown < 3 else (least, rate)
         return (least * most) ** 0.5
 
@@ -180,9 +174,9 @@ class Study:
         self.say(f"the knee is at {knee:.3f} programs a second")
         runs, plan = [], [(load, seed) for load in LOADS for seed in seeds]
         for number, (load, seed) in enumerate(plan):
-            workload = self.workload(f"load-{load}-seed-{seed}", knee * load, seed, self.programs)
+            workload = WORKLOAD.format(programs=self.programs, rate=knee * load)
             for policy in POLICIES if number % 2 == 0 else reversed(POLICIES):
-                run, _ = self.bench(f"{load}-{seed}-{policy}", policy, workload, seed)
+                run = self.bench(f"{load}-{seed}-{policy}", policy, workload, seed)
                 runs.append({"load": load, "seed": seed, "policy": policy, "workload": workload, "run": run})
                 self.say(f"{len(runs)} of {len(plan) * len(POLICIES)}: load {load}, seed {seed}, {policy}: "
                          f"{mean(run / 'programs.csv', 'completion_s'):.2f} s")
@@ -198,7 +192,7 @@ class Study:
         compared = []
         for run in runs:
             sim = self.out / "sim" / run["run"].name
-            self.simulate(profile, run["workload"], [run["policy"]], sim)
+            self.simulate(profile, run["workload"], run["seed"], run["policy"], sim)
             sim = sim / run["policy"]
             states = [row["state"] for row in rows(run["run"] / "programs.csv")]
             compared.append({
