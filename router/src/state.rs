@@ -326,9 +326,6 @@ impl State {
                 self.table.run(key, charge.executor, self.now);
             }
         }
-        if let Some(pool) = pool {
-            pool.changed();
-        }
         self.close_call(key, outcome);
     }
 
@@ -340,6 +337,8 @@ impl State {
         if let Some(pool) = self.pools.get_mut(&call.model) {
             pool.count_waits(call, self.now);
             pool.leave(key, &mut self.table, self.now);
+            // Whatever it had, a seat or room that was kept for it, is free.
+            pool.changed();
         }
         self.table.end(key, outcome, self.now);
     }

@@ -82,12 +82,24 @@ impl Pool {
             return;
         }
         self.promote_due(table, now, out);
+        self.look(table, now, out);
+        while self.tell_more(table, now) {
+            self.look(table, now, out);
+        }
+        self.note_fresh(table, now);
+        self.engines.renew();
+        self.room_at = self.next_lease_end(now);
+    }
+
+    /// Tenant by tenant, in turn.
+    fn look(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) {
         self.engines.renew();
         while self.is_anything_open() {
             let mut look = Look::new(self.glance(now), self.engines.len());
             let tenants = self.tenants.in_turn();
             let left = PASSED_OVER_MAX / tenants.len().max(1) as u32;
             let (several, before) = (tenants.len() > 1, self.dispatches);
+            self.is_room_freed = false;
             for tenant in tenants {
                 if look.glance.lines.is_empty() {
                     break;
@@ -95,14 +107,12 @@ impl Pool {
                 look.turn_to(tenant, left.max(PASSED_OVER_LEAST));
                 self.look_through(&mut look, (table, now), out);
             }
-            // What one tenant's call freed (a reserve that it kept), another's may want.
-            if !several || self.dispatches == before {
+            // What one tenant's call freed (a reserve that it kept), another's may want; and who waits for admission
+            // may want the room of a context that a call takes over and makes shorter.
+            if !(several || self.is_room_freed) || self.dispatches == before {
                 break;
             }
         }
-        self.note_fresh(table, now);
-        self.engines.renew();
-        self.room_at = self.next_lease_end(now);
     }
 
     fn look_through(
@@ -375,7 +385,7 @@ impl Pool {
         self.turns.dispatched(scan);
         let was_resident = self.is_resident(row);
         self.bring((key, target.engine, target.entry), table, now);
-        let mut is_settled = self.settings.max_calls_per_program.is_none();
+        let mut is_settled = !self.is_limited(row);
         if let Some(row) = table.row_mut(row) {
             // Without a home it only matters whether any engine keeps it.
             let is_at_home_anywhere = was_resident && !row.homes.contains_key(&self.model);
@@ -409,5 +419,6 @@ impl Pool {
         if !is_settled {
             self.realign_program(row, table, now);
         }
+        self.unlimit(row, table, now);
     }
 }

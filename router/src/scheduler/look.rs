@@ -137,6 +137,12 @@ impl Pool {
         );
         let held: u32 = self.members.values().map(|member| member.held).sum();
         assert_eq!(self.held.len() as u32, held, "held calls of programs");
+        let limited: u32 = self.members.values().map(|member| member.limited).sum();
+        assert_eq!(
+            self.limited.len() as u32,
+            limited,
+            "calls that wait for a slot of their program"
+        );
         let seats = self.members.values().map(|member| member.seats).sum();
         self.tenants.check_integrity(held, seats);
         self.check_patience(table, now);

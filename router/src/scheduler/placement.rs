@@ -167,7 +167,7 @@ impl Pool {
         most.is_some_and(|most| seats() >= most)
     }
 
-    fn is_long(&self, call: &Call) -> bool {
+    pub(super) fn is_long(&self, call: &Call) -> bool {
         call.prompt_tokens > self.settings.locality_threshold
     }
 

@@ -34,8 +34,10 @@ pub struct Pool {
     pub(super) lines: Lines,
     /// Those for whose homes nobody has to wait any longer.
     pub(super) roaming: Lines,
-    /// Those whose programs hold as many slots as they may.
-    pub(super) limited: BTreeMap<(RowId, Scan), CallKey>,
+    /// Those whose programs hold as many slots as they may: of each program, the short ones and the long ones.
+    pub(super) limited: BTreeMap<(RowId, bool, Scan), CallKey>,
+    /// Programs that may have another slot, and of whose calls only the first ones were told.
+    pub(super) half_told: BTreeSet<RowId>,
     /// The same calls, the oldest first, by group of lines.
     pub(super) ages: [BTreeSet<(Micros, CallKey)>; GROUPS],
     /// How many of them expect so many KV tokens, by group of lines.
@@ -47,6 +49,8 @@ pub struct Pool {
     /// Which engines keep a program. Looked up only.
     pub(super) resident_at: HashMap<RowId, Vec<EngineId>>,
     pub(super) residency: Residency,
+    /// A dispatch left an engine with more room in its working set than it found.
+    pub(super) is_room_freed: bool,
     /// Programs that engines need not keep any longer.
     pub(super) released: Vec<(ProgramKey, EngineId)>,
     pub(super) classes: Classes,
@@ -79,6 +83,15 @@ pub(super) struct Member {
     pub(super) seats: u32,
     /// Held here.
     pub(super) held: u32,
+    /// Of those, that wait for a slot of their program.
+    pub(super) limited: u32,
+}
+
+impl Member {
+    /// Held calls that do not wait for a slot of the program.
+    pub(super) fn told(&self) -> u32 {
+        self.held - self.limited
+    }
 }
 
 impl Pool {
@@ -103,12 +116,14 @@ impl Pool {
             lines: Lines::default(),
             roaming: Lines::default(),
             limited: BTreeMap::new(),
+            half_told: BTreeSet::new(),
             ages: Default::default(),
             sizes: Default::default(),
             fresh: Vec::new(),
             members: HashMap::new(),
             resident_at: HashMap::new(),
             residency: Residency::default(),
+            is_room_freed: false,
             released: Vec::new(),
             classes: Classes::default(),
             tenants: Tenants::default(),

@@ -174,7 +174,7 @@ impl Pool {
         let Some((id, engine)) = self.engines.get_index_mut(index) else {
             return;
         };
-        let (id, most) = (id.clone(), engine.limits.kv_tokens);
+        let (id, most, before) = (id.clone(), engine.limits.kv_tokens, engine.set.used());
         let mut gone = Vec::new();
         if entry != Entry::Resident && !engine.set.holds(row) {
             let mark = share_of(most, self.settings.kv_watermark_milli);
@@ -198,6 +198,7 @@ impl Pool {
             );
         }
         gone.extend(engine.set.shrink(most, row));
+        self.is_room_freed |= engine.set.used() < before;
         self.pause_all(gone, &id, table, now);
         let elsewhere: Vec<EngineId> = self
             .resident_at
@@ -208,6 +209,7 @@ impl Pool {
             .cloned()
             .collect();
         for other in elsewhere {
+            self.is_room_freed = true;
             let engine = self.engines.get_mut(&other);
             if engine.is_some_and(|engine| engine.set.forget_thread(row, &thread)) {
                 self.dismiss(row, &other);

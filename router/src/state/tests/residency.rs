@@ -344,6 +344,25 @@ fn what_an_engine_kept_goes_with_it() {
     );
 }
 
+/// Found by the property tests: the newcomer's line was closed before the call that made the room.
+#[test]
+fn a_call_that_takes_less_than_its_thread_had_makes_room_at_once() {
+    let mut bench = bench(&[]);
+    quiet(&mut bench, "x", 50);
+    let busy = bench.sized("y", 30);
+    let newcomer = bench.sized("z", 15);
+    assert_eq!(
+        [busy, newcomer].map(|call| bench.place_of(call)),
+        ["a", "-"]
+    );
+    let shorter = bench.sized("x", 20);
+    assert_eq!(
+        [shorter, newcomer].map(|call| bench.place_of(call)),
+        ["a", "a"]
+    );
+    assert_eq!(used(&bench), 30 + 20 + 15);
+}
+
 #[test]
 fn an_attempt_that_failed_keeps_its_programs_place() {
     let mut bench = bench(&[]);
