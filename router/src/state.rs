@@ -384,7 +384,7 @@ impl State {
                 call.is_cancelled = true;
                 out.push(Action::Cancel { call: key, engine });
             }
-            Stage::Sent { .. } | Stage::Ended { .. } => {}
+            Stage::Sent { .. } => {}
         }
     }
 

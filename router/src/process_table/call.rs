@@ -87,11 +87,6 @@ pub enum Stage {
         /// When.
         at: Micros,
     },
-    /// Its client is answered.
-    Ended {
-        /// When.
-        at: Micros,
-    },
 }
 
 /// A wait that runs.
@@ -267,7 +262,7 @@ impl Call {
     pub fn engine(&self) -> Option<&EngineId> {
         match &self.stage {
             Stage::Sent { engine, .. } => Some(engine),
-            Stage::Held | Stage::Ended { .. } => None,
+            Stage::Held => None,
         }
     }
 

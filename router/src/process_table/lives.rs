@@ -6,8 +6,8 @@ use lps_api::ids::{CallId, ClassName, EngineId, TenantId};
 use lps_api::quantity::Micros;
 
 use super::ProcessTable;
-use super::call::Call;
 use super::children;
+use super::ended::Ended;
 use super::reason::ProgramState;
 use super::row::{Birth, Row, RowId};
 use crate::message::{CallKey, IdentitySource, ProgramKey};
@@ -85,7 +85,7 @@ impl ProcessTable {
             let row = self.live(program);
             let open = row.into_iter().flat_map(Row::open);
             let is_its = |key: &CallKey| {
-                let call = self.calls.get(key);
+                let call = self.calls.get(*key);
                 call.is_some_and(|call| children::is_of(&program.program, &call.thread))
             };
             let open = open.filter(is_its).collect();
@@ -198,7 +198,7 @@ impl ProcessTable {
             let Some(row) = self.rows.remove(&evicted) else {
                 continue;
             };
-            for call in row.ended.values() {
+            for call in row.ended.iter() {
                 forget(&mut self.call_names, row.key.tenant.clone(), call);
             }
             if self.names.get(&row.key) == Some(&evicted) {
@@ -211,7 +211,7 @@ impl ProcessTable {
 pub(super) fn forget(
     names: &mut HashMap<(TenantId, CallId), (RowId, CallKey)>,
     tenant: TenantId,
-    call: &Call,
+    call: &Ended,
 ) {
     let name = (tenant, call.id.clone());
     if names.get(&name).is_some_and(|(_, key)| *key == call.key) {

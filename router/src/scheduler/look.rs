@@ -50,10 +50,9 @@ impl Pool {
         Reason::ALL.into_iter().zip(self.ended_waits)
     }
 
-    /// What a call may still use before it is demoted.
-    pub fn quantum_left(&self, call: &Call) -> Option<Micros> {
-        let quantum = self.settings.quantum(call.place.scan.queue)?;
-        Some(quantum.saturating_sub(call.place.used))
+    /// What a call that used so much of a queue's quantum may still use before it is demoted.
+    pub fn left_of_quantum(&self, queue: u8, used: Micros) -> Option<Micros> {
+        Some(self.settings.quantum(queue)?.saturating_sub(used))
     }
 
     /// Its engines, in the order in which they joined.

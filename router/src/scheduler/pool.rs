@@ -344,7 +344,6 @@ impl Pool {
                 self.tenants.stand_up(call.tenant());
                 self.leave_set(&call, table);
             }
-            Stage::Ended { .. } => {}
         }
         self.unlimit(call.row, table, now);
         self.rest_program(&call, table, now);
