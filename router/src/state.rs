@@ -379,7 +379,7 @@ impl State {
         };
         match &call.stage {
             Stage::Held => self.refuse(key, Refusal::Cancelled, out),
-            Stage::Sent { engine, .. } if !call.is_cancelled => {
+            Stage::Sent { engine } if !call.is_cancelled => {
                 let engine = engine.clone();
                 call.is_cancelled = true;
                 out.push(Action::Cancel { call: key, engine });

@@ -84,8 +84,6 @@ pub enum Stage {
     Sent {
         /// Which.
         engine: EngineId,
-        /// When.
-        at: Micros,
     },
 }
 
@@ -261,7 +259,7 @@ impl Call {
     /// The engine that it is at.
     pub fn engine(&self) -> Option<&EngineId> {
         match &self.stage {
-            Stage::Sent { engine, .. } => Some(engine),
+            Stage::Sent { engine } => Some(engine),
             Stage::Held => None,
         }
     }

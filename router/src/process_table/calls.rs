@@ -1,10 +1,8 @@
 //! Where open calls are kept. Owns: storage that neither moves calls nor gives memory back and forth while they come and
 //! go, since a table of large nodes holds a third of them empty. It must not know what a call is.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::call::Call;
+use super::numbered::ByNumber;
 use crate::message::CallKey;
 
 /// Calls that are kept side by side.
@@ -17,8 +15,7 @@ pub(super) struct Calls {
     blocks: Vec<Vec<Option<Call>>>,
     /// Places that are free again.
     free: Vec<u32>,
-    /// Looked up only.
-    places: HashMap<CallKey, u32, BuildHasherDefault<KeyHasher>>,
+    places: ByNumber<CallKey, u32>,
 }
 
 impl Calls {
@@ -79,26 +76,6 @@ impl Calls {
         assert_eq!(kept, self.places.len(), "open calls by place and by key");
         let places: usize = self.blocks.iter().map(Vec::len).sum();
         assert_eq!(places, kept + self.free.len(), "places for open calls");
-    }
-}
-
-/// Spreads keys that this process hands out one after the other: nobody can choose them so that they collide.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = (self.0 ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

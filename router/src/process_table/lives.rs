@@ -1,13 +1,12 @@
 //! How programs begin, rest and end. Owns: their lives' lengths, and what is told of one that is over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use lps_api::ids::{CallId, ClassName, EngineId, TenantId};
+use lps_api::ids::{ClassName, EngineId, TenantId};
 use lps_api::quantity::Micros;
 
 use super::ProcessTable;
 use super::children;
-use super::ended::Ended;
 use super::reason::ProgramState;
 use super::row::{Birth, Row, RowId};
 use crate::message::{CallKey, IdentitySource, ProgramKey};
@@ -199,22 +198,12 @@ impl ProcessTable {
                 continue;
             };
             for call in row.ended.iter() {
-                forget(&mut self.call_names, row.key.tenant.clone(), call);
+                let tenant = &row.key.tenant;
+                self.call_names.remove(tenant, &call.id, call.key);
             }
             if self.names.get(&row.key) == Some(&evicted) {
                 self.names.remove(&row.key);
             }
         }
-    }
-}
-
-pub(super) fn forget(
-    names: &mut HashMap<(TenantId, CallId), (RowId, CallKey)>,
-    tenant: TenantId,
-    call: &Ended,
-) {
-    let name = (tenant, call.id.clone());
-    if names.get(&name).is_some_and(|(_, key)| *key == call.key) {
-        names.remove(&name);
     }
 }

@@ -8,6 +8,8 @@ mod ended;
 mod kept;
 mod lives;
 mod models;
+mod names;
+mod numbered;
 mod priority;
 mod reason;
 mod row;
@@ -27,9 +29,10 @@ use calls::Calls;
 use children::Children;
 pub use ended::Ended;
 use kept::Kept;
-use lives::forget;
 pub use lives::{IDLE_LIMIT, IDLE_LIMIT_OPENED, Opening, Over};
 use models::Models;
+use names::Names;
+pub use numbered::ByNumber;
 pub use reason::{CallCounts, Phase, ProgramState, Reason};
 pub use row::{Row, RowId};
 
@@ -44,8 +47,7 @@ pub struct ProcessTable {
     calls: Calls,
     /// The last life of each name. Looked up only.
     names: HashMap<ProgramKey, RowId>,
-    /// Calls by their clients' names, open and remembered. Looked up only.
-    call_names: HashMap<(TenantId, CallId), (RowId, CallKey)>,
+    call_names: Names,
     /// Rows without open calls, by the time at which they expire.
     expiring: BTreeSet<(Micros, RowId)>,
     kept: Kept,
@@ -127,9 +129,9 @@ impl ProcessTable {
 
     /// A call by its client's name, open or remembered, and its row.
     pub fn named_call(&self, tenant: &TenantId, call: &CallId) -> Option<(&Row, Known<'_>)> {
-        let (row, key) = self.call_names.get(&(tenant.clone(), call.clone()))?;
-        let row = self.rows.get(row)?;
-        Some((row, self.known(row, *key)?))
+        let (row, key) = self.call_names.get(tenant, call)?;
+        let row = self.rows.get(&row)?;
+        Some((row, self.known(row, key)?))
     }
 
     /// A call of a row, open or remembered.
@@ -167,8 +169,8 @@ impl ProcessTable {
         if let Some(at) = row.expires_at.take() {
             self.expiring.remove(&(at, row_id));
         }
-        let name = (row.key.tenant.clone(), call.id.clone());
-        self.call_names.insert(name, (row_id, call.key));
+        let (tenant, id) = (&row.key.tenant, call.id.clone());
+        self.call_names.add(tenant, id, (row_id, call.key));
         self.calls.insert(call);
         row_id
     }
@@ -266,8 +268,8 @@ impl ProcessTable {
         row.last_completion = Some(now);
         let id = row.id;
         if let Some(oldest) = row.ended.add(Ended::new(call, phase, now)) {
-            let tenant = row.key.tenant.clone();
-            forget(&mut self.call_names, tenant, &oldest);
+            let tenant = &row.key.tenant;
+            self.call_names.remove(tenant, &oldest.id, oldest.key);
             row.ids.remove(&oldest.id);
         }
         self.rest(id, now);

@@ -88,7 +88,7 @@ impl Pool {
         }
         self.note_fresh(table, now);
         self.engines.renew();
-        self.room_at = self.next_lease_end(now);
+        self.room_at = self.next_room(now);
     }
 
     /// Tenant by tenant, in turn.
@@ -232,7 +232,7 @@ impl Pool {
         table: &ProcessTable,
     ) -> bool {
         let least = self.ask((key, look.tenant), scan, self.least_size());
-        let could_admit = |index: usize| look.glance.could_admit.get(index) == Some(&true);
+        let could_admit = |index| self.could_admit(look.glance.admitting, index);
         let is_open = |(index, gauge): (usize, &Gauge)| {
             let engine = || &self.engines[index];
             (at.kind() == Kind::Flow || could_admit(index))
@@ -242,17 +242,15 @@ impl Pool {
         };
         match at {
             At::Line(Some(engine), _) => is_open((engine, self.engines.gauge(engine))),
-            _ => self.engines.gauges().any(is_open),
+            _ => self.engines.open_to(least).any(is_open),
         }
     }
 
     /// A call is the first that goes nowhere: if that is for a reserve, it is to be known.
     fn note_reserve(&self, key: CallKey, scan: Scan, table: &mut ProcessTable, now: Micros) {
         let least = self.ask((key, 0), scan, self.least_size());
-        let is_kept = self.engines.gauges().any(|(index, gauge)| {
-            gauge.binds
-                && gauge.is_open_at(least)
-                && self.is_reserved(&self.engines[index], least, table)
+        let is_kept = self.engines.find(|most| most.binds).any(|(index, gauge)| {
+            gauge.is_open_at(least) && self.is_reserved(&self.engines[index], least, table)
         });
         if is_kept {
             table.wait(key, Reason::BackfillReserve, now);
@@ -358,12 +356,13 @@ impl Pool {
         (table, now): (&mut ProcessTable, Micros),
         out: &mut Vec<Action>,
     ) {
-        let Some(call) = table.call(key).cloned() else {
+        let Some(call) = table.call(key) else {
             return;
         };
-        self.forget_waits(&call);
-        self.unhold(&call);
-        let (row, scan, size) = (call.row, call.place.scan, call.size());
+        self.forget_waits(call);
+        self.unhold(call);
+        let (row, tenant) = (call.row, call.tenant());
+        let (scan, size) = (call.place.scan, call.size());
         self.dispatches += 1;
         self.release_reserve(key);
         let order = if self.settings.displaces() {
@@ -378,10 +377,10 @@ impl Pool {
             return;
         };
         let id = id.clone();
-        engine.sit((key, call.tenant()), order, size);
+        engine.sit((key, tenant), order, size);
         let revision = engine.limits.revision;
         self.count_member(row, |member| member.seats += 1);
-        self.tenants.sit(call.tenant());
+        self.tenants.sit(tenant);
         self.turns.dispatched(scan);
         let was_resident = self.is_resident(row);
         self.bring((key, target.engine, target.entry), table, now);
@@ -404,10 +403,7 @@ impl Pool {
         call.place.moved |= target.moves;
         call.place.home_busy_since = None;
         call.place.order = order;
-        call.stage = Stage::Sent {
-            engine: id.clone(),
-            at: now,
-        };
+        call.stage = Stage::Sent { engine: id.clone() };
         call.last_engine = Some(id.clone());
         out.push(Action::Dispatch {
             call: key,

@@ -11,6 +11,7 @@ mod glance;
 mod intake;
 mod lines;
 mod look;
+mod most;
 mod oldest;
 mod patience;
 mod placement;

@@ -9,7 +9,7 @@ use super::engines::Gauge;
 use super::pool::Pool;
 use super::working_set::Context;
 use crate::message::{CallKey, ProgramKey};
-use crate::process_table::{Call, ProcessTable, RowId};
+use crate::process_table::{Call, ClassId, ProcessTable, RowId};
 
 /// How a program comes to an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +227,7 @@ impl Pool {
         now: Micros,
     ) {
         for row in gone {
+            self.changed();
             self.residency.pauses += 1;
             if let Some(row) = table.row_mut(row) {
                 row.pauses += 1;
@@ -291,8 +292,12 @@ impl Pool {
     }
 
     /// A program may be between two calls now.
-    pub(super) fn rest_program(&mut self, call: &Call, table: &mut ProcessTable, now: Micros) {
-        let (row, class) = (call.row, call.place.class);
+    pub(super) fn rest_program(
+        &mut self,
+        (row, class): (RowId, ClassId),
+        table: &mut ProcessTable,
+        now: Micros,
+    ) {
         let is_quiet = !self.members.contains_key(&row);
         let engines = self.resident_at.get(&row).cloned().unwrap_or_default();
         let lease = self.settings.acting_lease;
@@ -354,10 +359,31 @@ impl Pool {
         std::mem::take(&mut self.released)
     }
 
-    /// When the next lease ends that somebody may wait for.
-    pub(super) fn next_lease_end(&self, now: Micros) -> Option<Micros> {
+    /// When somebody who waits for room may get it without an event: a lease ends, or the wait does.
+    pub(super) fn next_room(&self, now: Micros) -> Option<Micros> {
         if self.ages[1].is_empty() {
             return None;
+        }
+        let ends = self.next_lease_end(now).into_iter();
+        ends.chain(self.next_pause_end(now)).min()
+    }
+
+    /// When the next call need not wait for room any longer: the oldest one whose time has not come yet.
+    pub(super) fn next_pause_end(&self, now: Micros) -> Option<Micros> {
+        let most = self.settings.max_pause?;
+        let began = |(ready, _): &(Micros, CallKey)| ready.saturating_add(most);
+        let later = match now.0.checked_sub(most.0) {
+            Some(over) => self.ages[1].range((Micros(over + 1), CallKey(0))..).next(),
+            None => self.ages[1].first(),
+        };
+        later.map(began)
+    }
+
+    /// When the next lease ends.
+    fn next_lease_end(&self, now: Micros) -> Option<Micros> {
+        let first = self.engines.most().first_lease?;
+        if first > now {
+            return Some(first);
         }
         let ends = self.engines.gauges().filter_map(|(index, gauge)| {
             let first = gauge.first_lease?;
