@@ -383,8 +383,8 @@ impl Pool {
         self.tenants.sit(tenant);
         self.turns.dispatched(scan);
         let was_resident = self.is_resident(row);
-        self.bring((key, target.engine, target.entry), table, now);
-        let mut is_settled = !self.is_limited(row);
+        let has_left = self.bring((key, target.engine, target.entry), table, now);
+        let mut is_settled = !has_left && !self.is_limited(row);
         if let Some(row) = table.row_mut(row) {
             // Without a home it only matters whether any engine keeps it.
             let is_at_home_anywhere = was_resident && !row.homes.contains_key(&self.model);

@@ -159,20 +159,22 @@ impl Pool {
         })
     }
 
-    /// A call goes to an engine: its program comes with it, and those go that have to.
+    /// A call goes to an engine: its program comes with it, and those go that have to. Whether the program left another.
     pub(super) fn bring(
         &mut self,
         (key, index, entry): (CallKey, usize, Entry),
         table: &mut ProcessTable,
         now: Micros,
-    ) {
+    ) -> bool {
         if !self.settings.working_set {
-            return;
+            return false;
         }
-        let Some(call) = table.call(key) else { return };
+        let Some(call) = table.call(key) else {
+            return false;
+        };
         let (row, thread, context) = (call.row, call.thread.clone(), self.context(call));
         let Some((id, engine)) = self.engines.get_index_mut(index) else {
-            return;
+            return false;
         };
         let (id, most, before) = (id.clone(), engine.limits.kv_tokens, engine.set.used());
         let mut gone = Vec::new();
@@ -208,14 +210,17 @@ impl Pool {
             .filter(|other| **other != id)
             .cloned()
             .collect();
+        let mut has_left = false;
         for other in elsewhere {
             self.is_room_freed = true;
             let engine = self.engines.get_mut(&other);
             if engine.is_some_and(|engine| engine.set.forget_thread(row, &thread)) {
                 self.dismiss(row, &other);
                 self.release(row, other, table);
+                has_left = true;
             }
         }
+        has_left
     }
 
     /// Programs lost their places.
