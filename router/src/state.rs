@@ -336,9 +336,6 @@ impl State {
                 self.table.run(key, charge.executor, self.now);
             }
         }
-        if let Some(pool) = pool {
-            pool.changed();
-        }
         self.close_call(key, outcome);
     }
 
@@ -350,6 +347,8 @@ impl State {
         if let Some(pool) = self.pools.get_mut(&call.model) {
             pool.count_waits(call, self.now);
             pool.leave(key, &mut self.table, self.now);
+            // Whatever it had, a seat or room that was kept for it, is free.
+            pool.changed();
         }
         self.table.end(key, outcome, self.now);
     }
@@ -390,12 +389,12 @@ impl State {
         };
         match &call.stage {
             Stage::Held => self.refuse(key, Refusal::Cancelled, out),
-            Stage::Sent { engine, .. } if !call.is_cancelled => {
+            Stage::Sent { engine } if !call.is_cancelled => {
                 let engine = engine.clone();
                 call.is_cancelled = true;
                 out.push(Action::Cancel { call: key, engine });
             }
-            Stage::Sent { .. } | Stage::Ended { .. } => {}
+            Stage::Sent { .. } => {}
         }
     }
 

@@ -84,13 +84,6 @@ pub enum Stage {
     Sent {
         /// Which.
         engine: EngineId,
-        /// When.
-        at: Micros,
-    },
-    /// Its client is answered.
-    Ended {
-        /// When.
-        at: Micros,
     },
 }
 
@@ -266,8 +259,8 @@ impl Call {
     /// The engine that it is at.
     pub fn engine(&self) -> Option<&EngineId> {
         match &self.stage {
-            Stage::Sent { engine, .. } => Some(engine),
-            Stage::Held | Stage::Ended { .. } => None,
+            Stage::Sent { engine } => Some(engine),
+            Stage::Held => None,
         }
     }
 

@@ -1,12 +1,11 @@
 //! How programs begin, rest and end. Owns: their lives' lengths, and what is told of one that is over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use lps_api::ids::{CallId, ClassName, EngineId, TenantId};
+use lps_api::ids::{ClassName, EngineId, TenantId};
 use lps_api::quantity::Micros;
 
 use super::ProcessTable;
-use super::call::Call;
 use super::children;
 use super::reason::ProgramState;
 use super::row::{Birth, Row, RowId};
@@ -85,7 +84,7 @@ impl ProcessTable {
             let row = self.live(program);
             let open = row.into_iter().flat_map(Row::open);
             let is_its = |key: &CallKey| {
-                let call = self.calls.get(key);
+                let call = self.calls.get(*key);
                 call.is_some_and(|call| children::is_of(&program.program, &call.thread))
             };
             let open = open.filter(is_its).collect();
@@ -198,23 +197,13 @@ impl ProcessTable {
             let Some(row) = self.rows.remove(&evicted) else {
                 continue;
             };
-            for call in row.ended.values() {
-                forget(&mut self.call_names, row.key.tenant.clone(), call);
+            for call in row.ended.iter() {
+                let tenant = &row.key.tenant;
+                self.call_names.remove(tenant, &call.id, call.key);
             }
             if self.names.get(&row.key) == Some(&evicted) {
                 self.names.remove(&row.key);
             }
         }
-    }
-}
-
-pub(super) fn forget(
-    names: &mut HashMap<(TenantId, CallId), (RowId, CallKey)>,
-    tenant: TenantId,
-    call: &Call,
-) {
-    let name = (tenant, call.id.clone());
-    if names.get(&name).is_some_and(|(_, key)| *key == call.key) {
-        names.remove(&name);
     }
 }

@@ -2,10 +2,14 @@
 //! slots and queues.
 
 mod call;
+mod calls;
 mod children;
+mod ended;
 mod kept;
 mod lives;
 mod models;
+mod names;
+mod numbered;
 mod priority;
 mod reason;
 mod row;
@@ -21,16 +25,17 @@ use lps_api::scheduling::{Settings, Unit};
 
 use crate::message::{CallKey, NewCall, Outcome, Parents, ProgramKey};
 pub use call::{Call, ClassId, Line, Place, Scan, Stage};
+use calls::Calls;
 use children::Children;
+pub use ended::Ended;
 use kept::Kept;
-use lives::forget;
 pub use lives::{IDLE_LIMIT, IDLE_LIMIT_OPENED, Opening, Over};
 use models::Models;
+use names::Names;
+pub use numbered::ByNumber;
 pub use reason::{CallCounts, Phase, ProgramState, Reason};
 pub use row::{Row, RowId};
 
-/// Ended calls that a row remembers; older ones are unknown as parents.
-const ENDED_CALLS_MAX: usize = 1_024;
 /// Threads that a row remembers.
 const THREADS_MAX: usize = 1_024;
 
@@ -39,11 +44,10 @@ const THREADS_MAX: usize = 1_024;
 pub struct ProcessTable {
     rows: BTreeMap<RowId, Row>,
     /// Open calls.
-    calls: BTreeMap<CallKey, Call>,
+    calls: Calls,
     /// The last life of each name. Looked up only.
     names: HashMap<ProgramKey, RowId>,
-    /// Calls by their clients' names, open and remembered. Looked up only.
-    call_names: HashMap<(TenantId, CallId), (RowId, CallKey)>,
+    call_names: Names,
     /// Rows without open calls, by the time at which they expire.
     expiring: BTreeSet<(Micros, RowId)>,
     kept: Kept,
@@ -116,19 +120,24 @@ impl ProcessTable {
 
     /// An open call.
     pub fn call(&self, call: CallKey) -> Option<&Call> {
-        self.calls.get(&call)
+        self.calls.get(call)
     }
 
     pub(crate) fn call_mut(&mut self, call: CallKey) -> Option<&mut Call> {
-        self.calls.get_mut(&call)
+        self.calls.get_mut(call)
     }
 
-    /// A call by its client's name, open or remembered.
-    pub fn named_call(&self, tenant: &TenantId, call: &CallId) -> Option<&Call> {
-        let (row, key) = self.call_names.get(&(tenant.clone(), call.clone()))?;
-        self.calls
-            .get(key)
-            .or_else(|| self.rows.get(row)?.ended.get(key))
+    /// A call by its client's name, open or remembered, and its row.
+    pub fn named_call(&self, tenant: &TenantId, call: &CallId) -> Option<(&Row, Known<'_>)> {
+        let (row, key) = self.call_names.get(tenant, call)?;
+        let row = self.rows.get(&row)?;
+        Some((row, self.known(row, key)?))
+    }
+
+    /// A call of a row, open or remembered.
+    fn known<'a>(&'a self, row: &'a Row, key: CallKey) -> Option<Known<'a>> {
+        let open = self.calls.get(key).map(Known::Open);
+        open.or_else(|| row.ended.get(key).map(Known::Ended))
     }
 
     /// Takes a call in and fixes its priority.
@@ -141,14 +150,14 @@ impl ProcessTable {
             Some(row) => row.id,
             None => self.begin(&new.program, new.class.clone(), new.source, now),
         };
-        let tenant = new.program.tenant.clone();
         let mut call = Call::new(new, row_id, now);
         let (p, is_known) = self.priority(&call, settings);
         call.p = p;
         let row = self.rows.get_mut(&row_id).expect("it was found or begun");
+        row.share_names(&mut call);
         call.path_before = row.critical_path();
         row.end_gap(now);
-        row.models = self.models.called(row.models, &call.model);
+        (row.models, call.model) = self.models.called(row.models, call.model);
         row.unknown_parents += u64::from(!is_known);
         row.count(None, Phase::Pending);
         row.open.insert(call.key);
@@ -160,10 +169,9 @@ impl ProcessTable {
         if let Some(at) = row.expires_at.take() {
             self.expiring.remove(&(at, row_id));
         }
-        self.call_names
-            .insert((tenant, call.id.clone()), (row_id, call.key));
-        let earlier = self.calls.insert(call.key, call);
-        assert!(earlier.is_none(), "a call's key is used once");
+        let (tenant, id) = (&row.key.tenant, call.id.clone());
+        self.call_names.add(tenant, id, (row_id, call.key));
+        self.calls.insert(call);
         row_id
     }
 
@@ -173,7 +181,7 @@ impl ProcessTable {
         let (key, attempt) = of;
         let Some(call) = self
             .calls
-            .get_mut(&key)
+            .get_mut(key)
             .filter(|call| call.attempt == attempt)
         else {
             return Charge::default();
@@ -189,7 +197,7 @@ impl ProcessTable {
 
     /// A call begins to wait.
     pub fn wait(&mut self, key: CallKey, reason: Reason, now: Micros) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get_mut(key) else {
             return;
         };
         if call.wait.since().is_some() {
@@ -208,7 +216,7 @@ impl ProcessTable {
 
     /// A call is in a batch, since `executor` before now.
     pub fn run(&mut self, key: CallKey, executor: Micros, now: Micros) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get_mut(key) else {
             return;
         };
         let row = self
@@ -226,7 +234,7 @@ impl ProcessTable {
 
     /// An attempt failed: what it used is forgotten; the wait goes on.
     pub fn drop_attempt(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get_mut(key) else {
             return;
         };
         let path = call.path();
@@ -241,7 +249,7 @@ impl ProcessTable {
 
     /// A call ended for good.
     pub fn end(&mut self, key: CallKey, outcome: Outcome, now: Micros) -> Option<RowId> {
-        let mut call = self.calls.remove(&key)?;
+        let mut call = self.calls.remove(key)?;
         let row = self
             .rows
             .get_mut(&call.row)
@@ -256,16 +264,12 @@ impl ProcessTable {
         };
         row.count(Some(call.phase), phase);
         row.settle(&call);
-        (call.phase, call.stage) = (phase, Stage::Ended { at: now });
         row.open.remove(&key);
         row.last_completion = Some(now);
         let id = row.id;
-        row.ended.insert(key, call);
-        if row.ended.len() > ENDED_CALLS_MAX
-            && let Some((_, oldest)) = row.ended.pop_first()
-        {
-            let tenant = row.key.tenant.clone();
-            forget(&mut self.call_names, tenant, &oldest);
+        if let Some(oldest) = row.ended.add(Ended::new(call, phase, now)) {
+            let tenant = &row.key.tenant;
+            self.call_names.remove(tenant, &oldest.id, oldest.key);
             row.ids.remove(&oldest.id);
         }
         self.rest(id, now);
@@ -283,7 +287,7 @@ impl ProcessTable {
             return Vec::new();
         };
         let thread = |parent: &CallId| {
-            let ended = row.ended.get(row.ids.get(parent)?)?;
+            let ended = row.ended.get(*row.ids.get(parent)?)?;
             let is_last = row.last_call(&ended.thread) == Some(parent);
             (is_last && ended.thread != call.thread).then(|| ended.thread.clone())
         };
@@ -296,13 +300,15 @@ impl ProcessTable {
     /// When they do not.
     pub fn check_integrity(&self) {
         for row in self.rows.values() {
-            let open: Vec<&Call> = row.open.iter().map(|key| &self.calls[key]).collect();
+            let open = row.open.iter().map(|key| self.calls.get(*key));
+            let open: Vec<&Call> = open.map(|call| call.expect("it is open")).collect();
             assert!(open.iter().all(|call| call.row == row.id));
             row.check_integrity(&open);
             if let Some(at) = row.expires_at {
                 assert!(open.is_empty() && self.expiring.contains(&(at, row.id)));
             }
         }
+        self.calls.check_integrity();
         let open: usize = self.rows.values().map(|row| row.open.len()).sum();
         assert_eq!(open, self.calls.len(), "every open call is in one row");
         let expiring = self
@@ -323,6 +329,15 @@ impl ProcessTable {
         self.children
             .check_integrity(|row| rows.get(&row).is_some_and(|row| !row.state().is_end()));
     }
+}
+
+/// A call that the table knows.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// It is held or at an engine.
+    Open(&'a Call),
+    /// It ended lately.
+    Ended(&'a Ended),
 }
 
 /// What a report changed.

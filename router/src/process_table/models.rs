@@ -33,16 +33,19 @@ impl Models {
         self.place(model).map_or(0, |place| 1 << place)
     }
 
-    /// A live program that has called `models` calls this one. Gives back what it has called now.
-    pub(super) fn called(&mut self, models: u64, model: &ModelName) -> u64 {
-        let place = self.place(model).unwrap_or_else(|| {
+    /// A live program that has called `models` calls this one. Gives back what it has called now, and the name as it is
+    /// kept here, so that each call need not keep its own.
+    pub(super) fn called(&mut self, models: u64, model: ModelName) -> (u64, ModelName) {
+        let place = self.place(&model).unwrap_or_else(|| {
             self.names.push(model.clone());
             self.names.len() - 1
         });
         if models & (1 << place) == 0 {
             self.live[place] += 1;
         }
-        models | (1 << place)
+        let known = self.names.get(place).filter(|known| **known == model);
+        let name = known.cloned().unwrap_or(model);
+        (models | (1 << place), name)
     }
 
     /// A program that has called `models` ended.
@@ -81,8 +84,9 @@ mod tests {
         let mut models = Models::default();
         let name = |index: usize| ModelName::parse(&format!("m{index}")).unwrap();
         assert_eq!((models.bit(&name(0)), models.live(&name(0))), (0, 0));
-        let rows: Vec<u64> = (0..100).map(|n| models.called(0, &name(n))).collect();
-        assert_eq!(models.called(rows[7], &name(7)), rows[7], "counted once");
+        let rows: Vec<u64> = (0..100).map(|n| models.called(0, name(n)).0).collect();
+        let again = models.called(rows[7], name(7));
+        assert_eq!(again, (rows[7], name(7)), "counted once");
         assert_eq!(models.live(&name(7)), 1);
         assert_eq!(models.live(&name(80)), 37);
         assert_eq!(models.live(&name(99)), 37);

@@ -5,9 +5,9 @@ use lps_api::ids::CallId;
 use lps_api::quantity::Micros;
 use lps_api::scheduling::{Estimator, Policy, Settings};
 
-use super::ProcessTable;
 use super::call::Call;
 use super::row::Row;
+use super::{Known, ProcessTable};
 use crate::message::Parents;
 
 impl ProcessTable {
@@ -30,9 +30,10 @@ impl ProcessTable {
     /// The longest chain over the call's parents; `None` where a parent is not known, or nothing tells the parents.
     fn path_over_parents(&self, row: &Row, call: &Call) -> Option<Micros> {
         let path = |parent: &CallId| {
-            let key = row.ids.get(parent)?;
-            let parent = self.calls.get(key).or_else(|| row.ended.get(key))?;
-            Some(parent.p + parent.service())
+            Some(match self.known(row, *row.ids.get(parent)?)? {
+                Known::Open(parent) => parent.p + parent.service(),
+                Known::Ended(parent) => parent.p + parent.service,
+            })
         };
         match &call.parents {
             Parents::Unsaid => path(row.last_call(&call.thread)?),

@@ -8,6 +8,7 @@ use lps_api::ids::{CallId, ClassName, EngineId, ModelName, Revision, ThreadId};
 use lps_api::quantity::Micros;
 
 use super::call::Call;
+use super::ended::{Ended, EndedCalls};
 use super::reason::{CallCounts, Phase, ProgramState};
 use crate::message::{CallKey, IdentitySource, ProgramKey};
 
@@ -53,7 +54,7 @@ pub struct Row {
     pub(super) end: Option<ProgramState>,
     pub(super) expires_at: Option<Micros>,
     pub(super) open: BTreeSet<CallKey>,
-    pub(super) ended: BTreeMap<CallKey, Call>,
+    pub(super) ended: EndedCalls,
     pub(super) ids: HashMap<CallId, CallKey>,
     pub(super) threads: IndexMap<ThreadId, CallId>,
     pub(super) counts: CallCounts,
@@ -101,7 +102,7 @@ impl Row {
             end: None,
             expires_at: None,
             open: BTreeSet::new(),
-            ended: BTreeMap::new(),
+            ended: EndedCalls::default(),
             ids: HashMap::new(),
             threads: IndexMap::new(),
             counts: CallCounts::default(),
@@ -222,14 +223,21 @@ impl Row {
         self.tokens
     }
 
+    /// A call of it uses the names that are kept here, not copies of its own.
+    pub(super) fn share_names(&self, call: &mut Call) {
+        if let Some((thread, _)) = self.threads.get_key_value(&call.thread) {
+            call.thread = thread.clone();
+        }
+    }
+
     /// Open calls, in order of arrival.
     pub fn open(&self) -> impl Iterator<Item = CallKey> {
         self.open.iter().copied()
     }
 
     /// Ended calls that are remembered, in order of arrival.
-    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Call> {
-        self.ended.values()
+    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Ended> {
+        self.ended.iter()
     }
 
     /// Threads with the last call of each.

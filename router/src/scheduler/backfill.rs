@@ -24,7 +24,8 @@ impl Pool {
         table: &ProcessTable,
         now: Micros,
     ) -> Option<(CallKey, Target)> {
-        let engines = self.engines.values();
+        let engines = self.engines.find(|most| most.binds);
+        let engines = engines.map(|(index, _)| &self.engines[index]);
         let kept = engines.flat_map(|engine| [engine.reserve, engine.claim]);
         let keepers = kept.flatten().filter(|kept| kept.left == 0);
         let fits = keepers.filter_map(|kept| {

@@ -82,12 +82,24 @@ impl Pool {
             return;
         }
         self.promote_due(table, now, out);
+        self.look(table, now, out);
+        while self.tell_more(table, now) {
+            self.look(table, now, out);
+        }
+        self.note_fresh(table, now);
+        self.engines.renew();
+        self.room_at = self.next_room(now);
+    }
+
+    /// Tenant by tenant, in turn.
+    fn look(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) {
         self.engines.renew();
         while self.is_anything_open() {
             let mut look = Look::new(self.glance(now), self.engines.len());
             let tenants = self.tenants.in_turn();
             let left = PASSED_OVER_MAX / tenants.len().max(1) as u32;
             let (several, before) = (tenants.len() > 1, self.dispatches);
+            self.is_room_freed = false;
             for tenant in tenants {
                 if look.glance.lines.is_empty() {
                     break;
@@ -95,14 +107,12 @@ impl Pool {
                 look.turn_to(tenant, left.max(PASSED_OVER_LEAST));
                 self.look_through(&mut look, (table, now), out);
             }
-            // What one tenant's call freed (a reserve that it kept), another's may want.
-            if !several || self.dispatches == before {
+            // What one tenant's call freed (a reserve that it kept), another's may want; and who waits for admission
+            // may want the room of a context that a call takes over and makes shorter.
+            if !(several || self.is_room_freed) || self.dispatches == before {
                 break;
             }
         }
-        self.note_fresh(table, now);
-        self.engines.renew();
-        self.room_at = self.next_lease_end(now);
     }
 
     fn look_through(
@@ -222,7 +232,7 @@ impl Pool {
         table: &ProcessTable,
     ) -> bool {
         let least = self.ask((key, look.tenant), scan, self.least_size());
-        let could_admit = |index: usize| look.glance.could_admit.get(index) == Some(&true);
+        let could_admit = |index| self.could_admit(look.glance.admitting, index);
         let is_open = |(index, gauge): (usize, &Gauge)| {
             let engine = || &self.engines[index];
             (at.kind() == Kind::Flow || could_admit(index))
@@ -232,17 +242,15 @@ impl Pool {
         };
         match at {
             At::Line(Some(engine), _) => is_open((engine, self.engines.gauge(engine))),
-            _ => self.engines.gauges().any(is_open),
+            _ => self.engines.open_to(least).any(is_open),
         }
     }
 
     /// A call is the first that goes nowhere: if that is for a reserve, it is to be known.
     fn note_reserve(&self, key: CallKey, scan: Scan, table: &mut ProcessTable, now: Micros) {
         let least = self.ask((key, 0), scan, self.least_size());
-        let is_kept = self.engines.gauges().any(|(index, gauge)| {
-            gauge.binds
-                && gauge.is_open_at(least)
-                && self.is_reserved(&self.engines[index], least, table)
+        let is_kept = self.engines.find(|most| most.binds).any(|(index, gauge)| {
+            gauge.is_open_at(least) && self.is_reserved(&self.engines[index], least, table)
         });
         if is_kept {
             table.wait(key, Reason::BackfillReserve, now);
@@ -348,12 +356,13 @@ impl Pool {
         (table, now): (&mut ProcessTable, Micros),
         out: &mut Vec<Action>,
     ) {
-        let Some(call) = table.call(key).cloned() else {
+        let Some(call) = table.call(key) else {
             return;
         };
-        self.forget_waits(&call);
-        self.unhold(&call);
-        let (row, scan, size) = (call.row, call.place.scan, call.size());
+        self.forget_waits(call);
+        self.unhold(call);
+        let (row, tenant) = (call.row, call.tenant());
+        let (scan, size) = (call.place.scan, call.size());
         self.dispatches += 1;
         self.release_reserve(key);
         let order = if self.settings.displaces() {
@@ -368,14 +377,14 @@ impl Pool {
             return;
         };
         let id = id.clone();
-        engine.sit((key, call.tenant()), order, size);
+        engine.sit((key, tenant), order, size);
         let revision = engine.limits.revision;
         self.count_member(row, |member| member.seats += 1);
-        self.tenants.sit(call.tenant());
+        self.tenants.sit(tenant);
         self.turns.dispatched(scan);
         let was_resident = self.is_resident(row);
-        self.bring((key, target.engine, target.entry), table, now);
-        let mut is_settled = self.settings.max_calls_per_program.is_none();
+        let has_left = self.bring((key, target.engine, target.entry), table, now);
+        let mut is_settled = !has_left && !self.is_limited(row);
         if let Some(row) = table.row_mut(row) {
             // Without a home it only matters whether any engine keeps it.
             let is_at_home_anywhere = was_resident && !row.homes.contains_key(&self.model);
@@ -394,10 +403,7 @@ impl Pool {
         call.place.moved |= target.moves;
         call.place.home_busy_since = None;
         call.place.order = order;
-        call.stage = Stage::Sent {
-            engine: id.clone(),
-            at: now,
-        };
+        call.stage = Stage::Sent { engine: id.clone() };
         call.last_engine = Some(id.clone());
         out.push(Action::Dispatch {
             call: key,
@@ -409,5 +415,6 @@ impl Pool {
         if !is_settled {
             self.realign_program(row, table, now);
         }
+        self.unlimit(row, table, now);
     }
 }

@@ -6,6 +6,7 @@ use lps_api::quantity::Order;
 
 use super::engines::{Gauge, Taking};
 use super::lines::{Kind, Lines};
+use super::most::FIRST;
 use super::tenants::Tenants;
 use super::working_set::WorkingSet;
 use crate::message::{CallKey, Intake};
@@ -66,12 +67,6 @@ pub(super) struct Ask {
     pub(super) displaces: bool,
     pub(super) oversubscription: u32,
 }
-
-/// Before all others.
-const FIRST: Order = Order {
-    queue: 0,
-    rank: i64::MIN,
-};
 
 /// Sums over the seats; renewed after each change.
 #[derive(Debug, Clone, Copy, Default)]

@@ -10,6 +10,7 @@ use lps_api::scheduling::Settings;
 
 use super::engine::{Ask, Engine};
 use super::lines::Kind;
+use super::most::{FIRST, Most, Tree};
 use super::residency::share_of;
 use crate::message::Intake;
 
@@ -98,43 +99,35 @@ impl Gauge {
                     && self.worst.is_none_or(|worst| worst < ask.order))
     }
 
+    /// What the engine adds to the tree of all.
+    fn most(&self) -> Most {
+        let takes = |room: Option<u64>| room.filter(|_| self.taking.any());
+        // Whoever needs more than there is takes all of it.
+        let takes_all = |free| free >= self.kv_tokens;
+        let to_admit = if self.is_quiet || self.free.is_some_and(takes_all) {
+            Some(u64::MAX)
+        } else {
+            self.free
+        };
+        Most {
+            victims: if self.taking.any() {
+                self.victims
+            } else {
+                FIRST
+            },
+            room: takes(self.room),
+            behind: takes(self.room_behind).map(|room| (room, self.worst)),
+            to_admit,
+            first_lease: self.first_lease,
+            keeps: self.keeps,
+            binds: self.binds,
+        }
+    }
+
     /// Whether slots are all that a call of this order would lack.
     pub(super) fn lacks_slot(&self, order: Order) -> bool {
         let may_wait = self.room_behind.is_some() && self.worst.is_none_or(|worst| worst < order);
         self.room.is_none() && order >= self.victims && !may_wait
-    }
-}
-
-/// What no engine exceeds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Most {
-    /// What a program could take that is to be admitted, as long as no lease is over; `None`: nothing.
-    to_admit: Option<u64>,
-    /// The first end of a lease.
-    first_lease: Option<Micros>,
-    /// Room is kept somewhere.
-    keeps: bool,
-}
-
-impl Most {
-    fn of(gauges: &[Gauge]) -> Self {
-        let mut most = Self::default();
-        for gauge in gauges {
-            // Whoever needs more than there is takes all of it.
-            let takes_all = |free| free >= gauge.kv_tokens;
-            let to_admit = if gauge.is_quiet || gauge.free.is_some_and(takes_all) {
-                Some(u64::MAX)
-            } else {
-                gauge.free
-            };
-            let leases = most.first_lease.into_iter().chain(gauge.first_lease);
-            most = Self {
-                to_admit: most.to_admit.max(to_admit),
-                first_lease: leases.min(),
-                keeps: most.keeps || gauge.keeps,
-            };
-        }
-        most
     }
 }
 
@@ -145,7 +138,7 @@ pub(super) struct Engines {
     sharing: Sharing,
     /// What each could take when it was renewed.
     gauges: Vec<Gauge>,
-    most: Most,
+    tree: Tree,
     /// Those that may have changed since.
     changed: Vec<usize>,
 }
@@ -164,7 +157,7 @@ impl Engines {
             all: IndexMap::new(),
             sharing,
             gauges: Vec::new(),
-            most: Most::default(),
+            tree: Tree::of(std::iter::empty()),
             changed: Vec::new(),
         }
     }
@@ -234,8 +227,33 @@ impl Engines {
             to_admit,
             first_lease,
             keeps,
-        } = self.most;
+            ..
+        } = self.tree.all();
         !keeps && first_lease.is_none_or(|end| end > now) && to_admit.is_none_or(|most| most < own)
+    }
+
+    /// What no engine exceeds.
+    pub(super) fn most(&self) -> Most {
+        self.tree.all()
+    }
+
+    /// Engines that could take this call, or one that asks for less behind it.
+    pub(super) fn open_to(&self, ask: Ask) -> impl Iterator<Item = (usize, &Gauge)> {
+        self.find(move |most| most.is_open_at(ask.order, ask.size))
+    }
+
+    /// Engines where a call of this order could have a slot or wait for one, that take calls at all.
+    pub(super) fn with_seat(&self, order: Order) -> impl Iterator<Item = (usize, &Gauge)> {
+        self.find(move |most| most.has_seat(order))
+    }
+
+    /// Engines that answer a test which no group fails that one of it passes.
+    pub(super) fn find(
+        &self,
+        test: impl Fn(&Most) -> bool,
+    ) -> impl Iterator<Item = (usize, &Gauge)> {
+        let found = self.tree.find(test);
+        found.map(|index| (index, &self.gauges[index]))
     }
 
     /// What all of them could take.
@@ -250,11 +268,12 @@ impl Engines {
             if let (Some(gauge), Some((_, engine))) =
                 (self.gauges.get_mut(index), self.all.get_index(index))
             {
-                *gauge = engine.gauge(self.sharing);
+                let next = engine.gauge(self.sharing);
+                if *gauge != next {
+                    *gauge = next;
+                    self.tree.set(index, next.most());
+                }
             }
-        }
-        if any {
-            self.most = Most::of(&self.gauges);
         }
         any
     }
@@ -263,7 +282,7 @@ impl Engines {
         self.changed.clear();
         let gauges = self.all.values().map(|it| it.gauge(self.sharing));
         self.gauges = gauges.collect();
-        self.most = Most::of(&self.gauges);
+        self.tree = Tree::of(self.gauges.iter().map(Gauge::most));
     }
 
     /// Whether every gauge shows what its engine could take.
@@ -276,6 +295,8 @@ impl Engines {
             engine.check_integrity();
             assert_eq!(self.gauges[index], engine.gauge(self.sharing), "a gauge");
         }
+        let anew = Tree::of(self.gauges.iter().map(Gauge::most));
+        assert_eq!(self.tree, anew, "the tree of engines");
     }
 }
 

@@ -6,6 +6,7 @@ use lps_api::quantity::Micros;
 use super::engine::Ask;
 use super::engines::Gauge;
 use super::lines::Kind;
+use super::most::Most;
 use super::pool::Pool;
 use crate::message::CallKey;
 use crate::process_table::Scan;
@@ -41,6 +42,16 @@ impl At {
     }
 }
 
+/// Those who wait for admission.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admitting {
+    /// The smallest of them.
+    least: u64,
+    /// One of them has waited long enough.
+    is_overdue: bool,
+    now: Micros,
+}
+
 /// What holds for all calls until one is dispatched.
 #[derive(Debug, Default)]
 pub(super) struct Glance {
@@ -48,8 +59,8 @@ pub(super) struct Glance {
     pub(super) lines: Vec<At>,
     /// Those with calls of which none could go, whoever it is.
     pub(super) skipped: Vec<At>,
-    /// Of each engine, whether the smallest of those who wait for admission could be admitted.
-    pub(super) could_admit: Vec<bool>,
+    /// Whoever waits for admission, if anybody does.
+    pub(super) admitting: Option<Admitting>,
     /// Room is kept for someone.
     pub(super) is_bound: bool,
 }
@@ -68,20 +79,18 @@ impl Pool {
     /// What can be said now.
     pub(super) fn glance(&self, now: Micros) -> Glance {
         let first = self.held.first_key_value().map(|(scan, _)| scan.queue);
-        let (ends, all_ends) = (first.map(|queue| self.ends_from(queue)), self.ends_from(0));
-        let is_open =
-            |gauge: &Gauge, ends: &[Ask; 2]| ends.iter().any(|ask| gauge.is_open_at(*ask));
-        let could_go = |(_, gauge): (usize, &Gauge)| ends.is_some_and(|ends| is_open(gauge, &ends));
+        let ends = first.map(|queue| self.ends_from(queue));
+        let could_go = |gauge: &Gauge| ends.iter().flatten().any(|ask| gauge.is_open_at(*ask));
+        let admitting = self.admitting(now);
         let mut glance = Glance {
-            could_admit: self.who_could_admit(now),
-            is_bound: self.engines.gauges().any(|(_, gauge)| gauge.binds),
+            admitting,
+            is_bound: self.engines.most().binds,
             ..Glance::default()
         };
-        let any_flows = self.engines.gauges().any(could_go);
-        let could_admit = |index: usize| glance.could_admit.get(index) == Some(&true);
-        let mut engines = self.engines.gauges();
+        let open_to_first = || self.open_to_any(ends.unwrap_or(self.ends_from(0)));
+        let any_flows = first.is_some() && open_to_first().next().is_some();
         let any_admits =
-            engines.any(|(index, gauge)| could_admit(index) && could_go((index, gauge)));
+            any_flows && open_to_first().any(|(index, _)| self.could_admit(admitting, index));
         for kind in Kind::ALL {
             let could_go = match kind {
                 Kind::Flow => any_flows,
@@ -95,13 +104,10 @@ impl Pool {
             }
         }
         let mut is_anything_open = false;
-        for (index, gauge) in self.engines.gauges() {
-            if !is_open(gauge, &all_ends) {
-                continue;
-            }
+        for (index, gauge) in self.open_to_any(self.ends_from(0)) {
             is_anything_open = true;
-            let flows = could_go((index, gauge));
-            let admits = flows && glance.could_admit.get(index) == Some(&true);
+            let flows = could_go(gauge);
+            let admits = flows && self.could_admit(admitting, index);
             for kind in Kind::ALL {
                 if gauge.has_line[kind as usize] {
                     let could_go = match kind {
@@ -118,19 +124,30 @@ impl Pool {
         glance
     }
 
-    /// Of each engine, whether the smallest of those who wait for admission could be admitted; empty if nobody does.
-    fn who_could_admit(&self, now: Micros) -> Vec<bool> {
-        if self.ages[1].is_empty() {
-            return Vec::new();
-        }
-        let least = self.sizes[1].first_key_value().map_or(0, |(size, _)| *size);
-        let is_overdue = self.is_anyone_overdue(now);
-        let could = self.engines.gauges().map(|(index, gauge)| {
-            let room = self.engines.room_to_admit(index, now);
-            let least = least.saturating_sub(gauge.shared);
-            !gauge.is_claimed && (is_overdue || room.is_some_and(|room| least <= room))
-        });
-        could.collect()
+    fn admitting(&self, now: Micros) -> Option<Admitting> {
+        let (least, _) = self.sizes[1].first_key_value()?;
+        Some(Admitting {
+            least: *least,
+            is_overdue: self.is_anyone_overdue(now),
+            now,
+        })
+    }
+
+    /// Whether an engine could admit the smallest of those who wait for admission.
+    pub(super) fn could_admit(&self, admitting: Option<Admitting>, index: usize) -> bool {
+        let gauge = self.engines.gauge(index);
+        admitting.filter(|_| !gauge.is_claimed).is_some_and(|it| {
+            let room = self.engines.room_to_admit(index, it.now);
+            let least = it.least.saturating_sub(gauge.shared);
+            it.is_overdue || room.is_some_and(|room| least <= room)
+        })
+    }
+
+    /// Engines that are open for one of these.
+    fn open_to_any(&self, ends: [Ask; 2]) -> impl Iterator<Item = (usize, &Gauge)> {
+        let is_open = move |ask: &Ask, most: &Most| most.is_open_at(ask.order, ask.size);
+        self.engines
+            .find(move |most| ends.iter().any(|ask| is_open(ask, most)))
     }
 
     /// What the smallest call would ask that stood first of a queue, or last of all: whoever is open for neither is open
@@ -148,8 +165,6 @@ impl Pool {
 
     /// Whether the smallest call could go anywhere if it stood first, or wait if it stood last.
     pub(super) fn is_anything_open(&self) -> bool {
-        let ends = self.ends_from(0);
-        let mut gauges = self.engines.gauges();
-        gauges.any(|(_, gauge)| ends.iter().any(|ask| gauge.is_open_at(*ask)))
+        self.open_to_any(self.ends_from(0)).next().is_some()
     }
 }

@@ -6,12 +6,25 @@ use std::collections::BTreeMap;
 
 use lps_api::quantity::Micros;
 
-use super::pool::Pool;
+use super::pool::{Member, Pool};
 use crate::message::CallKey;
-use crate::process_table::{Call, Line, ProcessTable, Reason, Row, RowId, Scan, Stage};
+use crate::process_table::{Call, Line, ProcessTable, Reason, RowId, Scan, Stage};
 
 /// Calls of one line: tenant by tenant, in the order of the scan.
 pub(super) type Queue = BTreeMap<(u32, Scan), CallKey>;
+
+/// Calls of a program that are told at once that it may have another slot, at most. Only where so many of them cannot go
+/// does one behind them that could have to wait for the next event.
+const TOLD_MAX: u32 = 32;
+
+/// Before all places.
+const FIRST: Scan = Scan {
+    queue: 0,
+    urgency: Micros::ZERO,
+    program: RowId(0),
+    turn: 0,
+    rank: i64::MIN,
+};
 
 /// What distinguishes calls that wait for the same engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +87,7 @@ pub(super) fn first(queue: &Queue, tenant: u32, after: Option<Scan>) -> Option<(
     use std::ops::Bound::{Excluded, Included, Unbounded};
     let begin = match after {
         Some(scan) => Excluded((tenant, scan)),
-        None => Included((
-            tenant,
-            Scan {
-                rank: i64::MIN,
-                ..Scan::default()
-            },
-        )),
+        None => Included((tenant, FIRST)),
     };
     let next = queue.range((begin, Unbounded)).next();
     next.filter(|((of, _), _)| *of == tenant)
@@ -138,7 +145,11 @@ impl Pool {
         }
         match self.queue_mut(&line) {
             Some(queue) => drop(queue.insert(place, key)),
-            None => drop(self.limited.insert((row, place.1), key)),
+            None => {
+                let is_long = self.is_long(call);
+                self.limited.insert((row, is_long, place.1), key);
+                self.count_member(row, |member| member.limited += 1);
+            }
         }
         if let Some(call) = table.call_mut(key) {
             (call.place.line, call.place.roams) = (line, roams);
@@ -162,22 +173,24 @@ impl Pool {
         }
         match self.queue_mut(&call.place.line) {
             Some(queue) => drop(queue.remove(&place)),
-            None => drop(self.limited.remove(&(call.row, place.1))),
+            None => {
+                let is_long = self.is_long(call);
+                self.limited.remove(&(call.row, is_long, place.1));
+                self.count_member(call.row, |member| member.limited -= 1);
+            }
         }
     }
 
     /// A held call stands in the line that it belongs to. Of those that wait for a slot of their program only the first
-    /// is told that there is one.
+    /// ones are told that there is one.
     ///
     /// # Panics
     /// When it does not.
     pub(super) fn check_line(&self, call: &Call, table: &ProcessTable, now: Micros) {
         let (line, _) = self.line_of(call, table, now);
-        let is_told = |it: &Call| it.stage == Stage::Held && it.place.line != Line::Limited;
         let is_behind = || {
-            let open = table.row(call.row).into_iter().flat_map(Row::open);
-            let mut open = open.filter_map(|key| table.call(key));
-            call.place.line == Line::Limited && open.any(is_told)
+            let told = self.members.get(&call.row).map_or(0, Member::told);
+            call.place.line == Line::Limited && told > 0 && self.half_told.contains(&call.row)
         };
         assert!(
             call.place.line == line || is_behind(),
@@ -225,24 +238,70 @@ impl Pool {
         let Some(found) = table.row(row) else { return };
         let open: Vec<CallKey> = found.open().collect();
         for key in open {
-            let is_ours = table.call(key).is_some_and(|call| call.model == self.model);
-            if is_ours {
+            // Who waits for a slot of the program is told in turn.
+            let is_ours =
+                |call: &Call| call.model == self.model && call.place.line != Line::Limited;
+            if table.call(key).is_some_and(is_ours) {
                 self.realign(key, table, now);
             }
         }
     }
 
-    /// The first of those who wait for a slot of their program may have one.
+    /// A program may have another slot: the first of its calls that wait for one are told, the short one, which may go
+    /// anywhere, and the long one, which may have to wait for its home.
     pub(super) fn unlimit(&mut self, row: RowId, table: &mut ProcessTable, now: Micros) {
-        let least = Scan {
-            rank: i64::MIN,
-            ..Scan::default()
-        };
-        let mut limited = self.limited.range((row, least)..);
-        let next = limited.next().filter(|((of, _), _)| *of == row);
-        if let Some(key) = next.map(|(_, key)| *key) {
+        if self.limited.is_empty() || self.is_limited(row) {
+            return;
+        }
+        for is_long in [false, true] {
+            self.tell_first(row, is_long, (table, now));
+        }
+        if self.has_limited(row) {
+            self.half_told.insert(row);
+        }
+    }
+
+    /// Those who were told did not go, and others behind them may: more are told, up to a bound. Whether any was.
+    pub(super) fn tell_more(&mut self, table: &mut ProcessTable, now: Micros) -> bool {
+        let mut is_any_told = false;
+        for row in std::mem::take(&mut self.half_told) {
+            let is_over = |pool: &Self| pool.is_limited(row) || !pool.has_limited(row);
+            let told = |pool: &Self| pool.members.get(&row).map_or(0, Member::told);
+            while !is_over(self) && told(self) < TOLD_MAX {
+                for is_long in [false, true] {
+                    is_any_told |= self.tell_first(row, is_long, (table, now));
+                }
+            }
+            if !is_over(self) {
+                self.half_told.insert(row);
+            }
+        }
+        is_any_told
+    }
+
+    /// The first of a program's short or long calls that wait for a slot of it is told that there is one. Whether there
+    /// was such a call.
+    fn tell_first(
+        &mut self,
+        row: RowId,
+        is_long: bool,
+        (table, now): (&mut ProcessTable, Micros),
+    ) -> bool {
+        let mut limited = self.limited.range((row, is_long, FIRST)..);
+        let next = limited
+            .next()
+            .filter(|((of, kind, _), _)| (*of, *kind) == (row, is_long));
+        let next = next.map(|(_, key)| *key);
+        if let Some(key) = next {
             self.realign(key, table, now);
         }
+        next.is_some()
+    }
+
+    fn has_limited(&self, row: RowId) -> bool {
+        self.members
+            .get(&row)
+            .is_some_and(|member| member.limited > 0)
     }
 
     /// Engines changed: everybody lines up anew.
@@ -250,6 +309,9 @@ impl Pool {
         self.lines.clear();
         self.roaming.clear();
         self.limited.clear();
+        self.members
+            .values_mut()
+            .for_each(|member| member.limited = 0);
         self.engines
             .values_mut()
             .for_each(|engine| engine.lines.clear());

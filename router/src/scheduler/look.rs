@@ -50,10 +50,9 @@ impl Pool {
         Reason::ALL.into_iter().zip(self.ended_waits)
     }
 
-    /// What a call may still use before it is demoted.
-    pub fn quantum_left(&self, call: &Call) -> Option<Micros> {
-        let quantum = self.settings.quantum(call.place.scan.queue)?;
-        Some(quantum.saturating_sub(call.place.used))
+    /// What a call that used so much of a queue's quantum may still use before it is demoted.
+    pub fn left_of_quantum(&self, queue: u8, used: Micros) -> Option<Micros> {
+        Some(self.settings.quantum(queue)?.saturating_sub(used))
     }
 
     /// Its engines, in the order in which they joined.
@@ -70,24 +69,20 @@ impl Pool {
             return Some(reason);
         }
         let is_kept = |(index, gauge): (usize, &Gauge)| {
-            gauge.binds
-                && gauge.is_open_at(ask)
-                && self.is_reserved(&self.engines[index], ask, table)
+            gauge.is_open_at(ask) && self.is_reserved(&self.engines[index], ask, table)
         };
         // A call that would have a slot but is to be admitted first lacks room, whether or not a look met it.
         let is_to_be_admitted = matches!(call.place.line, Line::Admission { .. });
         let now = call.ready_at;
         let arrival = self.arrival(call, now);
-        let lacks_room = |(index, gauge): (usize, &Gauge)| {
+        let lacks_room = |(index, _): (usize, &Gauge)| {
             let engine = &self.engines[index];
-            !gauge.lacks_slot(ask.order)
-                && engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
+            engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
                 && self.entry(engine, &arrival, now).is_none()
         };
-        let mut engines = self.engines.gauges();
-        Some(if engines.clone().any(is_kept) {
+        Some(if self.engines.find(|most| most.binds).any(is_kept) {
             Reason::BackfillReserve
-        } else if is_to_be_admitted && engines.any(lacks_room) {
+        } else if is_to_be_admitted && self.engines.with_seat(ask.order).any(lacks_room) {
             Reason::WorkingSet
         } else if self
             .tenants
@@ -137,9 +132,20 @@ impl Pool {
         );
         let held: u32 = self.members.values().map(|member| member.held).sum();
         assert_eq!(self.held.len() as u32, held, "held calls of programs");
+        let limited: u32 = self.members.values().map(|member| member.limited).sum();
+        assert_eq!(
+            self.limited.len() as u32,
+            limited,
+            "calls that wait for a slot of their program"
+        );
         let seats = self.members.values().map(|member| member.seats).sum();
         self.tenants.check_integrity(held, seats);
         self.check_patience(table, now);
+        let is_asked_for = |at| self.room_at.is_some_and(|asked| asked <= at);
+        assert!(
+            self.open_revisions.is_empty() || self.next_pause_end(now).is_none_or(is_asked_for),
+            "nobody asks to be woken when a wait for room is over"
+        );
         let kept: u32 = self
             .engines
             .values()

@@ -12,6 +12,7 @@ mod intake;
 mod learned;
 mod lines;
 mod look;
+mod most;
 mod oldest;
 mod patience;
 mod placement;

@@ -1,14 +1,14 @@
 //! Rules against starvation. Owns: when a waiting call is promoted to queue 1 (its program's wait over its service, or
 //! its own wait), and when a call's wait for its home engine is over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use lps_api::quantity::Micros;
 
 use super::places::End;
 use super::pool::Pool;
 use crate::message::{Action, CallKey};
-use crate::process_table::{Call, ProcessTable, Row, RowId, Stage};
+use crate::process_table::{ByNumber, Call, ProcessTable, Row, RowId, Stage};
 
 /// What falls due for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,17 +17,15 @@ enum Due {
     QueueWait,
     /// It has waited too long for its home engine.
     HomeWait,
-    /// It has waited too long for room.
-    Pause,
 }
 
-/// Times at which a rule may apply. Bounded: at most three for each call, and one for each program.
+/// Times at which a rule may apply. Bounded: at most two for each call, and one for each program.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     calls: BTreeSet<(Micros, Due, CallKey)>,
     programs: BTreeSet<(Micros, RowId)>,
-    /// When each program in `programs` is looked at. Looked up only.
-    armed: HashMap<RowId, Micros>,
+    /// When each program in `programs` is looked at.
+    armed: ByNumber<RowId, Micros>,
 }
 
 impl Patience {
@@ -108,22 +106,14 @@ impl Pool {
         Some(call.ready_at.saturating_add(most))
     }
 
-    /// A call is held: finds when it need not wait for room any longer.
-    pub(super) fn await_room(&mut self, key: CallKey, table: &ProcessTable) {
-        if let Some(at) = table.call(key).and_then(|call| self.pause_end(call)) {
-            self.patience.calls.insert((at, Due::Pause, key));
-        }
-    }
-
     /// Other rules apply to a call that may be waiting: finds anew when.
     pub(super) fn await_all(&mut self, key: CallKey, table: &ProcessTable, now: Micros) {
         let Some(call) = table.call(key) else { return };
         self.await_turn(key, table);
-        if call.stage == Stage::Held {
-            self.await_room(key, table);
-            if let Some(at) = self.home_wait_end(call) {
-                self.patience.calls.insert((at, Due::HomeWait, key));
-            }
+        if call.stage == Stage::Held
+            && let Some(at) = self.home_wait_end(call)
+        {
+            self.patience.calls.insert((at, Due::HomeWait, key));
         }
         self.arm(call.row, table, now);
     }
@@ -154,9 +144,6 @@ impl Pool {
         }
         if let Some(at) = self.home_wait_end(call) {
             self.patience.calls.remove(&(at, Due::HomeWait, call.key));
-        }
-        if let Some(at) = self.pause_end(call) {
-            self.patience.calls.remove(&(at, Due::Pause, call.key));
         }
     }
 
@@ -237,7 +224,6 @@ impl Pool {
         match due {
             Due::QueueWait => self.queue_wait_end(call),
             Due::HomeWait => self.home_wait_end(call).filter(|_| is_held),
-            Due::Pause => self.pause_end(call).filter(|_| is_held),
         }
     }
 
@@ -251,7 +237,7 @@ impl Pool {
             assert_eq!(expected, Some(*at), "{due:?} of {key:?}");
         }
         for key in self.held.values() {
-            for due in [Due::QueueWait, Due::HomeWait, Due::Pause] {
+            for due in [Due::QueueWait, Due::HomeWait] {
                 let at = table.call(*key).and_then(|call| self.due_at(due, call));
                 let is_noted =
                     |at: Micros| at <= now || self.patience.calls.contains(&(at, due, *key));

@@ -167,7 +167,7 @@ impl Pool {
         most.is_some_and(|most| seats() >= most)
     }
 
-    fn is_long(&self, call: &Call) -> bool {
+    pub(super) fn is_long(&self, call: &Call) -> bool {
         call.prompt_tokens > self.settings.locality_threshold
     }
 
@@ -240,7 +240,7 @@ impl Pool {
         let mut too_full: Option<(u64, Reverse<usize>)> = None;
         let mut fullest: Option<(Reverse<u64>, Reverse<usize>)> = None;
         let mut reason = Reason::NoCapacity;
-        for (joined, gauge) in self.engines.gauges() {
+        for (joined, gauge) in self.engines.with_seat(case.ask.order) {
             if !self.admits(gauge.taking, case.pin) {
                 continue;
             }
@@ -277,10 +277,8 @@ impl Pool {
     /// What a call is told that nobody needs to make room for and that no working set has room for: the one with most
     /// of it among those where it could have a seat.
     fn lacks_room(&self, case: Case<'_>) -> Refused {
-        let gauges = self.engines.gauges();
-        let open = gauges.filter(|(_, gauge)| {
-            !gauge.lacks_slot(case.ask.order) && self.admits(gauge.taking, case.pin)
-        });
+        let gauges = self.engines.with_seat(case.ask.order);
+        let open = gauges.filter(|(_, gauge)| self.admits(gauge.taking, case.pin));
         let emptiest = open.min_by_key(|(_, gauge)| gauge.used);
         match emptiest {
             Some((joined, _)) => Refused {

@@ -1,7 +1,7 @@
 //! One model's calls and engines. Owns: where each call stands in the queues, and every change of it. What is
 //! dispatched is decided in `dispatch`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::quantity::Micros;
@@ -15,7 +15,7 @@ use super::places::{End, Turns};
 use super::residency::Residency;
 use super::tenants::Tenants;
 use crate::message::{Action, CallKey, Intake, ProgramKey};
-use crate::process_table::{Call, Over, ProcessTable, Reason, RowId, Scan, Stage};
+use crate::process_table::{ByNumber, Call, Over, ProcessTable, Reason, RowId, Scan, Stage};
 
 /// One model's calls and engines.
 #[derive(Debug)]
@@ -34,19 +34,23 @@ pub struct Pool {
     pub(super) lines: Lines,
     /// Those for whose homes nobody has to wait any longer.
     pub(super) roaming: Lines,
-    /// Those whose programs hold as many slots as they may.
-    pub(super) limited: BTreeMap<(RowId, Scan), CallKey>,
+    /// Those whose programs hold as many slots as they may: of each program, the short ones and the long ones.
+    pub(super) limited: BTreeMap<(RowId, bool, Scan), CallKey>,
+    /// Programs that may have another slot, and of whose calls only the first ones were told.
+    pub(super) half_told: BTreeSet<RowId>,
     /// The same calls, the oldest first, by group of lines.
     pub(super) ages: [BTreeSet<(Micros, CallKey)>; GROUPS],
     /// How many of them expect so many KV tokens, by group of lines.
     pub(super) sizes: [BTreeMap<u64, u32>; GROUPS],
     /// Those that no look has met yet.
     pub(super) fresh: Vec<CallKey>,
-    /// Programs with calls here, held or at engines. Looked up only.
-    pub(super) members: HashMap<RowId, Member>,
-    /// Which engines keep a program. Looked up only.
-    pub(super) resident_at: HashMap<RowId, Vec<EngineId>>,
+    /// Programs with calls here, held or at engines.
+    pub(super) members: ByNumber<RowId, Member>,
+    /// Which engines keep a program.
+    pub(super) resident_at: ByNumber<RowId, Vec<EngineId>>,
     pub(super) residency: Residency,
+    /// A dispatch left an engine with more room in its working set than it found.
+    pub(super) is_room_freed: bool,
     /// Programs that engines need not keep any longer.
     pub(super) released: Vec<(ProgramKey, EngineId)>,
     pub(super) classes: Classes,
@@ -79,6 +83,15 @@ pub(super) struct Member {
     pub(super) seats: u32,
     /// Held here.
     pub(super) held: u32,
+    /// Of those, that wait for a slot of their program.
+    pub(super) limited: u32,
+}
+
+impl Member {
+    /// Held calls that do not wait for a slot of the program.
+    pub(super) fn told(&self) -> u32 {
+        self.held - self.limited
+    }
 }
 
 impl Pool {
@@ -103,12 +116,14 @@ impl Pool {
             lines: Lines::default(),
             roaming: Lines::default(),
             limited: BTreeMap::new(),
+            half_told: BTreeSet::new(),
             ages: Default::default(),
             sizes: Default::default(),
             fresh: Vec::new(),
-            members: HashMap::new(),
-            resident_at: HashMap::new(),
+            members: ByNumber::default(),
+            resident_at: ByNumber::default(),
             residency: Residency::default(),
+            is_room_freed: false,
             released: Vec::new(),
             classes: Classes::default(),
             tenants: Tenants::default(),
@@ -299,7 +314,6 @@ impl Pool {
         self.line_up(key, table, now);
         self.fresh.push(key);
         self.await_turn(key, table);
-        self.await_room(key, table);
         self.arm(row, table, now);
     }
 
@@ -319,25 +333,25 @@ impl Pool {
 
     /// Takes a call out of wherever it stands. It stays in the table.
     pub fn leave(&mut self, key: CallKey, table: &mut ProcessTable, now: Micros) {
-        let Some(call) = table.call(key).cloned() else {
+        let Some(call) = table.call(key) else {
             return;
         };
+        let (row, class) = (call.row, call.place.class);
         self.spent.remove(&(call.place.scan, key));
-        self.forget_waits(&call);
+        self.forget_waits(call);
         match &call.stage {
-            Stage::Held => self.unhold(&call),
-            Stage::Sent { engine, .. } => {
+            Stage::Held => self.unhold(call),
+            Stage::Sent { engine } => {
                 if let Some(engine) = self.engines.get_mut(engine) {
                     engine.stand_up(key, call.place.order);
                 }
                 self.count_member(call.row, |member| member.seats -= 1);
                 self.tenants.stand_up(call.tenant());
-                self.leave_set(&call, table);
+                self.leave_set(call, table);
             }
-            Stage::Ended { .. } => {}
         }
-        self.unlimit(call.row, table, now);
-        self.rest_program(&call, table, now);
+        self.unlimit(row, table, now);
+        self.rest_program((row, class), table, now);
         self.release_reserve(key);
     }
 
@@ -352,10 +366,13 @@ impl Pool {
 
     /// No room is kept for the call any more.
     pub(super) fn release_reserve(&mut self, key: CallKey) {
-        for index in 0..self.engines.len() {
-            if self.engines.gauge(index).keeps
-                && let Some((_, engine)) = self.engines.get_index_mut(index)
-            {
+        let keep: Vec<usize> = self
+            .engines
+            .find(|most| most.keeps)
+            .map(|(index, _)| index)
+            .collect();
+        for index in keep {
+            if let Some((_, engine)) = self.engines.get_index_mut(index) {
                 engine.reserve.take_if(|reserve| reserve.call == key);
                 engine.claim.take_if(|claim| claim.call == key);
             }

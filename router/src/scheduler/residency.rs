@@ -9,7 +9,7 @@ use super::engines::Gauge;
 use super::pool::Pool;
 use super::working_set::Context;
 use crate::message::{CallKey, ProgramKey};
-use crate::process_table::{Call, ProcessTable, RowId};
+use crate::process_table::{Call, ClassId, ProcessTable, RowId};
 
 /// How a program comes to an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,22 +159,24 @@ impl Pool {
         })
     }
 
-    /// A call goes to an engine: its program comes with it, and those go that have to.
+    /// A call goes to an engine: its program comes with it, and those go that have to. Whether the program left another.
     pub(super) fn bring(
         &mut self,
         (key, index, entry): (CallKey, usize, Entry),
         table: &mut ProcessTable,
         now: Micros,
-    ) {
+    ) -> bool {
         if !self.settings.working_set {
-            return;
+            return false;
         }
-        let Some(call) = table.call(key) else { return };
+        let Some(call) = table.call(key) else {
+            return false;
+        };
         let (row, thread, context) = (call.row, call.thread.clone(), self.context(call));
         let Some((id, engine)) = self.engines.get_index_mut(index) else {
-            return;
+            return false;
         };
-        let (id, most) = (id.clone(), engine.limits.kv_tokens);
+        let (id, most, before) = (id.clone(), engine.limits.kv_tokens, engine.set.used());
         let mut gone = Vec::new();
         if entry != Entry::Resident && !engine.set.holds(row) {
             let mark = share_of(most, self.settings.kv_watermark_milli);
@@ -198,6 +200,7 @@ impl Pool {
             );
         }
         gone.extend(engine.set.shrink(most, row));
+        self.is_room_freed |= engine.set.used() < before;
         self.pause_all(gone, &id, table, now);
         let elsewhere: Vec<EngineId> = self
             .resident_at
@@ -207,13 +210,17 @@ impl Pool {
             .filter(|other| **other != id)
             .cloned()
             .collect();
+        let mut has_left = false;
         for other in elsewhere {
+            self.is_room_freed = true;
             let engine = self.engines.get_mut(&other);
             if engine.is_some_and(|engine| engine.set.forget_thread(row, &thread)) {
                 self.dismiss(row, &other);
                 self.release(row, other, table);
+                has_left = true;
             }
         }
+        has_left
     }
 
     /// Programs lost their places.
@@ -225,6 +232,7 @@ impl Pool {
         now: Micros,
     ) {
         for row in gone {
+            self.changed();
             self.residency.pauses += 1;
             if let Some(row) = table.row_mut(row) {
                 row.pauses += 1;
@@ -289,8 +297,12 @@ impl Pool {
     }
 
     /// A program may be between two calls now.
-    pub(super) fn rest_program(&mut self, call: &Call, table: &mut ProcessTable, now: Micros) {
-        let (row, class) = (call.row, call.place.class);
+    pub(super) fn rest_program(
+        &mut self,
+        (row, class): (RowId, ClassId),
+        table: &mut ProcessTable,
+        now: Micros,
+    ) {
         let is_quiet = !self.members.contains_key(&row);
         let engines = self.resident_at.get(&row).cloned().unwrap_or_default();
         let lease = self.settings.acting_lease;
@@ -352,10 +364,31 @@ impl Pool {
         std::mem::take(&mut self.released)
     }
 
-    /// When the next lease ends that somebody may wait for.
-    pub(super) fn next_lease_end(&self, now: Micros) -> Option<Micros> {
+    /// When somebody who waits for room may get it without an event: a lease ends, or the wait does.
+    pub(super) fn next_room(&self, now: Micros) -> Option<Micros> {
         if self.ages[1].is_empty() {
             return None;
+        }
+        let ends = self.next_lease_end(now).into_iter();
+        ends.chain(self.next_pause_end(now)).min()
+    }
+
+    /// When the next call need not wait for room any longer: the oldest one whose time has not come yet.
+    pub(super) fn next_pause_end(&self, now: Micros) -> Option<Micros> {
+        let most = self.settings.max_pause?;
+        let began = |(ready, _): &(Micros, CallKey)| ready.saturating_add(most);
+        let later = match now.0.checked_sub(most.0) {
+            Some(over) => self.ages[1].range((Micros(over + 1), CallKey(0))..).next(),
+            None => self.ages[1].first(),
+        };
+        later.map(began)
+    }
+
+    /// When the next lease ends.
+    fn next_lease_end(&self, now: Micros) -> Option<Micros> {
+        let first = self.engines.most().first_lease?;
+        if first > now {
+            return Some(first);
         }
         let ends = self.engines.gauges().filter_map(|(index, gauge)| {
             let first = gauge.first_lease?;

@@ -70,7 +70,7 @@ impl Demand {
     fn add(&mut self, row: &Row, model: &ModelName, (weight, now): (u32, Micros)) {
         let mut calls = row.ended().rev().take(LAST_CALLS);
         if let Some(last) = calls.find(|call| call.model == *model) {
-            let usage = last.usage();
+            let usage = last.usage;
             let tokens = u64::from(usage.prompt_tokens.0) + u64::from(usage.output_tokens.0);
             self.kv_used_tokens += tokens * u64::from(weight);
         }

@@ -11,7 +11,7 @@ use super::view::{
     ThreadView, WaitView,
 };
 use crate::message::{CallKey, Intake, Parents, ProgramKey};
-use crate::process_table::{Call, Phase, Row, Stage};
+use crate::process_table::{Call, Ended, Known, Phase, Row};
 use crate::scheduler::{Pool, Residency};
 
 /// What live programs have at an engine.
@@ -51,16 +51,17 @@ impl State {
             last_call: last.clone(),
         });
         let open = row.open().filter_map(|key| self.table.call(key));
-        let mut calls: Vec<&Call> = row.ended().chain(open).collect();
-        calls.sort_by_key(|call| call.key);
+        let open = open.map(|call| (call.key, self.call_view(call, row)));
+        let ended = row
+            .ended()
+            .map(|call| (call.key, self.ended_view(call, row)));
+        let mut calls: Vec<(CallKey, CallView)> = ended.chain(open).collect();
+        calls.sort_by_key(|(key, _)| *key);
         Some(ProgramView {
             summary: self.summary(row),
             home_engines: row.homes.iter().map(home).collect(),
             threads: threads.collect(),
-            calls: calls
-                .into_iter()
-                .map(|call| self.call_view(call, row))
-                .collect(),
+            calls: calls.into_iter().map(|(_, call)| call).collect(),
         })
     }
 
@@ -78,8 +79,11 @@ impl State {
 
     /// A call by its client's name.
     pub fn call(&self, tenant: &TenantId, call: &CallId) -> Option<CallView> {
-        let call = self.table.named_call(tenant, call)?;
-        Some(self.call_view(call, self.table.row(call.row)?))
+        let (row, call) = self.table.named_call(tenant, call)?;
+        Some(match call {
+            Known::Open(call) => self.call_view(call, row),
+            Known::Ended(call) => self.ended_view(call, row),
+        })
     }
 
     /// Calls of a model that are held here.
@@ -96,9 +100,7 @@ impl State {
             .get(model)
             .into_iter()
             .flat_map(crate::scheduler::Pool::ended_waits);
-        waits
-            .map(|(reason, wait_us)| WaitView { reason, wait_us })
-            .collect()
+        waits.map(WaitView::from).collect()
     }
 
     /// What a pool counts of its working sets.
@@ -152,8 +154,8 @@ impl State {
             let Some(call) = row.ended().next_back() else {
                 continue;
             };
-            if let Some(engine) = &call.last_engine {
-                let usage = call.usage();
+            if let Some(engine) = &call.engine {
+                let usage = call.usage;
                 let tokens = u64::from(usage.prompt_tokens.0) + u64::from(usage.output_tokens.0);
                 held.entry((&call.model, engine)).or_default().tokens += tokens;
             }
@@ -164,7 +166,8 @@ impl State {
     /// What an open call may still use before it is demoted; `None` has no end.
     pub fn quantum_left(&self, call: CallKey) -> Option<Micros> {
         let call = self.table.call(call)?;
-        self.pools.get(&call.model)?.quantum_left(call)
+        let pool = self.pools.get(&call.model)?;
+        pool.left_of_quantum(call.place.scan.queue, call.place.used)
     }
 
     fn summary(&self, row: &Row) -> ProgramSummary {
@@ -197,9 +200,7 @@ impl State {
 
     fn call_view(&self, call: &Call, row: &Row) -> CallView {
         let usage = call.usage();
-        let counted = usage.prompt_tokens > Tokens(0);
         let pool = self.pools.get(&call.model);
-        let waits = call.wait.by_reason(self.now);
         CallView {
             id: call.id.clone(),
             program: row.key.program.clone(),
@@ -213,30 +214,52 @@ impl State {
             attempt: call.attempt,
             engine: call.last_engine.clone(),
             ready_us: call.ready_at,
-            ended_us: match call.stage {
-                Stage::Ended { at } => Some(at),
-                _ => None,
-            },
+            ended_us: None,
             service_us: call.service(),
             wait_us: call.wait.total(self.now),
-            waits: waits
-                .map(|(reason, wait_us)| WaitView { reason, wait_us })
-                .collect(),
+            waits: call.wait.by_reason(self.now).map(WaitView::from).collect(),
             p_us: call.p,
             queue: call.place.scan.queue + 1,
-            quantum_left_us: pool.and_then(|pool| pool.quantum_left(call)),
+            quantum_left_us: pool
+                .and_then(|pool| pool.left_of_quantum(call.place.scan.queue, call.place.used)),
             demotions: call.place.demotions,
             promotions: call.place.promotions,
             preemptions: call.place.preemptions,
             moved: call.place.moved,
-            prompt_tokens: if counted {
-                usage.prompt_tokens
-            } else {
-                call.prompt_tokens
-            },
+            prompt_tokens: counted(usage.prompt_tokens, call.prompt_tokens),
             cached_tokens: usage.cached_tokens,
             output_tokens: usage.output_tokens,
             explain: self.explain(call, row),
+        }
+    }
+
+    fn ended_view(&self, call: &Ended, row: &Row) -> CallView {
+        let pool = self.pools.get(&call.model);
+        CallView {
+            id: call.id.clone(),
+            program: row.key.program.clone(),
+            thread: call.thread.clone(),
+            parents: call.parents.as_ref().map(|parents| parents.to_vec()),
+            model: call.model.clone(),
+            state: call.phase,
+            attempt: call.attempt,
+            engine: call.engine.clone(),
+            ready_us: call.ready_at,
+            ended_us: Some(call.at),
+            service_us: call.service,
+            wait_us: call.wait,
+            waits: call.waits.iter().copied().map(WaitView::from).collect(),
+            p_us: call.p,
+            queue: call.queue + 1,
+            quantum_left_us: pool.and_then(|pool| pool.left_of_quantum(call.queue, call.used)),
+            demotions: call.demotions,
+            promotions: call.promotions,
+            preemptions: call.preemptions,
+            moved: call.moved,
+            prompt_tokens: counted(call.usage.prompt_tokens, call.prompt_tokens),
+            cached_tokens: call.usage.cached_tokens,
+            output_tokens: call.usage.output_tokens,
+            explain: None,
         }
     }
 
@@ -260,5 +283,14 @@ impl State {
             engine,
             wait_over_service_milli: u64::try_from(ratio).unwrap_or(u64::MAX),
         })
+    }
+}
+
+/// The prompt as its engine counted it, once it did.
+fn counted(by_engine: Tokens, expected: Tokens) -> Tokens {
+    if by_engine > Tokens(0) {
+        by_engine
+    } else {
+        expected
     }
 }

@@ -5,6 +5,7 @@ mod capacity;
 mod demand;
 mod ends;
 mod fairness;
+mod limits;
 mod placement;
 mod properties;
 mod queues;

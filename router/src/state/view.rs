@@ -154,6 +154,12 @@ pub struct WaitView {
     pub wait_us: Micros,
 }
 
+impl From<(Reason, Micros)> for WaitView {
+    fn from((reason, wait_us): (Reason, Micros)) -> Self {
+        Self { reason, wait_us }
+    }
+}
+
 /// What scaling reads of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {

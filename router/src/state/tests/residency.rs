@@ -344,6 +344,43 @@ fn what_an_engine_kept_goes_with_it() {
     );
 }
 
+/// Found by the property tests: the newcomer's line was closed before the call that made the room.
+#[test]
+fn a_call_that_takes_less_than_its_thread_had_makes_room_at_once() {
+    let mut bench = bench(&[]);
+    quiet(&mut bench, "x", 50);
+    let busy = bench.sized("y", 30);
+    let newcomer = bench.sized("z", 15);
+    assert_eq!(
+        [busy, newcomer].map(|call| bench.place_of(call)),
+        ["a", "-"]
+    );
+    let shorter = bench.sized("x", 20);
+    assert_eq!(
+        [shorter, newcomer].map(|call| bench.place_of(call)),
+        ["a", "a"]
+    );
+    assert_eq!(used(&bench), 30 + 20 + 15);
+}
+
+/// Found by the property tests: a call that waited for its home stood among those whose programs are admitted there.
+#[test]
+fn a_program_that_goes_on_elsewhere_is_to_be_admitted_anew_at_its_home() {
+    let rules = settings(&["policy=fcfs", "working_set=on", "home_wait=none"]);
+    let mut bench = Bench::with_kv(rules, "ab", (1, 10_000));
+    open(&mut bench, "x");
+    let (first, short) = (bench.sized("x", 2_500), bench.sized("x", 10));
+    bench.end(first);
+    let other = bench.sized("y", 10);
+    let (waits, next) = (bench.sized("x", 2_500), bench.sized("x", 10));
+    let all = [short, other, waits, next];
+    assert_eq!(all.map(|call| bench.place_of(call)), ["b", "a", "-", "-"]);
+    bench.end(short);
+    assert_eq!([waits, next].map(|call| bench.place_of(call)), ["-", "b"]);
+    bench.end(other);
+    assert_eq!(bench.place_of(waits), "a");
+}
+
 #[test]
 fn an_attempt_that_failed_keeps_its_programs_place() {
     let mut bench = bench(&[]);
