@@ -3,9 +3,9 @@
 
     scheduling_study.py LPS OUT [--quick] [--seeds 1,2,3] [--only curves,rates,working-set,leases,starvation,tenants]
 
-LPS is the `lps` binary, OUT a folder. Each part writes a CSV there; `tables.md` has what the page shows. The load points
-were fixed beforehand: 1.0 is the rate at which FCFS with sticky homes and without a working set slows programs to three
-times what they take alone (seed 1).
+LPS is the `lps` binary, OUT a folder. Each part writes a CSV there, the first a picture too; `tables.md` has what the page
+shows. The load points were fixed beforehand: 1.0 is the rate at which FCFS with sticky homes and without a working set slows
+programs to three times what they take alone (seed 1).
 """
 import argparse
 import csv
@@ -16,6 +16,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from scheduling_picture import picture
 
 # Generator, programs a second at the knee.
 WORKLOADS = {
@@ -35,7 +37,7 @@ UNTIL = 300_000
 # Policies, multiples of the knee, and halvings of the search for the rate at which tokens come three times as late as idle.
 # Chat is not among the workloads: most of its latency is people's gaps.
 RATES = {"policies": ["fcfs", "mlfq", "plas", "atlas", "gittins"], "workloads": ["react", "mcts", "swe-bench", "mixed"],
-         "idle": 0.02, "from": 0.5, "to": 2.0, "halvings": 6}
+         "idle": 0.02, "from": 0.5, "to": 4.0, "halvings": 7}
 LEASES = ["0", "10", "40", "160", "learned"]
 # Two-sided 95 % quantiles of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -104,6 +106,8 @@ class Study:
                              "hit_rate": it["hit_rate"], "makespan_s": it["makespan_s"], "pauses": it["pauses"],
                              "forced": it["forced_admissions"], "preemptions": it["preemptions"], "unfinished": it["unfinished_programs"]})
         self.write("curves.csv", rows)
+        with open(self.out / "curves.csv", newline="") as file:
+            (self.out / "curves.svg").write_text(picture(list(csv.DictReader(file))))
         for name in WORKLOADS:
             self.curve_table(name, loads, rows)
         self.composed_table(loads, rows)
@@ -158,7 +162,7 @@ class Study:
         lines = []
         for name in RATES["workloads"]:
             of = {policy: [row["rate"] for row in rows if (row["workload"], row["policy"]) == (name, policy)] for policy in RATES["policies"]}
-            cell = lambda values: f"{interval(values)[0]:.3g}" + ("" if math.isnan(interval(values)[1]) else f" ± {interval(values)[1]:.2g}")
+            cell = lambda values: f"{interval(values)[0]:.2f}" + ("" if math.isnan(interval(values)[1]) else f" ± {interval(values)[1]:.2f}")
             against = lambda other: cell([a / b for a, b in zip(of["atlas"], of[other])])
             lines.append([name] + [cell(of[policy]) for policy in RATES["policies"]] + [against("mlfq"), against("fcfs")])
         self.table("Programs a second at which tokens come three times as late as idle",
