@@ -6,7 +6,7 @@ use super::*;
 
 /// Steps of 10 ms whatever is in them.
 const FLAT: &str = r#"{"name":"flat","kv_tokens":4096,"max_num_seqs":4,"max_batched_tokens":100,
-    "step_us":[[1,10000.0]],"context_ns":0.0,"pair_ns":0.0,"sequence_us":0.0}"#;
+    "costs":{"step_us":[[1,10000.0]],"context_ns":0.0,"pair_ns":0.0,"sequence_us":0.0}}"#;
 
 /// `--engine` words with this profile in a file.
 fn profile(folder: &tempfile::TempDir, kind: &str, json: &str) -> String {
@@ -63,6 +63,19 @@ fn a_thread_finds_its_own_tokens_and_its_class_finds_the_beginning() {
             Some(Micros(80_000))
         );
     }
+}
+
+/// Steps of the core are as far apart as the profile says, and only the steps are charged.
+#[test]
+fn time_between_steps_is_nobodys_service() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let apart = FLAT.replace("\"costs\"", "\"between_us\":1000,\"costs\"");
+    let engine = profile(&folder, "core", &apart);
+    let record = simulate(&lines(THREAD), &setup(set("fcfs", &[]), &engine, 1)).expect("it ends");
+    let first = record.calls[0][0].as_ref().expect("it ended");
+    assert_eq!(first.view.service_us, Micros(80_000));
+    let next = record.calls[0][1].as_ref().expect("it ended");
+    assert_eq!(next.view.ready_us, Micros(88_000));
 }
 
 #[test]
