@@ -113,6 +113,8 @@ def mean(path, column):
 class Study:
     def __init__(self, lps, out, programs):
         self.lps, self.out, self.programs = Path(lps).resolve(), Path(out).resolve(), programs
+        if self.out.exists():
+            sys.exit(f"{self.out} is there already: delete it, or name another folder (make bench-engines OUT=…)")
         self.out.mkdir(parents=True)
         self.lines = []
 
@@ -195,9 +197,11 @@ class Study:
             self.simulate(profile, run["workload"], run["seed"], run["policy"], sim)
             sim = sim / run["policy"]
             states = [row["state"] for row in rows(run["run"] / "programs.csv")]
+            if set(states) != {"completed"}:
+                sys.exit(f"{run['run']}: {len(states) - states.count('completed')} of {len(states)} programs did not "
+                         "complete, so the runs cannot be compared; see programs.csv there")
             compared.append({
                 "load": run["load"], "seed": run["seed"], "policy": run["policy"], "programs": len(states),
-                "completed": states.count("completed"),
                 "completion_s": mean(run["run"] / "programs.csv", "completion_s"),
                 "simulated_completion_s": mean(sim / "programs.csv", "completion_s"),
                 "call_service_s": mean(run["run"] / "calls.csv", "service_s"),

@@ -154,17 +154,19 @@ class Study:
             for _ in range(RATES["halvings"]):
                 load = math.sqrt(least * most)
                 least, most = (load, most) if latency(name, load, policy, seed) < 3 * idle else (least, load)
-            return idle, WORKLOADS[name][1] * math.sqrt(least * most)
+            # Where it bears all that was tried, what it bears is not known.
+            return idle, WORKLOADS[name][1] * math.sqrt(least * most), most == RATES["to"]
 
-        rows = [{"workload": name, "policy": policy, "seed": seed, "idle_token_latency_s": idle, "rate": rate}
-                for (name, policy, seed), (idle, rate) in self.each(cases, work)]
+        rows = [{"workload": name, "policy": policy, "seed": seed, "idle_token_latency_s": idle, "rate": rate, "at_least": at_least}
+                for (name, policy, seed), (idle, rate, at_least) in self.each(cases, work)]
         self.write("rates.csv", rows)
         lines = []
         for name in RATES["workloads"]:
             of = {policy: [row["rate"] for row in rows if (row["workload"], row["policy"]) == (name, policy)] for policy in RATES["policies"]}
             cell = lambda values: f"{interval(values)[0]:.2f}" + ("" if math.isnan(interval(values)[1]) else f" ± {interval(values)[1]:.2f}")
             against = lambda other: cell([a / b for a, b in zip(of["atlas"], of[other])])
-            lines.append([name] + [cell(of[policy]) for policy in RATES["policies"]] + [against("mlfq"), against("fcfs")])
+            bound = lambda policy: "at least " if any(row["at_least"] for row in rows if (row["workload"], row["policy"]) == (name, policy)) else ""
+            lines.append([name] + [bound(policy) + cell(of[policy]) for policy in RATES["policies"]] + [against("mlfq"), against("fcfs")])
         self.table("Programs a second at which tokens come three times as late as idle",
                    ["workload", *RATES["policies"], "ATLAS over MLFQ", "ATLAS over FCFS"], lines)
 

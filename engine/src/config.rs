@@ -92,7 +92,7 @@ pub struct Config {
     /// With the call's name, the seed of calls that bring none.
     #[arg(long, env = "LPS_SEED", default_value_t = 0)]
     pub seed: u64,
-    /// File that gets one JSON line for each step; in a folder, ENGINE.jsonl.
+    /// File (.jsonl) that gets one JSON line for each step; or a folder, for ENGINE.jsonl.
     #[arg(long, env = "LPS_STEP_LOG")]
     pub step_log: Option<PathBuf>,
     /// Ends this process when its parent does, however that ends.

@@ -107,13 +107,13 @@ def test_a_call_beyond_the_kv_pool_is_refused_in_words(tmp_path):
         wait_for("the engine to be idle", lambda: stack.engines()[0]["load"]["running"] == 0)
 
 
-def test_programs_over_the_watermark_run_one_at_a_time_and_all_end(tmp_path):
+def test_programs_that_fit_the_pool_but_not_the_watermark_run_one_at_a_time(tmp_path):
     step_log = tmp_path / "steps.jsonl"
-    resource = small_pool("--step-log", str(step_log), "--sim-step-us", "20000")
-    # Each is beyond nine tenths of the pool by itself.
+    resource = small_pool("--step-log", str(step_log), "--sim-step-us", "100000")
+    # Two fit into the pool, so the engine would run them side by side; nine tenths of it are too few for them.
     names = [f"wide-{number}" for number in range(4)]
     with Stack(tmp_path, resource) as stack, concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
-        calls = [pool.submit(complete, stack, name, prompt(number, 940), tokens=40, headers={"x-call-id": f"{name}-1"})
+        calls = [pool.submit(complete, stack, name, prompt(number, 440), tokens=40, headers={"x-call-id": f"{name}-1"})
                  for number, name in enumerate(names)]
         waits = lambda: sum(  # noqa: E731
             (call["explain"] or {}).get("reason") == "working_set"
@@ -125,7 +125,7 @@ def test_programs_over_the_watermark_run_one_at_a_time_and_all_end(tmp_path):
             assert status == 200 and answer["usage"]["completion_tokens"] == 40, answer
         # A second call of each needs the room again.
         for number, name in enumerate(names):
-            status, _, answer = complete(stack, name, prompt(number, 960), tokens=8, headers={"x-call-id": f"{name}-2"})
+            status, _, answer = complete(stack, name, prompt(number, 460), tokens=8, headers={"x-call-id": f"{name}-2"})
             assert status == 200, answer
     steps = [json.loads(line) for line in step_log.read_text().splitlines()[1:]]
     assert max(len(step["sequences"]) for step in steps) == 1

@@ -52,13 +52,20 @@ pub(super) struct StepLog {
 }
 
 impl StepLog {
-    /// Makes the file, or empties it; in a folder it has the engine's name.
+    /// Makes the file, or empties it. What does not end in `.jsonl` is a folder, which is made too, and the file in it
+    /// has the engine's name: so engines with the same flags do not write over each other.
     pub(super) fn create(path: PathBuf, engine: &EngineId) -> Result<Self, Fatal> {
-        let path = if path.is_dir() {
-            path.join(format!("{}.jsonl", engine.as_str().replace('/', ".")))
+        let is_file = path.extension().is_some_and(|ending| ending == "jsonl");
+        let made = if is_file {
+            Ok(path.clone())
         } else {
-            path
+            let name = format!("{}.jsonl", engine.as_str().replace('/', "."));
+            std::fs::create_dir_all(&path).map(|()| path.join(name))
         };
+        let path = made.map_err(|source| Fatal::StepLog {
+            path: path.display().to_string(),
+            source,
+        })?;
         let shown = path.display().to_string();
         match File::create(path) {
             Ok(file) => Ok(Self {

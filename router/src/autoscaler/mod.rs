@@ -219,7 +219,7 @@ fn sentence(wish: &Wish, case: Case<'_>) -> String {
     };
     if wish.reason == Reason::Bounds {
         // Load has no part in it.
-        let bound = if wish.to == scaling.min {
+        let bound = if wish.to > seen.written.replicas {
             "scaling.min asks for at least so many"
         } else {
             "scaling.max allows no more"

@@ -17,6 +17,8 @@ use crate::scheduler::Classes;
 
 /// The file's name.
 const FILE: &str = "learned.json";
+/// How long the last write may take: a volume that hangs keeps no process from ending.
+const LAST_WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// It is not looked more often than this whether there is something new.
 const PERIOD_LEAST: Duration = Duration::from_millis(100);
 
@@ -135,8 +137,16 @@ impl Keeping {
     /// Waits until the last that was learned is written.
     pub(crate) async fn end(self) {
         drop(self.end);
-        // It logs its own panic.
-        let _ = self.task.await;
+        // The task logs its own panic.
+        if tokio::time::timeout(LAST_WRITE_LIMIT, self.task)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the last that was learned is not written: its folder has not answered for {} s",
+                LAST_WRITE_LIMIT.as_secs()
+            );
+        }
     }
 }
 

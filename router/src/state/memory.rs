@@ -40,7 +40,11 @@ impl Memory {
         });
     }
 
+    /// What taught nothing takes nobody's place.
     fn keep(&mut self, model: ModelName, classes: Classes) {
+        if classes.seen() == 0 {
+            return;
+        }
         if self.unserved.len() >= UNSERVED_MAX {
             self.unserved.remove(0);
         }
@@ -49,13 +53,14 @@ impl Memory {
 }
 
 impl State {
-    /// Without pools, engines and programs, but with what was learned before.
+    /// Without pools, engines and programs, but with what was learned before: all of it, since nobody knows yet which
+    /// models are served.
     pub fn recalling(learned: Vec<(ModelName, Classes)>) -> Self {
-        let mut state = Self::new();
-        for (model, classes) in learned {
-            state.memory.keep(model, classes);
+        let memory = Memory { unserved: learned };
+        Self {
+            memory,
+            ..Self::new()
         }
-        state
     }
 
     /// Finished programs of a model that are remembered.
@@ -102,16 +107,16 @@ mod tests {
         seen.collect()
     }
 
+    fn learned(seen: u64) -> Classes {
+        let plain = serde_json::json!({
+            "seen": seen, "finished": 1, "unit": "time", "sizes_us": [5], "classes": [],
+        });
+        let plain: crate::scheduler::Learned = serde_json::from_value(plain).expect("plain values");
+        Classes::try_from(plain).expect("they make sense")
+    }
+
     #[test]
     fn a_model_that_goes_and_returns_is_remembered() {
-        let learned = |seen: u64| {
-            let plain = serde_json::json!({
-                "seen": seen, "finished": 1, "unit": "time", "sizes_us": [5], "classes": [],
-            });
-            let plain: crate::scheduler::Learned =
-                serde_json::from_value(plain).expect("plain values");
-            Classes::try_from(plain).expect("they make sense")
-        };
         let before = vec![(model("a"), learned(1_000)), (model("b"), learned(2_000))];
         let mut state = State::recalling(before);
         let all = |pairs: [(&str, u64); 2]| pairs.map(|(name, seen)| (name.to_owned(), seen));
@@ -126,16 +131,20 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_models_the_first_that_went_is_forgotten() {
-        let mut state = State::new();
-        for n in 0..=UNSERVED_MAX {
-            let name = format!("m{n}");
-            serve(&mut state, &name);
-            let model = model(&name);
+    fn of_too_many_models_the_first_that_went_is_forgotten_but_none_that_is_served() {
+        let names: Vec<String> = (10..=10 + UNSERVED_MAX).map(|n| format!("m{n}")).collect();
+        let before = names.iter().map(|name| (model(name), learned(1_000)));
+        let mut state = State::recalling(before.collect());
+        names.iter().for_each(|name| serve(&mut state, name));
+        assert_eq!(seen(&state).len(), names.len());
+        // One that taught nothing pushes nobody out.
+        serve(&mut state, "none");
+        for name in names.iter().map(String::as_str).chain(["none"]) {
+            let model = model(name);
             state.on(Event::PoolRemoved { model }, Micros::ZERO);
         }
         let kept = seen(&state);
         assert_eq!(kept.len(), UNSERVED_MAX);
-        assert_eq!(kept[0].0, "m1");
+        assert_eq!(kept[0].0, "m11");
     }
 }

@@ -67,8 +67,8 @@ fn weighted(rows: &[Vec<f64>], samples: &[Sample], expected: &[f64]) -> Vec<f64>
     non_negative(&products, &target)
 }
 
-/// Where the curve over tokens has points: the least and the most that were seen, and powers of two between them that
-/// have steps to stand on.
+/// Where the curve over tokens has points: the least that were seen, and powers of two that have steps to stand on. It
+/// goes on beyond the last as before it.
 fn knots(samples: &[Sample]) -> Vec<u32> {
     let mut tokens: Vec<u32> = samples.iter().map(|sample| sample.load.tokens).collect();
     tokens.sort_unstable();
@@ -77,13 +77,13 @@ fn knots(samples: &[Sample]) -> Vec<u32> {
     let mut knots = vec![least];
     let mut passed = until(least);
     let powers = (1..32).map(|power| 1_u32 << power);
-    for knot in powers.filter(|knot| (least + 1..most).contains(knot)) {
+    for knot in powers.filter(|knot| (least + 1..=most).contains(knot)) {
         if until(knot) >= passed + SUPPORT {
             knots.push(knot);
             passed = until(knot);
         }
     }
-    if most > least {
+    if knots.len() == 1 && most > least {
         knots.push(most);
     }
     knots
@@ -96,7 +96,9 @@ fn row(knots: &[u32], load: Load) -> Vec<f64> {
     row[0] = 1.0;
     for (piece, ends) in knots.windows(2).enumerate() {
         let climbed = f64::from(load.tokens) - f64::from(ends[0]);
-        row[piece + 1] = (climbed / f64::from(ends[1] - ends[0])).clamp(0.0, 1.0);
+        let share = (climbed / f64::from(ends[1] - ends[0])).max(0.0);
+        let is_last = piece + 2 == knots.len();
+        row[piece + 1] = if is_last { share } else { share.min(1.0) };
     }
     row[knots.len()] = f64::from(load.sequences);
     row[knots.len() + 1] = load.context as f64 / 1e3;
@@ -184,6 +186,22 @@ mod tests {
         let all = costs.step_us.iter().map(|(_, us)| *us);
         let mut all = all.chain([costs.sequence_us, costs.context_ns, costs.pair_ns]);
         assert!(all.all(|cost| cost >= 0.0), "{costs:?}");
+    }
+
+    #[test]
+    fn one_large_step_that_took_long_does_not_say_what_larger_ones_take() {
+        let real = |load: Load| 500.0 + 10.0 * f64::from(load.tokens);
+        let mut samples = seen(real);
+        let one = |tokens| {
+            let mut load = Load::default();
+            load.add(tokens, 0);
+            load
+        };
+        let us = real(one(600)) + 20_000.0;
+        samples.push(Sample { load: one(600), us });
+        let costs = fit(&samples);
+        let off = costs.step_us(one(2_048)) / real(one(2_048)) - 1.0;
+        assert!(off.abs() < 0.3, "off by {off}: {costs:?}");
     }
 
     #[test]

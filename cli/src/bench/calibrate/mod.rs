@@ -8,6 +8,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -113,7 +114,11 @@ fn find(logs: &[Steps], name: Option<&str>) -> anyhow::Result<Found> {
     profile.check().context("the fit")?;
     Ok(Found {
         profile,
-        engines: logs.len(),
+        engines: logs
+            .iter()
+            .map(|log| &log.engine.engine)
+            .collect::<BTreeSet<_>>()
+            .len(),
         steps,
         tokens_max: all().map(|sample| sample.load.tokens).max().unwrap_or(0),
         checks: checks.into_iter().flatten().collect(),

@@ -290,6 +290,10 @@ fn a_bound_is_named_in_words_that_need_no_other() {
         decide(7, &bounds(2, 3)),
         "engines from 7 to 3: scaling.max allows no more"
     );
+    assert_eq!(
+        decide(3, &bounds(2, 2)),
+        "engines from 3 to 2: scaling.max allows no more"
+    );
 }
 
 #[test]
