@@ -31,13 +31,13 @@ from scheduling_study import interval
 POLICIES = ["fcfs", "atlas"]
 LOADS = [0.4, 1.0, 1.6]
 # Chats, agents with tools and tree searches in equal parts, small enough for a processor.
-WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.2,calls-max=120,gap-max=1"
+WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.1,calls-max=60,gap-max=0.5"
 CALIBRATION_SEEDS = {"before": 1001, "after": 1002}
-CALIBRATION_PROGRAMS = 16
+CALIBRATION_PROGRAMS = 12
 # 25 million parameters in float32: steps of several milliseconds on one core, so that engines, not clients, are busy.
 MODEL = ["--size", "tiny", "--family", "llama", "--hidden", "512", "--intermediate", "1408", "--layers", "8",
          "--heads", "8", "--kv-heads", "4", "--head-dim", "64", "--context-length", "4096"]
-SLOTS = 4
+SLOTS = 2
 ENGINES = 2
 
 
