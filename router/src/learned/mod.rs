@@ -71,6 +71,14 @@ impl Recalled {
     fn read(path: PathBuf) -> Self {
         let models = match file::read(&path) {
             Ok(models) => models,
+            Err(error @ file::Error::Read(_)) => {
+                tracing::warn!(
+                    "{}: {error}; scheduling learns anew, and the file is left as it is, so that nothing that is learned \
+                     will be kept: mend it and start again",
+                    path.display()
+                );
+                return Self::default();
+            }
             Err(error) => {
                 let is_usable = set_aside(&path, &error);
                 return Self {
@@ -169,13 +177,14 @@ impl Keeper {
     }
 
     async fn look(&mut self) {
-        let Ok(models) = self.dispatcher.read(|view| view.state.learned()).await else {
+        let written = self.place.written;
+        let news = self.dispatcher.read(move |view| {
+            let lessons = view.state.lessons();
+            (lessons != written).then(|| (lessons, view.state.learned()))
+        });
+        let Ok(Some((seen, models))) = news.await else {
             return;
         };
-        let seen = seen(&models);
-        if seen == self.place.written {
-            return;
-        }
         let path = self.place.path.clone();
         let written = tokio::task::spawn_blocking(move || file::write(&path, &models)).await;
         match written {
@@ -199,5 +208,25 @@ impl Keeper {
                 self.place.path.display()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_neither_moved_nor_written_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A folder in the file's place stands for a disk that does not give it.
+        let path = folder.path().join(FILE);
+        std::fs::create_dir(&path).expect("made");
+        let recalled = Recalled::read(path.clone());
+        assert!(recalled.models.is_empty() && recalled.place.is_none());
+        assert!(path.is_dir());
+        std::fs::remove_dir(&path).expect("empty");
+        std::fs::write(&path, "{").expect("written");
+        assert!(Recalled::read(path.clone()).place.is_some());
+        assert!(!path.exists(), "what makes no sense is set aside");
     }
 }

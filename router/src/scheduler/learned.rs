@@ -46,6 +46,9 @@ struct LearnedClass {
     firsts: Vec<u64>,
 }
 
+/// Lessons and programs that are believed, at most: more than anybody lives to see, and still countable.
+const COUNT_MAX: u64 = 1 << 60;
+
 /// A value that nothing could have taught.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("class {class} of tenant {tenant}: {field} is out of its range")]
@@ -132,9 +135,9 @@ impl TryFrom<Learned> for Classes {
         let first = learned.classes.len().saturating_sub(KEPT_MAX);
         let mut classes = Self {
             sizes: Sizes::from_recent(&learned.sizes_us),
-            finished: learned.finished,
+            finished: learned.finished.min(COUNT_MAX),
             unit: learned.unit,
-            seen: learned.seen.max(KEPT_MAX as u64),
+            seen: learned.seen.clamp(KEPT_MAX as u64, COUNT_MAX),
             ..Self::default()
         };
         for (class, used) in learned.classes[first..].iter().zip(1..) {

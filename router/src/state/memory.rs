@@ -69,7 +69,15 @@ impl State {
         pool.map_or(0, |pool| pool.classes().remembered())
     }
 
-    /// What was learned so far. Cheap: a copy shares what does not change.
+    /// How much was learned in all; another number later means that there is something new.
+    pub fn lessons(&self) -> u64 {
+        let unserved = self.memory.unserved.iter().map(|(_, classes)| classes);
+        let served = self.pools.values().map(Pool::classes);
+        let seen = unserved.chain(served).map(Classes::seen);
+        seen.fold(0, u64::wrapping_add)
+    }
+
+    /// What was learned so far: a copy that shares what does not change.
     pub fn learned(&self) -> Vec<(ModelName, Classes)> {
         let unserved = self.memory.unserved.iter().cloned();
         let served = self.pools.iter();
