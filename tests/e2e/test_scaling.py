@@ -21,6 +21,15 @@ def call(stack, program=None, tokens=1):
     assert status == 200, answer
 
 
+def cancel_until_done(stack, call_id, running):
+    """Cancels a call and waits for its end; one still on its way is not there to cancel yet, so it asks again."""
+    def is_done():
+        stack.post(f"/v1/calls/{call_id}/cancel", {})
+        return running.done()
+
+    wait_for(f"the end of {call_id}", is_done)
+
+
 @contextlib.contextmanager
 def calls(stack, count):
     """So many calls at a time, each of a program of its own, for as long as they are needed; then they are cancelled."""
@@ -33,9 +42,9 @@ def calls(stack, count):
         try:
             yield
         finally:
-            for number in range(count):
-                stack.post(f"/v1/calls/held-{number}/cancel", {})
-        assert [one.result(60) for one in running] == [409] * count
+            for number, call in enumerate(running):
+                cancel_until_done(stack, f"held-{number}", call)
+        assert [call.result() for call in running] == [409] * count
 
 
 def metrics(stack):
