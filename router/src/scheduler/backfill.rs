@@ -49,16 +49,22 @@ impl Pool {
         table: &ProcessTable,
     ) {
         let limit = self.settings.backfill_limit;
-        let Some(call) = table.call(key) else { return };
-        let queue = call.place.scan.queue;
+        let queue_of = |key| {
+            let call = table.call(key)?;
+            Some(self.order_of(call.place.scan, call.tenant()).queue)
+        };
+        let Some(queue) = queue_of(key) else { return };
+        let keeper = self.engines[engine].reserve.map(|reserve| reserve.call);
+        let is_binding = keeper
+            .and_then(queue_of)
+            .is_some_and(|keeper| keeper <= queue);
         let lacking = first_lacking(passed, (engine, false), key, table);
         let Some((_, booked)) = self.engines.get_index_mut(engine) else {
             return;
         };
         match &mut booked.reserve {
             Some(reserve) if reserve.call != key => {
-                let keeper = table.call(reserve.call).map(|call| call.place.scan.queue);
-                if keeper.is_some_and(|keeper| keeper <= queue) {
+                if is_binding {
                     reserve.left = reserve.left.saturating_sub(1);
                 }
             }

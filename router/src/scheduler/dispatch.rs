@@ -1,7 +1,7 @@
 //! One look through the lines: queue by queue, first come first served inside, and whoever fits goes (algorithm 1 with
 //! backfill). Owns: the order in which held calls are tried, who is passed over, and every m-th dispatch.
 
-use lps_api::quantity::{Micros, Order};
+use lps_api::quantity::Micros;
 
 use super::backfill::PassedOver;
 use super::engines::Gauge;
@@ -82,6 +82,7 @@ impl Pool {
             return;
         }
         self.promote_due(table, now, out);
+        self.follow_leads(table, out);
         self.look(table, now, out);
         while self.tell_more(table, now) {
             self.look(table, now, out);
@@ -248,7 +249,8 @@ impl Pool {
 
     /// A call is the first that goes nowhere: if that is for a reserve, it is to be known.
     fn note_reserve(&self, key: CallKey, scan: Scan, table: &mut ProcessTable, now: Micros) {
-        let least = self.ask((key, 0), scan, self.least_size());
+        let Some(call) = table.call(key) else { return };
+        let least = self.ask((key, call.tenant()), scan, self.least_size());
         let is_kept = self.engines.find(|most| most.binds).any(|(index, gauge)| {
             gauge.is_open_at(least) && self.is_reserved(&self.engines[index], least, table)
         });
@@ -366,10 +368,7 @@ impl Pool {
         self.dispatches += 1;
         self.release_reserve(key);
         let order = if self.settings.displaces() {
-            Order {
-                queue: scan.queue,
-                rank: scan.rank,
-            }
+            self.order_of(scan, tenant)
         } else {
             self.order_of_dispatch()
         };

@@ -112,10 +112,7 @@ impl Pool {
         Ask {
             call,
             tenant,
-            order: Order {
-                queue: scan.queue,
-                rank: scan.rank,
-            },
+            order: self.order_of(scan, tenant),
             size,
             displaces: self.settings.displaces(),
             oversubscription: self.settings.oversubscription(),
@@ -329,7 +326,7 @@ impl Pool {
         };
         let keeper = table.call(reserve.call).filter(|call| call.key != ask.call);
         keeper.is_some_and(|keeper| {
-            keeper.place.scan.queue <= ask.order.queue
+            self.order_of(keeper.place.scan, keeper.tenant()).queue <= ask.order.queue
                 && (!self.settings.working_set || engine.set.holds(keeper.row))
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lps_api::quantity::{Micros, Order};
 use lps_api::scheduling::{Policy, WithinQueue};
 
+use super::engine::Engine;
 use super::pool::Pool;
 use crate::message::{Action, CallKey};
 use crate::process_table::{Call, ProcessTable, RowId, Scan};
@@ -101,6 +102,63 @@ impl Pool {
         }
     }
 
+    /// A place at an engine where calls displace others. Those of a tenant that is ahead stand behind all of a tenant
+    /// that is not, in whatever queue; but whoever goes by the rule of the oldest goes whatever its tenant.
+    pub(super) fn order_of(&self, scan: Scan, tenant: u32) -> Order {
+        let is_oldest = scan.rank < 0;
+        let lead = if is_oldest || !self.settings.displaces() {
+            0
+        } else {
+            self.tenants.lead(tenant)
+        };
+        let queues = self.settings.last_queue() + 1;
+        Order {
+            queue: scan.queue.saturating_add(lead * queues),
+            rank: scan.rank,
+        }
+    }
+
+    /// Calls of tenants that came ahead, or are no longer, change their places at engines.
+    pub(super) fn follow_leads(&mut self, table: &mut ProcessTable, out: &mut Vec<Action>) {
+        let Some((slots, most)) = self.lead_step() else {
+            return;
+        };
+        if !self.tenants.is_lead_due(slots, most) {
+            return;
+        }
+        let changed = self.tenants.look_at_leads(slots, most);
+        if changed.is_empty() {
+            return;
+        }
+        let seats = self.engines.values().flat_map(Engine::seats);
+        let seats = seats.filter(|(_, seat)| changed.contains(&seat.tenant));
+        let seats: Vec<_> = seats
+            .map(|(_, seat)| (seat.call, seat.is_demoted))
+            .collect();
+        for (key, is_demoted) in seats {
+            let Some(call) = table.call(key) else {
+                continue;
+            };
+            let order = self.order_of(call.place.scan, call.tenant());
+            if order != call.place.order {
+                self.seat_anew(key, order, (table, out), is_demoted);
+            }
+        }
+    }
+
+    /// Slots, and what a call uses before others may pass it; `None` where no tenant's calls stand behind another's.
+    pub(super) fn lead_step(&self) -> Option<(u32, Micros)> {
+        if !(self.settings.displaces() && self.tenants.are_several()) {
+            return None;
+        }
+        let slots = self
+            .engines
+            .values()
+            .map(|engine| engine.limits.slots)
+            .sum();
+        Some((slots, self.settings.quantum(0).unwrap_or(Micros::MAX)))
+    }
+
     /// A place at an engine where nobody is displaced: behind all that were dispatched before.
     pub(super) fn order_of_dispatch(&mut self) -> Order {
         self.tail_rank += RANK_STEP;
@@ -135,10 +193,8 @@ impl Pool {
             self.held.insert(scan, key);
             self.line_up(key, table, now);
         } else if self.settings.displaces() {
-            let order = Order {
-                queue: scan.queue,
-                rank: scan.rank,
-            };
+            let tenant = call.tenant();
+            let order = self.order_of(scan, tenant);
             self.seat_anew(key, order, (table, out), is_demoted);
         }
     }

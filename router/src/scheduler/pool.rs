@@ -279,8 +279,10 @@ impl Pool {
         let Some(call) = table.call(key).filter(|_| service > Micros::ZERO) else {
             return false;
         };
-        self.tenants.charge(call.tenant(), service);
-        self.tenants.are_several() && !self.held.is_empty()
+        self.tenants.charge(call.tenant(), service, call.service());
+        let is_lead_due = |(slots, most)| self.tenants.is_lead_due(slots, most);
+        self.tenants.are_several()
+            && (!self.held.is_empty() || self.lead_step().is_some_and(is_lead_due))
     }
 
     /// A program finished: what its class, and the pool, learn from it.

@@ -63,6 +63,49 @@ fn a_call_displaces_anothers_only_if_its_tenant_is_behind() {
     assert_eq!(bench.place_of(better), "a", "b has had more now");
 }
 
+/// Whom an engine with one slot runs.
+fn running(bench: &Bench) -> CallKey {
+    let seats = bench.engines[&engine("a")].iter();
+    let first = seats.min_by_key(|(_, seat)| seat.order);
+    *first.expect("one runs").0
+}
+
+#[test]
+fn a_better_queue_is_worth_nothing_against_a_tenant_that_is_behind() {
+    let rules = [
+        "policy=plas",
+        "bounds=1,2",
+        "oldest_every=none",
+        "beta=none",
+    ];
+    let mut bench = Bench::new(settings(&rules), "a", 1);
+    // b's program is in the last queue; of a, a new one comes whenever one ends, all in queue 1.
+    let before = bench.small("old@b");
+    bench.run(before, 3 * S);
+    bench.end(before);
+    for index in 0..4 {
+        bench.small(&format!("x{index}@a"));
+        bench.small("old@b");
+    }
+    let (mut served, mut turns) = ([0_u64; 2], 0);
+    for index in 0..200 {
+        let call = running(&bench);
+        let is_b = bench.view(call).program.as_str().ends_with('b');
+        turns += u32::from(is_b);
+        served[usize::from(is_b)] += 1;
+        bench.run(call, S);
+        if !is_b || turns.is_multiple_of(3) {
+            bench.end(call);
+            bench.small(&if is_b {
+                "old@b".into()
+            } else {
+                format!("y{index}@a")
+            });
+        }
+        assert!(served[0].abs_diff(served[1]) <= 2 * 3, "{served:?}");
+    }
+}
+
 #[test]
 fn whoever_was_away_is_not_owed_for_it() {
     let mut bench = Bench::new(settings(&["policy=fcfs"]), "a", 1);
