@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two policies on two real engines, in pairs, and what the simulator says of them: `make bench-engines`.
 
-    engine_study.py LPS OUT [--seeds 1,2,3] [--programs 60] [--model DIR]
+    engine_study.py LPS OUT [--seeds 1,2,3] [--programs 120] [--model DIR]
 
 LPS is the `lps` binary with `lps-engine` beside it, OUT a folder. The order of things:
 
@@ -29,9 +29,12 @@ from pathlib import Path
 from scheduling_study import interval
 
 POLICIES = ["fcfs", "atlas"]
-LOADS = [0.4, 1.0, 1.6]
-# Chats, agents with tools and tree searches in equal parts, small enough for a processor.
-WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.1,calls-max=60,gap-max=0.5"
+LOADS = [0.6, 1.5, 3.0]
+# Chats, agents with tools and tree searches in equal parts, with as many calls as they have but small ones, so that sizes
+# of programs differ as much as they do and a processor gets through enough of them.
+WORKLOAD = "mixed,programs={programs},rate={rate:.5f},scale=0.05,calls-max=400,gap-max=0.3"
+# The default's, divided by four: calls are smaller by more than that.
+BOUNDS = ["0.5", "2", "8", "32", "128"]
 CALIBRATION_SEEDS = {"before": 1001, "after": 1002}
 CALIBRATION_PROGRAMS = 12
 # 25 million parameters in float32: steps of several milliseconds on one core, so that engines, not clients, are busy.
@@ -64,7 +67,7 @@ class Stack:
                 "model": {"name": "study", "dtype": "float32", "source": {"hostPath": {"path": str(model)}}},
                 "engine": {"device": "cpu", "maxNumSeqs": SLOTS, "maxBatchedTokens": 256, "kvCache": {"size": "1Gi"},
                            "resources": {"limits": {"cpu": "1"}}, "extraArgs": ["--step-log", str(self.steps)]},
-                "scheduling": {"policy": policy},
+                "scheduling": {"policy": policy, "bounds": BOUNDS},
                 "scaling": {"min": ENGINES, "max": ENGINES},
             },
         }
@@ -110,6 +113,11 @@ def mean(path, column):
     return statistics.fmean(float(row[column]) for row in rows(path) if row["state"] == "completed")
 
 
+def p95(path, column):
+    """The same: 95 of 100 are below it."""
+    return statistics.quantiles((float(row[column]) for row in rows(path) if row["state"] == "completed"), n=20)[-1]
+
+
 class Study:
     def __init__(self, lps, out, programs):
         self.lps, self.out, self.programs = Path(lps).resolve(), Path(out).resolve(), programs
@@ -153,7 +161,7 @@ class Study:
 
     def simulate(self, profile, workload, seed, policy, out=None):
         command = ["--json", "sim", "--no-checks", "--workload", workload, "--seed", seed, "--policy", policy, "--engine",
-                   f"core:{profile}", "--engines", ENGINES]
+                   f"core:{profile}", "--engines", ENGINES, "--set", f"bounds={','.join(BOUNDS)}"]
         return json.loads(self.call(*command, *(["--out", out] if out else [])))
 
     def knee(self, profile):
@@ -204,6 +212,8 @@ class Study:
                 "load": run["load"], "seed": run["seed"], "policy": run["policy"], "programs": len(states),
                 "completion_s": mean(run["run"] / "programs.csv", "completion_s"),
                 "simulated_completion_s": mean(sim / "programs.csv", "completion_s"),
+                "p95_s": p95(run["run"] / "programs.csv", "completion_s"),
+                "simulated_p95_s": p95(sim / "programs.csv", "completion_s"),
                 "call_service_s": mean(run["run"] / "calls.csv", "service_s"),
                 "simulated_call_service_s": mean(sim / "calls.csv", "service_s"),
                 "lag_s": json.loads((run["run"] / "summary.json").read_text())["lag_s"]["p99"],
@@ -250,7 +260,7 @@ def main():
     parser.add_argument("lps")
     parser.add_argument("out")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--programs", type=int, default=60)
+    parser.add_argument("--programs", type=int, default=120)
     parser.add_argument("--model", type=Path, help="a checkpoint instead of one that is made")
     arguments = parser.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]

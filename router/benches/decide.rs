@@ -32,7 +32,7 @@ struct Load {
     tenants: u64,
 }
 
-const LOADS: [Load; 5] = [
+const LOADS: [Load; 6] = [
     Load {
         name: "fcfs, short prompts",
         rules: &["policy=fcfs"],
@@ -44,6 +44,12 @@ const LOADS: [Load; 5] = [
         rules: &["policy=atlas"],
         prompt: 500,
         tenants: 1,
+    },
+    Load {
+        name: "atlas, short prompts, 20 tenants",
+        rules: &["policy=atlas"],
+        prompt: 500,
+        tenants: 20,
     },
     Load {
         name: "atlas, long prompts with homes",

@@ -75,6 +75,8 @@ struct Batch {
     kv: u64,
     /// The last in order of those that run.
     worst: Option<Order>,
+    /// Whose that one is.
+    worst_tenant: u32,
     /// The last in order of those that run and yield inside their queue.
     worst_demoted: Option<Order>,
     /// Those that never ran and do not yet.
@@ -376,7 +378,14 @@ impl Engine {
         } else {
             Lacks::Slot
         };
-        if let Some(victim) = worst.filter(|_| self.has_victim(ask.order)) {
+        let has_kv = kv + ask.size <= self.limits.kv_tokens;
+        if let Some(victim) = worst.filter(|it| has_kv && it.queue > ask.order.queue) {
+            // A slot is all that it lacks, so that one call stops and no other.
+            if may_stop(ask.tenant, self.batch.worst_tenant, tenants) {
+                return Ok(Fit::Displaces(victim));
+            }
+            lacks = Lacks::Turn;
+        } else if let Some(victim) = worst.filter(|_| self.has_victim(ask.order)) {
             let (slots, kv) = self.kept_before(ask.order);
             if slots < self.limits.slots {
                 lacks = if kv + ask.size > self.limits.kv_tokens {
@@ -429,8 +438,7 @@ impl Engine {
                 kv += if stays { seat.size } else { 0 };
                 return true;
             }
-            let is_rival = seat.in_batch && seat.tenant != ask.tenant;
-            !is_rival || tenants.is_behind(ask.tenant, seat.tenant)
+            !seat.in_batch || may_stop(ask.tenant, seat.tenant, tenants)
         })
     }
 
@@ -447,6 +455,7 @@ impl Engine {
                     batch.kept_first.1 += seat.size;
                 }
                 batch.worst = Some(*order);
+                batch.worst_tenant = seat.tenant;
                 batch.worst_demoted = seat.is_demoted.then_some(*order).or(batch.worst_demoted);
             } else if !seat.has_started {
                 batch.unstarted += 1;
@@ -462,4 +471,9 @@ impl Engine {
         assert_eq!(self.booked, booked, "KV tokens booked");
         assert!(self.batch.running <= self.limits.slots && self.batch.kv <= self.limits.kv_tokens);
     }
+}
+
+/// Whether one tenant's call may stop another's: its own, or one of a tenant that has had more.
+fn may_stop(tenant: u32, other: u32, tenants: &Tenants) -> bool {
+    tenant == other || tenants.is_behind(tenant, other)
 }

@@ -88,6 +88,7 @@ impl Pool {
             .tenants
             .first()
             .is_some_and(|first| first != call.tenant())
+            || self.tenants.lead(call.tenant()) > 0
         {
             Reason::TenantTurn
         } else {

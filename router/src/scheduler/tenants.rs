@@ -128,7 +128,7 @@ impl Tenants {
 
     /// Whether enough was charged that a tenant may be ahead that was not, or the other way round.
     pub(super) fn is_lead_due(&self, slots: u32, most: Micros) -> bool {
-        self.calling.len() > 1 && self.charged.0 >= self.step(slots, most).0 / LOOKS_A_STEP
+        self.charged.0 >= self.step(slots, most).0 / LOOKS_A_STEP
     }
 
     /// Looks who is how many steps ahead of whoever calls and had least; those for whom that changed. However far the
