@@ -1,10 +1,10 @@
 """Fresh checkpoints against Hugging Face transformers: other numbers at each run, so that nothing is learned by heart.
 
-Makes checkpoints of both families (a new seed; odd numbers of heads; tied or not; one file or several; both generations
-of config.json), serves each with lps-engine in 32 bits, and compares greedy tokens and log-probabilities with
+Makes checkpoints of all families (a new seed; odd numbers of heads; tied or not; windows and angles of every kind; one
+file or several; both generations of config.json), serves each with lps-engine in 32 bits, and compares greedy tokens and log-probabilities with
 transformers' plain path. Exits 1 when one differs by more than a tie.
 
-    VENV/bin/python scripts/parity.py --lps target/debug/lps --engine target/debug/lps-engine [--seed N]
+    VENV/bin/python scripts/parity.py --lps target/debug/lps --engine target/debug/lps-engine [--seed N] [--family F]
 
 VENV as in tests/goldens/make_goldens.py.
 """
@@ -32,25 +32,61 @@ PROMPTS, TOKENS, TOLERANCE = 20, 64, 1e-4
 TIE = 5e-6
 
 
+# By family: whether it chooses biases; whether a head is its share of the hidden size; whether layers have windows.
+FAMILIES = {
+    "llama": (True, False, False), "mistral": (False, False, True), "qwen2": (False, False, True),
+    "qwen3": (True, False, True), "phi3": (False, True, True), "gemma2": (True, False, True),
+    "gemma3": (True, False, True), "gpt2": (False, True, False),
+}
+CONTEXT = 512
+
+
+def rope_of(rng: random.Random, family: str, rotated: int) -> dict:
+    if family == "phi3":
+        # A text of transformers changes factors where it outgrows this; the engine decides once, by the context it serves.
+        factors = {key: [round(rng.uniform(1, 9), 2) for _ in range(rotated // 2)] for key in ("short_factor", "long_factor")}
+        return rng.choice([
+            {"rope_type": "default"},
+            {"rope_type": "longrope", **factors, "original_max_position_embeddings": CONTEXT},
+        ])
+    return rng.choice([
+        {"rope_type": "default"},
+        {"rope_type": "linear", "factor": 2.0},
+        {"rope_type": "dynamic", "factor": 2.0},
+        {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 64},
+    ])
+
+
 def recipe(rng: random.Random, family: str, generation: int) -> list[str]:
     """Options of `lps model make`."""
+    biases, share, windows = FAMILIES[family]
     kv_heads = rng.choice([1, 3, 5])
     heads = kv_heads * rng.choice([1, 3])
+    hidden = heads * (rng.choice([72, 88, 104]) // heads)
+    head_dim = rng.choice([12, 16, 20, 34])
+    if share:
+        head_dim = 4 * max(1, hidden // heads // 4)
+        hidden = heads * head_dim
+    if family == "gpt2":
+        kv_heads = heads
+    rotated = head_dim
     options = {
         "family": family, "seed": rng.randrange(2**40), "config-generation": generation,
         "dtype": rng.choice(["float32", "bfloat16", "float16"]), "shards": rng.choice([1, 2, 5]),
-        "hidden": heads * (rng.choice([72, 88, 104]) // heads), "intermediate": rng.choice([120, 152, 200]),
-        "layers": rng.choice([2, 3, 4]),
-        "heads": heads, "kv-heads": kv_heads, "head-dim": rng.choice([12, 16, 20, 34]),
-        "vocab": rng.randrange(1536, 2000), "rope-theta": rng.choice([10000.0, 500000.0]), "context": 512,
-        "rope": json.dumps(rng.choice([
-            {"rope_type": "default"},
-            {"rope_type": "linear", "factor": 2.0},
-            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-             "original_max_position_embeddings": 64},
-        ])),
+        "hidden": hidden, "intermediate": rng.choice([120, 152, 200]), "layers": rng.choice([2, 3, 4]),
+        "heads": heads, "kv-heads": kv_heads, "head-dim": head_dim, "vocab": rng.randrange(1536, 2000),
+        "rope-theta": rng.choice([10000.0, 500000.0]), "context-length": CONTEXT,
     }
-    flags = [f"--tied={'true' if rng.random() < 0.5 else 'false'}"] + ["--attention-bias"] * (rng.random() < 0.5)
+    if family == "phi3" and rng.random() < 0.5:
+        options["partial-rotary"], rotated = 0.5, head_dim // 2
+    if family != "gpt2":
+        options["rope"] = json.dumps(rope_of(rng, family, rotated))
+    if windows and rng.random() < 0.8:
+        options["window"] = rng.choice([2, 5, 16, 17, 40])
+    flags = [f"--tied={'true' if rng.random() < 0.5 else 'false'}"]
+    flags += ["--attention-bias"] * (biases and rng.random() < 0.5)
     return [text for key, value in options.items() for text in (f"--{key}", str(value))] + flags
 
 
@@ -119,13 +155,14 @@ def main() -> None:
     parser.add_argument("--lps", required=True)
     parser.add_argument("--engine", required=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="not all, but this one")
     arguments = parser.parse_args()
     logging.disable_progress_bar()
     print(f"seed {arguments.seed}")
     rng = random.Random(arguments.seed)
     fine = True
     with tempfile.TemporaryDirectory() as scratch:
-        for family in ("llama", "qwen3"):
+        for family in arguments.family or FAMILIES:
             for generation in (4, 5):
                 folder = Path(scratch) / f"{family}-{generation}"
                 options = recipe(rng, family, generation)

@@ -1,10 +1,13 @@
 """Makes tests/goldens/*.golden.json with a pinned transformers. Run by hand, not by the test command:
 
     python3 -m venv VENV && VENV/bin/pip install -r tests/goldens/requirements.txt
-    VENV/bin/python tests/goldens/make_goldens.py
+    VENV/bin/python tests/goldens/make_goldens.py [NAME ...]
+
+With names, those of cases.json alone (and `demo`).
 """
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -36,17 +39,22 @@ def write(name: str, content: dict) -> None:
 
 
 def prompts_of(case: dict) -> list[list[int]]:
-    """Random tokens; lengths around the ends of pages."""
-    vocab = case["dimensions"]["vocab"]
-    random = [numbers(case["seed"], f"prompt {index}", (length,), "norm") for index, length in enumerate(LENGTHS)]
+    """Random tokens; lengths around the ends of pages, and no less than `shortest_prompt`."""
+    vocab, shortest = case["dimensions"]["vocab"], case.get("shortest_prompt", 1)
+    lengths = [max(length, shortest) for length in LENGTHS]
+    random = [numbers(case["seed"], f"prompt {index}", (length,), "norm") for index, length in enumerate(lengths)]
     return [[int(abs(value) * 1e6) % vocab for value in values] for values in random]
 
 
 def main() -> None:
     torch.set_num_threads(2)
+    wanted = sys.argv[1:]
     for name, case in json.loads((HERE / "cases.json").read_text()).items():
-        print(name)
-        write(name, golden(from_case(case), prompts_of(case), case["dimensions"]["vocab"]))
+        if not wanted or name in wanted:
+            print(name)
+            write(name, golden(from_case(case), prompts_of(case), case["dimensions"]["vocab"]))
+    if wanted and "demo" not in wanted:
+        return
     print("demo")
     tokenizer = AutoTokenizer.from_pretrained(DEMO)
     model = AutoModelForCausalLM.from_pretrained(DEMO, dtype=torch.float32, attn_implementation="eager").eval()

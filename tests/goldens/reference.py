@@ -3,9 +3,9 @@
 import copy
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+import transformers
 
-from weights import numbers
+from weights import numbers, role
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTHS = [1, 2, 3, 5, 8, 13, 15, 16, 17, 21, 31, 32, 33, 34, 40, 47, 48, 49, 60, 64]
@@ -15,25 +15,64 @@ STEPS = [0, 31, 63]
 SAMPLES = 8
 
 
+FAMILIES = {
+    "llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3", "gemma2": "Gemma2",
+    "gemma3": "Gemma3", "gpt2": "GPT2",
+}
+
+
+def fields_of_gpt2(d: dict) -> dict:
+    return {"n_embd": d["hidden"], "n_inner": d["intermediate"], "n_layer": d["layers"], "n_head": d["heads"],
+            "n_positions": d["context"], "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"}
+
+
+def fields_of(family: str, d: dict) -> dict:
+    """What `lps model make` writes, in the words of transformers 5."""
+    rope, layers, window = {**d["rope"], "rope_theta": d["rope_theta"]}, range(d["layers"]), d.get("window")
+    fields = {
+        "hidden_size": d["hidden"], "intermediate_size": d["intermediate"], "num_hidden_layers": d["layers"],
+        "num_attention_heads": d["heads"], "num_key_value_heads": d["kv_heads"], "head_dim": d["head_dim"],
+        "max_position_embeddings": d["context"], "rms_norm_eps": 1e-5, "rope_parameters": rope,
+    }
+    windowed = lambda has: ["sliding_attention" if has(layer) else "full_attention" for layer in layers]  # noqa: E731
+    if family in ("llama", "qwen3", "gemma2", "gemma3"):
+        fields["attention_bias"] = d["attention_bias"]
+    if family in ("mistral", "phi3"):
+        fields["sliding_window"] = window
+    if family in ("qwen2", "qwen3") and window:
+        fields |= {"use_sliding_window": True, "sliding_window": window,
+                   "layer_types": windowed(lambda layer: layer >= d["layers"] // 2)}
+    if family == "phi3":
+        rope["partial_rotary_factor"] = d.get("partial_rotary", 1.0)
+        if "original_max_position_embeddings" in rope:
+            fields["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
+    if family in ("gemma2", "gemma3"):
+        fields |= {"query_pre_attn_scalar": max(1, d["head_dim"] // 8), "sliding_window": window or d["context"]}
+    if family == "gemma2":
+        fields |= {"attn_logit_softcapping": 10.0, "final_logit_softcapping": 1.0,
+                   "layer_types": windowed(lambda layer: layer % 2 == 0)}
+    if family == "gemma3":
+        local = {"rope_type": "default", "rope_theta": 1000.0}
+        fields |= {"rope_parameters": {"full_attention": rope, "sliding_attention": local},
+                   "layer_types": windowed(lambda layer: (layer + 1) % 3 != 0)}
+    return fields
+
+
 def from_case(case: dict):
     """A model whose weights are those of `lps model make`, without reading a file that it wrote."""
-    d = case["dimensions"]
-    config_of, model_of = {
-        "llama": (LlamaConfig, LlamaForCausalLM),
-        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-    }[case["family"]]
-    config = config_of(
-        vocab_size=d["vocab"], hidden_size=d["hidden"], intermediate_size=d["intermediate"],
-        num_hidden_layers=d["layers"], num_attention_heads=d["heads"], num_key_value_heads=d["kv_heads"],
-        head_dim=d["head_dim"], max_position_embeddings=d["context"], rms_norm_eps=1e-5,
-        rope_parameters={**d["rope"], "rope_theta": d["rope_theta"]}, attention_bias=d["attention_bias"],
-        tie_word_embeddings=case["tied"], attn_implementation="eager",
-    )
+    family, d = case["family"], case["dimensions"]
+    name = FAMILIES[family]
+    config_of = getattr(transformers, "Gemma3TextConfig" if family == "gemma3" else f"{name}Config")
+    model_of = getattr(transformers, "GPT2LMHeadModel" if family == "gpt2" else f"{name}ForCausalLM")
+    fields = fields_of_gpt2(d) if family == "gpt2" else fields_of(family, d)
+    config = config_of(vocab_size=d["vocab"], tie_word_embeddings=case["tied"], pad_token_id=None, bos_token_id=None,
+                       eos_token_id=2, attn_implementation="eager", **fields)
     model = model_of(config).eval()
     stored = TYPES[case["dtype"]]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            values = torch.from_numpy(numbers(case["seed"], name, tuple(parameter.shape)))
+            values = numbers(case["seed"], name, tuple(parameter.shape), role(family, name))
+            values = torch.from_numpy(values)
             parameter.copy_(values.to(stored).float())
     return model.float()
 

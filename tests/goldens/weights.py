@@ -21,22 +21,28 @@ def mix(value):
     return z ^ (z >> U64(31))
 
 
-def role(name: str) -> str:
-    if name.endswith("norm.weight"):
-        return "norm"
+def role(family: str, name: str) -> str:
     if name.endswith(".bias"):
         return "bias"
-    return "vocabulary" if "embed_tokens" in name or "lm_head" in name else "product"
+    if "norm" in name or ".ln_" in name:
+        return "norm less one" if family.startswith("gemma") else "norm"
+    if any(word in name for word in ("embed_tokens", "lm_head", ".wte.", ".wpe.")):
+        return "scaled vocabulary" if family.startswith("gemma") else "vocabulary"
+    return "transposed product" if family == "gpt2" else "product"
 
 
-def numbers(seed: int, name: str, shape, kind: str | None = None) -> np.ndarray:
+def numbers(seed: int, name: str, shape, kind: str) -> np.ndarray:
     """One weight in 32 bits."""
+    inputs = np.float64(shape[0] if kind == "transposed product" else shape[-1])
     mean, deviation = {
-        "vocabulary": (0.0, 1.0 / np.sqrt(np.float64(shape[-1]))),
-        "product": (0.0, 1.5 / np.sqrt(np.float64(shape[-1]))),
+        "vocabulary": (0.0, 1.0 / np.sqrt(inputs)),
+        "scaled vocabulary": (0.0, 0.25 / np.sqrt(inputs)),
+        "product": (0.0, 1.5 / np.sqrt(inputs)),
+        "transposed product": (0.0, 1.5 / np.sqrt(inputs)),
         "norm": (1.0, np.float64(0.1)),
+        "norm less one": (0.0, np.float64(0.1)),
         "bias": (0.0, np.float64(0.1)),
-    }[kind or role(name)]
+    }[kind]
     factor = deviation * np.sqrt(np.float64(3.0)) / np.float64(65536.0)
     with np.errstate(over="ignore"):
         key = mix(np.array([seed ^ hash_name(name)], dtype=U64))

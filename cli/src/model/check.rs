@@ -185,7 +185,10 @@ impl Found<'_> {
         let (mut parameters, mut weights_bytes) = (0, 0);
         let mut stored = Vec::new();
         for weight in shape.weights() {
-            let Some((file, entry)) = self.entries.remove(&weight.name) else {
+            let body = weight.name.split_once('.').map_or("", |(_, body)| body);
+            let found = self.entries.remove(&weight.name);
+            // The body of a model that was saved without its output layer has names without the first part.
+            let Some((file, entry)) = found.or_else(|| self.entries.remove(body)) else {
                 let file = self.folder.join(if self.single { SINGLE } else { INDEX });
                 return Err(Problem {
                     file,
@@ -314,8 +317,8 @@ mod tests {
             ),
             (
                 "\"qwen3\"",
-                "\"gpt2\"",
-                "field `model_type` is gpt2; supported are llama and qwen3",
+                "\"bloom\"",
+                "field `model_type` is bloom; supported are llama, mistral,",
             ),
             (
                 "\"num_hidden_layers\": 2",

@@ -3,12 +3,23 @@
 use serde_json::{Map, Value, json};
 
 use super::safetensors_file::StoredType;
-use super::shape::{Family, Rope, Shape};
+use super::shape::{Family, GEMMA3_PATTERN, Rope, Shape};
 
 type Json = Map<String, Value>;
 
 /// Ends an answer, in the tokenizer that is written beside made weights.
 pub(super) const END_TOKEN: u32 = 2;
+
+/// Caps of made Gemma 2 models: so small that a cap which is not applied shows.
+const SCORE_CAP: f64 = 10.0;
+const LOGIT_CAP: f64 = 1.0;
+
+/// The numbers of a head over `query_pre_attn_scalar` in made Gemma models: attention chooses sharply enough for a text
+/// to depend on all of its context.
+const SCALAR_PART: u32 = 8;
+
+/// Base of the angles in layers of made Gemma 3 models that have a window.
+const LOCAL_THETA: f64 = 1_000.0;
 
 /// Which transformers wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +32,58 @@ pub(super) enum Generation {
 
 /// A shape as `config.json`.
 pub(super) fn write(shape: &Shape, kind: StoredType, generation: Generation) -> Value {
+    let mut config = if shape.family == Family::Gpt2 {
+        write_gpt2(shape)
+    } else {
+        let mut config = write_sizes(shape);
+        write_family(shape, generation, &mut config);
+        write_rope(shape, generation, &mut config);
+        config
+    };
+    let dtype = match generation {
+        Generation::Four => "torch_dtype",
+        Generation::Five => "dtype",
+    };
+    config[dtype] = json!(kind.config_name());
+    config["tie_word_embeddings"] = json!(shape.tied);
+    for (token, id) in [
+        ("bos_token_id", Value::Null),
+        ("eos_token_id", json!(END_TOKEN)),
+        ("pad_token_id", Value::Null),
+    ] {
+        config[token] = id;
+    }
+    config
+}
+
+fn write_gpt2(shape: &Shape) -> Value {
+    json!({
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": shape.vocab,
+        "n_embd": shape.hidden,
+        "n_inner": shape.intermediate,
+        "n_layer": shape.layers,
+        "n_head": shape.heads,
+        "n_positions": shape.context,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": shape.epsilon,
+    })
+}
+
+/// What all but GPT-2 say with the same words.
+fn write_sizes(shape: &Shape) -> Value {
     let architecture = match shape.family {
         Family::Llama => "LlamaForCausalLM",
+        Family::Mistral => "MistralForCausalLM",
+        Family::Qwen2 => "Qwen2ForCausalLM",
         Family::Qwen3 => "Qwen3ForCausalLM",
+        Family::Phi3 => "Phi3ForCausalLM",
+        Family::Gemma2 => "Gemma2ForCausalLM",
+        Family::Gemma3 => "Gemma3ForCausalLM",
+        Family::Gpt2 => "GPT2LMHeadModel",
     };
-    let mut config = json!({
+    json!({
         "architectures": [architecture],
         "model_type": shape.family.model_type(),
         "vocab_size": shape.vocab,
@@ -35,34 +93,82 @@ pub(super) fn write(shape: &Shape, kind: StoredType, generation: Generation) -> 
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.head_dim,
-        "hidden_act": "silu",
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.epsilon,
-        "attention_bias": shape.attention_bias,
-        "mlp_bias": shape.mlp_bias,
-        "tie_word_embeddings": shape.tied,
-        "bos_token_id": null,
-        "eos_token_id": END_TOKEN,
-    });
-    let mut rope = serde_json::to_value(shape.rope).unwrap_or(Value::Null);
-    let dtype = kind.config_name();
+    })
+}
+
+fn write_family(shape: &Shape, generation: Generation, config: &mut Value) {
+    let family = shape.family;
+    if family.chooses_biases() {
+        config["attention_bias"] = json!(shape.attention_bias);
+    }
+    if family == Family::Llama {
+        config["mlp_bias"] = json!(shape.mlp_bias);
+    }
+    if family.is_gemma() {
+        config["hidden_activation"] = json!("gelu_pytorch_tanh");
+        config["query_pre_attn_scalar"] = json!((shape.head_dim / SCALAR_PART).max(1));
+        config["sliding_window"] = json!(shape.window.unwrap_or(shape.context));
+        let capped = family == Family::Gemma2;
+        config["attn_logit_softcapping"] = json!(capped.then_some(SCORE_CAP));
+        config["final_logit_softcapping"] = json!(capped.then_some(LOGIT_CAP));
+    } else {
+        config["hidden_act"] = json!("silu");
+    }
+    if matches!(family, Family::Mistral | Family::Phi3) {
+        config["sliding_window"] = json!(shape.window);
+    }
+    if matches!(family, Family::Qwen2 | Family::Qwen3) {
+        config["use_sliding_window"] = json!(shape.window.is_some());
+        config["sliding_window"] = json!(shape.window);
+        config["max_window_layers"] = json!(shape.first_windowed());
+    }
+    let typed = family.is_gemma() || matches!(family, Family::Qwen2 | Family::Qwen3);
+    if typed && generation == Generation::Five {
+        let kind = |layer| match shape.windowed(layer) {
+            true => "sliding_attention",
+            false => "full_attention",
+        };
+        config["layer_types"] = (0..shape.layers).map(kind).collect();
+    } else if family == Family::Gemma3 {
+        config["sliding_window_pattern"] = json!(GEMMA3_PATTERN);
+    }
+}
+
+fn write_rope(shape: &Shape, generation: Generation, config: &mut Value) {
+    let mut rope = serde_json::to_value(&shape.rope).unwrap_or(Value::Null);
+    if shape.family == Family::Phi3
+        && let Some(context) = rope.get("original_max_position_embeddings")
+    {
+        config["original_max_position_embeddings"] = context.clone();
+    }
+    let partial = shape.family == Family::Phi3;
     match generation {
         Generation::Four => {
             config["rope_theta"] = json!(shape.rope_theta);
+            if shape.family == Family::Gemma3 {
+                config["rope_local_base_freq"] = json!(LOCAL_THETA);
+            }
+            if partial {
+                config["partial_rotary_factor"] = json!(shape.partial_rotary);
+            }
             let plain = shape.rope == Rope::Default;
             config["rope_scaling"] = if plain { Value::Null } else { rope };
-            config["torch_dtype"] = json!(dtype);
         }
         Generation::Five => {
             rope["rope_theta"] = json!(shape.rope_theta);
-            config["rope_parameters"] = rope;
-            config["dtype"] = json!(dtype);
-            if shape.family == Family::Qwen3 {
-                config["layer_types"] = vec!["full_attention"; shape.layers as usize].into();
+            if partial {
+                rope["partial_rotary_factor"] = json!(shape.partial_rotary);
             }
+            config["rope_parameters"] = if shape.family == Family::Gemma3 {
+                let local = json!({"rope_type": "default", "rope_theta": LOCAL_THETA});
+                json!({"full_attention": rope, "sliding_attention": local})
+            } else {
+                rope
+            };
         }
     }
-    config
 }
 
 /// What is wrong with a field.
@@ -79,76 +185,126 @@ fn wrong<T>(field: &str, reason: String) -> Result<T, FieldError> {
 
 /// A shape from `config.json`.
 pub(super) fn read(config: &Json) -> Result<Shape, FieldError> {
-    let family = match config.get("model_type").and_then(Value::as_str) {
-        Some("llama") => Family::Llama,
-        Some("qwen3") => Family::Qwen3,
-        other => {
-            let found = other.unwrap_or("not given");
-            return wrong(
-                "model_type",
-                format!("is {found}; supported are llama and qwen3"),
-            );
-        }
+    let found = config.get("model_type").and_then(Value::as_str);
+    let family = Family::ALL.into_iter();
+    let Some(family) = family
+        .clone()
+        .find(|family| Some(family.model_type()) == found)
+    else {
+        let found = found.unwrap_or("not given");
+        let known: Vec<_> = family.map(Family::model_type).collect();
+        let reason = format!("is {found}; supported are {}", known.join(", "));
+        return wrong("model_type", reason);
     };
     refuse_what_is_unknown(config)?;
-    let needed = |field: &str| match number(config, field)? {
-        Some(number) => Ok(number),
-        None => wrong(field, "is missing".to_owned()),
-    };
-    let (hidden, heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
-    let (head_dim, kv_heads) = match family {
-        Family::Llama => (hidden / heads, heads),
-        Family::Qwen3 => (128, 32),
-    };
-    let (rope_theta, rope) = rope(config)?;
-    let shape = Shape {
-        family,
-        vocab: needed("vocab_size")?,
-        hidden,
-        intermediate: needed("intermediate_size")?,
-        layers: needed("num_hidden_layers")?,
-        heads,
-        kv_heads: number(config, "num_key_value_heads")?.unwrap_or(kv_heads),
-        head_dim: number(config, "head_dim")?.unwrap_or(head_dim),
-        context: needed("max_position_embeddings")?,
-        epsilon: config
-            .get("rms_norm_eps")
-            .and_then(Value::as_f64)
-            .unwrap_or(1e-6),
-        rope_theta,
-        rope,
-        attention_bias: flag(config, "attention_bias")?,
-        mlp_bias: flag(config, "mlp_bias")?,
-        tied: flag(config, "tie_word_embeddings")?,
+    let shape = if family == Family::Gpt2 {
+        read_gpt2(config)?
+    } else {
+        read_sizes(config, family)?
     };
     consistent(&shape)?;
     Ok(shape)
 }
 
+fn needed(config: &Json, field: &str) -> Result<u32, FieldError> {
+    match number(config, field)? {
+        Some(number) => Ok(number),
+        None => wrong(field, "is missing".to_owned()),
+    }
+}
+
+fn read_gpt2(config: &Json) -> Result<Shape, FieldError> {
+    let (hidden, heads) = (needed(config, "n_embd")?, needed(config, "n_head")?);
+    Ok(Shape {
+        family: Family::Gpt2,
+        vocab: needed(config, "vocab_size")?,
+        hidden,
+        intermediate: number(config, "n_inner")?.unwrap_or(4 * hidden),
+        layers: needed(config, "n_layer")?,
+        heads,
+        kv_heads: heads,
+        head_dim: hidden / heads,
+        context: needed(config, "n_positions")?,
+        epsilon: float(config, "layer_norm_epsilon", 1e-5),
+        rope_theta: 10_000.0,
+        rope: Rope::Default,
+        partial_rotary: 1.0,
+        window: None,
+        attention_bias: false,
+        mlp_bias: false,
+        tied: flag(config, "tie_word_embeddings", true)?,
+    })
+}
+
+fn read_sizes(config: &Json, family: Family) -> Result<Shape, FieldError> {
+    let (hidden, heads) = (
+        needed(config, "hidden_size")?,
+        needed(config, "num_attention_heads")?,
+    );
+    // What transformers takes when fields are not there.
+    let (head_dim, kv_heads) = match family {
+        Family::Llama | Family::Phi3 | Family::Gpt2 => (hidden / heads, heads),
+        Family::Mistral => (hidden / heads, 8),
+        Family::Qwen2 => (hidden / heads, 32),
+        Family::Qwen3 => (128, 32),
+        Family::Gemma2 | Family::Gemma3 => (256, 4),
+    };
+    let windows = match family {
+        Family::Llama | Family::Gpt2 => false,
+        Family::Qwen2 | Family::Qwen3 => flag(config, "use_sliding_window", false)?,
+        _ => true,
+    };
+    let (rope_theta, rope) = rope(config, family)?;
+    Ok(Shape {
+        family,
+        vocab: needed(config, "vocab_size")?,
+        hidden,
+        intermediate: needed(config, "intermediate_size")?,
+        layers: needed(config, "num_hidden_layers")?,
+        heads,
+        kv_heads: number(config, "num_key_value_heads")?.unwrap_or(kv_heads),
+        head_dim: number(config, "head_dim")?.unwrap_or(head_dim),
+        context: needed(config, "max_position_embeddings")?,
+        epsilon: float(config, "rms_norm_eps", 1e-6),
+        rope_theta,
+        rope,
+        partial_rotary: partial_rotary(config),
+        window: if windows {
+            number(config, "sliding_window")?
+        } else {
+            None
+        },
+        attention_bias: family.chooses_biases() && flag(config, "attention_bias", false)?,
+        mlp_bias: family == Family::Llama && flag(config, "mlp_bias", false)?,
+        tied: flag(config, "tie_word_embeddings", family.is_gemma())?,
+    })
+}
+
 /// What would silently give other texts.
 fn refuse_what_is_unknown(config: &Json) -> Result<(), FieldError> {
     let given = |field: &str| config.get(field).filter(|value| !value.is_null());
-    if let Some(other) = given("hidden_act").filter(|act| *act != "silu") {
-        return wrong("hidden_act", format!("is {other}; supported is silu"));
+    for field in ["hidden_act", "hidden_activation", "activation_function"] {
+        let known = ["silu", "gelu_new", "gelu_pytorch_tanh"];
+        if let Some(other) = given(field).filter(|act| !known.iter().any(|known| *act == known)) {
+            return wrong(
+                field,
+                format!("is {other}; supported are {}", known.join(", ")),
+            );
+        }
     }
     if given("quantization_config").is_some() {
         let supported = "supported are weights of float32, bfloat16 and float16";
         return wrong("quantization_config", format!("is given; {supported}"));
     }
-    if flag(config, "use_sliding_window")? {
-        return wrong(
-            "use_sliding_window",
-            "is true; supported is full attention".to_owned(),
-        );
-    }
     let mut layers = given("layer_types")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    if let Some(other) = layers.find(|kind| *kind != "full_attention") {
+    let known = ["full_attention", "sliding_attention"];
+    if let Some(other) = layers.find(|kind| !known.iter().any(|known| *kind == known)) {
         return wrong(
             "layer_types",
-            format!("has {other}; supported is full_attention"),
+            format!("has {other}; supported are {}", known.join(" and ")),
         );
     }
     Ok(())
@@ -161,11 +317,16 @@ pub(super) fn consistent(shape: &Shape) -> Result<(), FieldError> {
         let reason = format!("is {kv_heads}, which does not divide num_attention_heads, {heads}");
         return wrong("num_key_value_heads", reason);
     }
-    if !shape.head_dim.is_multiple_of(2) {
-        return wrong(
-            "head_dim",
-            format!("is {}; it must be even", shape.head_dim),
+    let (head_dim, all) = (shape.head_dim, shape.heads * shape.head_dim);
+    if shape.family.divides_hidden() && all != shape.hidden {
+        let reason = format!(
+            "times heads is {all}, not the hidden size, {}",
+            shape.hidden
         );
+        return wrong("head_dim", reason);
+    }
+    if shape.family != Family::Gpt2 && !head_dim.is_multiple_of(2) {
+        return wrong("head_dim", format!("is {head_dim}; it must be even"));
     }
     Ok(())
 }
@@ -180,35 +341,60 @@ fn number(config: &Json, field: &str) -> Result<Option<u32>, FieldError> {
     }
 }
 
-fn flag(config: &Json, field: &str) -> Result<bool, FieldError> {
+fn float(config: &Json, field: &str, absent: f64) -> f64 {
+    config.get(field).and_then(Value::as_f64).unwrap_or(absent)
+}
+
+fn flag(config: &Json, field: &str, absent: bool) -> Result<bool, FieldError> {
     match config.get(field) {
-        None | Some(Value::Null) => Ok(false),
+        None | Some(Value::Null) => Ok(absent),
         Some(Value::Bool(flag)) => Ok(*flag),
         Some(other) => wrong(field, format!("is true or false, not {other}")),
     }
 }
 
-fn rope(config: &Json) -> Result<(f64, Rope), FieldError> {
-    let outer = config
-        .get("rope_theta")
-        .and_then(Value::as_f64)
-        .unwrap_or(10_000.0);
+fn partial_rotary(config: &Json) -> f64 {
+    let outer = float(config, "partial_rotary_factor", 1.0);
+    let inner = config.get("rope_parameters").and_then(Value::as_object);
+    inner.map_or(outer, |inner| float(inner, "partial_rotary_factor", outer))
+}
+
+/// Of layers without a window, where those with one have angles of their own.
+fn rope(config: &Json, family: Family) -> Result<(f64, Rope), FieldError> {
+    let theta = if family == Family::Gemma3 {
+        1_000_000.0
+    } else {
+        10_000.0
+    };
+    let outer = float(config, "rope_theta", theta);
     let given = |field: &'static str| {
-        let value = config.get(field).and_then(Value::as_object)?;
+        let mut value = config.get(field).and_then(Value::as_object)?;
+        if family == Family::Gemma3 && field == "rope_parameters" {
+            value = value.get("full_attention").and_then(Value::as_object)?;
+        }
         Some((field, value.clone()))
     };
-    let Some((field, mut value)) = given("rope_parameters").or_else(|| given("rope_scaling"))
+    let Some((field, mut value)) = given("rope_scaling").or_else(|| given("rope_parameters"))
     else {
         return Ok((outer, Rope::Default));
     };
-    let theta = value
-        .get("rope_theta")
-        .and_then(Value::as_f64)
-        .unwrap_or(outer);
+    let theta = float(&value, "rope_theta", outer);
     if let Some(kind) = value.get("type").cloned() {
         value.entry("rope_type").or_insert(kind);
     }
     value.entry("rope_type").or_insert(json!("default"));
+    if family == Family::Phi3 {
+        // Older files say `yarn` and mean this; and keep the context of training outside.
+        if value["rope_type"] == "yarn" {
+            value.insert("rope_type".to_owned(), json!("longrope"));
+        }
+        if let Some(context) = number(config, "original_max_position_embeddings")? {
+            value.insert(
+                "original_max_position_embeddings".to_owned(),
+                json!(context),
+            );
+        }
+    }
     match serde_json::from_value(Value::Object(value)) {
         Ok(rope) => Ok((theta, rope)),
         Err(error) => wrong(field, format!("has no use: {error}")),

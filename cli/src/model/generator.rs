@@ -32,12 +32,17 @@ impl Generator {
     /// texts depend on all of their context, and even a tied model does not repeat itself. Logits have a standard
     /// deviation near 1.
     pub(super) fn new(seed: u64, weight: &Weight) -> Self {
-        let inputs = weight.shape.last().copied().unwrap_or(1) as f64;
+        let inputs = match weight.role {
+            Role::TransposedProduct => weight.shape.first(),
+            _ => weight.shape.last(),
+        };
+        let inputs = inputs.copied().unwrap_or(1) as f64;
         let (mean, deviation) = match weight.role {
             Role::Vocabulary => (0.0, 1.0 / inputs.sqrt()),
-            Role::Product => (0.0, 1.5 / inputs.sqrt()),
+            Role::ScaledVocabulary => (0.0, 0.25 / inputs.sqrt()),
+            Role::Product | Role::TransposedProduct => (0.0, 1.5 / inputs.sqrt()),
             Role::Norm => (1.0, 0.1),
-            Role::Bias => (0.0, 0.1),
+            Role::NormLessOne | Role::Bias => (0.0, 0.1),
         };
         Self {
             key: mix(seed ^ hash_name(&weight.name)),

@@ -108,6 +108,12 @@ pub struct Dimensions {
     /// Stretching of the angles, as JSON: '{"rope_type": "linear", "factor": 2}'.
     #[arg(long, value_parser = rope_from_json)]
     pub rope: Option<Rope>,
+    /// Share of each head that is turned (phi3).
+    #[arg(long)]
+    pub partial_rotary: Option<f64>,
+    /// Tokens that layers with a window see [default: no layer has one].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub window: Option<u32>,
     /// Give attention's products a bias.
     #[arg(long)]
     pub attention_bias: bool,
@@ -137,18 +143,30 @@ impl Options {
     pub fn shape(&self) -> Shape {
         let base = self.size.shape();
         let d = &self.dimensions;
+        let family = self.family.unwrap_or(base.family);
+        let (hidden, heads) = (
+            d.hidden.unwrap_or(base.hidden),
+            d.heads.unwrap_or(base.heads),
+        );
+        let (kv_heads, head_dim) = match family {
+            Family::Gpt2 => (heads, hidden / heads),
+            Family::Phi3 => (base.kv_heads, hidden / heads),
+            _ => (base.kv_heads, base.head_dim),
+        };
         Shape {
-            family: self.family.unwrap_or(base.family),
+            family,
             vocab: d.vocab.unwrap_or(base.vocab),
-            hidden: d.hidden.unwrap_or(base.hidden),
+            hidden,
             intermediate: d.intermediate.unwrap_or(base.intermediate),
             layers: d.layers.unwrap_or(base.layers),
-            heads: d.heads.unwrap_or(base.heads),
-            kv_heads: d.kv_heads.unwrap_or(base.kv_heads),
-            head_dim: d.head_dim.unwrap_or(base.head_dim),
+            heads,
+            kv_heads: d.kv_heads.unwrap_or(kv_heads),
+            head_dim: d.head_dim.unwrap_or(head_dim),
             context: d.context_length.unwrap_or(base.context),
             rope_theta: d.rope_theta.unwrap_or(base.rope_theta),
-            rope: d.rope.unwrap_or(base.rope),
+            rope: d.rope.clone().unwrap_or(base.rope),
+            partial_rotary: d.partial_rotary.unwrap_or(base.partial_rotary),
+            window: d.window,
             attention_bias: d.attention_bias,
             tied: self.tied.unwrap_or(base.tied),
             ..base
@@ -171,6 +189,8 @@ impl Size {
             epsilon: 1e-5,
             rope_theta: 10_000.0,
             rope: Rope::Default,
+            partial_rotary: 1.0,
+            window: None,
             attention_bias: false,
             mlp_bias: false,
             tied: false,
@@ -218,11 +238,21 @@ pub fn make(options: &Options) -> anyhow::Result<()> {
     if let Err(error) = config_json::consistent(&shape) {
         anyhow::bail!("{} {}", error.field, error.reason);
     }
+    let family = shape.family.model_type();
     ensure!(
-        shape.family != Family::Llama || shape.hidden.is_multiple_of(shape.heads),
-        "hidden {} is no multiple of heads {}; transformers asks for that in llama",
+        !(shape.family == Family::Llama || shape.family.is_gemma())
+            || shape.hidden.is_multiple_of(shape.heads),
+        "hidden {} is no multiple of heads {}; transformers asks for that in {family}",
         shape.hidden,
         shape.heads
+    );
+    ensure!(
+        !shape.attention_bias || shape.family.chooses_biases(),
+        "{family} cannot choose to have biases around attention"
+    );
+    ensure!(
+        shape.window.is_none() || !matches!(shape.family, Family::Llama | Family::Gpt2),
+        "{family} has no windows"
     );
     let out = &options.out;
     ensure!(
@@ -231,7 +261,14 @@ pub fn make(options: &Options) -> anyhow::Result<()> {
         out.display()
     );
     fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
-    write_weights(options, &shape.weights())?;
+    let mut weights = shape.weights();
+    if shape.family == Family::Gpt2 && shape.tied && options.config_generation == 4 {
+        // As OpenAI's were converted: the body alone.
+        for weight in &mut weights {
+            weight.name = weight.name.replacen("transformer.", "", 1);
+        }
+    }
+    write_weights(options, &weights)?;
     for (name, bytes) in TEXT_FILES {
         write_file(out, name, bytes)?;
     }

@@ -57,7 +57,8 @@ impl LayerPages {
     }
 }
 
-/// Whose keys and values each token of a step attends to. Every token is in exactly one member.
+/// Whose keys and values each token of a step attends to, in layers with the same window. Every token is in exactly one
+/// member.
 #[derive(Debug)]
 pub struct Reads {
     /// Sequences with one new token, in groups of similar length.
@@ -75,9 +76,10 @@ pub struct Decodes {
     pub rows: Option<Tensor>,
     /// How many.
     pub count: i64,
-    /// Tokens of the longest, the new one included.
+    /// Tokens that the longest sees, the new one included.
     pub len: i64,
-    /// `[count * len]`: the slots of each; beyond its end its first slot again, so that only numbers of its own are read.
+    /// `[count * len]`: the slots that each sees; beyond its end its first slot again, so that only numbers of its own
+    /// are read.
     pub slots: Tensor,
     /// `[count, 1, 1, len]`, 0 where there is a token and minus infinity where not; `None` when all are equally long.
     pub mask: Option<Tensor>,
@@ -90,9 +92,9 @@ pub struct Prefill {
     pub row: i64,
     /// How many are new.
     pub len: i64,
-    /// `[computed + len]`: slots of all its tokens so far.
+    /// `[seen]`: slots of all that any of them sees, themselves included.
     pub slots: Tensor,
-    /// `[len, computed + len]`, 0 up to each token itself and minus infinity after; `None` when nothing was computed
-    /// before, where a plain causal mask does.
+    /// `[len, seen]`, 0 where a token sees another or itself and minus infinity elsewhere; `None` when nothing was
+    /// computed before and no window cuts, where a plain causal mask does.
     pub mask: Option<Tensor>,
 }

@@ -103,6 +103,76 @@ fn qwen3_tied_with_biases() {
 }
 
 #[test]
+fn llama_with_angles_of_yarn() {
+    compare_case("llama-yarn");
+}
+
+#[test]
+fn llama_within_the_context_of_dynamic_angles() {
+    compare_case("llama-dynamic");
+}
+
+#[test]
+fn qwen2_with_odd_heads_in_two_files() {
+    compare_case("qwen2");
+}
+
+#[test]
+fn qwen2_with_windows_in_upper_layers_and_angles_of_yarn() {
+    compare_case("qwen2-window");
+}
+
+#[test]
+fn mistral_with_windows() {
+    compare_case("mistral");
+}
+
+#[test]
+fn mistral_without_windows() {
+    compare_case("mistral-full");
+}
+
+#[test]
+fn phi3_with_windows_and_partly_turned_heads() {
+    compare_case("phi3");
+}
+
+#[test]
+fn phi3_within_the_context_of_training() {
+    compare_case("phi3-short");
+}
+
+#[test]
+fn phi3_beyond_the_context_of_training() {
+    compare_case("phi3-long");
+}
+
+#[test]
+fn gemma3_with_two_kinds_of_angles() {
+    compare_case("gemma3");
+}
+
+#[test]
+fn gemma3_of_the_older_config() {
+    compare_case("gemma3-4");
+}
+
+#[test]
+fn gemma2_with_odd_heads() {
+    compare_case("gemma2");
+}
+
+#[test]
+fn gemma2_of_the_older_config_with_biases() {
+    compare_case("gemma2-4");
+}
+
+#[test]
+fn gpt2_with_odd_heads_of_odd_size() {
+    compare_case("gpt2");
+}
+
+#[test]
 fn the_demo_model() {
     let load = |dtype| load(&Source::Demo, dtype).expect("it is inside");
     compare("demo", &mut load(Dtype::Float32));

@@ -38,12 +38,27 @@ struct Dimensions {
     context: u32,
     rope_theta: f64,
     rope: Rope,
+    #[serde(default = "whole")]
+    partial_rotary: f64,
+    window: Option<u32>,
     attention_bias: bool,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 impl Case {
     pub(crate) fn all() -> BTreeMap<String, Self> {
         serde_json::from_str(&golden_file("cases.json")).expect("cases.json")
+    }
+
+    /// The same with another generation's `config.json`.
+    pub(crate) fn of_generation(&self, config_generation: u8) -> Self {
+        Self {
+            config_generation,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn make(&self, out: &Path) {
@@ -58,7 +73,9 @@ impl Case {
             head_dim: Some(d.head_dim),
             context_length: Some(d.context),
             rope_theta: Some(d.rope_theta),
-            rope: Some(d.rope),
+            rope: Some(d.rope.clone()),
+            partial_rotary: Some(d.partial_rotary),
+            window: d.window,
             attention_bias: d.attention_bias,
         };
         let options = Options {

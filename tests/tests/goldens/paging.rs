@@ -147,3 +147,33 @@ fn llama_in_any_cut() {
 fn qwen3_in_any_cut() {
     Subject::new("qwen3").check_all();
 }
+
+#[test]
+fn qwen2_in_any_cut() {
+    Subject::new("qwen2-window").check_all();
+}
+
+#[test]
+fn mistral_in_any_cut() {
+    Subject::new("mistral").check_all();
+}
+
+#[test]
+fn phi3_in_any_cut() {
+    Subject::new("phi3").check_all();
+}
+
+#[test]
+fn gemma3_in_any_cut() {
+    Subject::new("gemma3").check_all();
+}
+
+#[test]
+fn gemma2_in_any_cut() {
+    Subject::new("gemma2").check_all();
+}
+
+#[test]
+fn gpt2_in_any_cut() {
+    Subject::new("gpt2").check_all();
+}

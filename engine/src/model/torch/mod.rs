@@ -3,18 +3,24 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
-/// What `config.json` says about the layers.
+/// The families of decoders: how each describes itself.
+pub mod families;
+/// Fields of `config.json`.
 pub mod config;
-/// The layers.
+/// The decoder of all families.
 pub mod decoder;
-/// Libtorch's threads and devices, set once before anything else.
-pub mod process;
-/// Angles of the rotary position embedding.
-pub mod rope;
+/// The parts of a layer.
+pub mod layers;
 /// From a batch to what the layers read.
 pub mod step;
 /// Weights by name.
 pub mod weights;
+/// What a decoder is made of.
+pub mod architecture;
+/// Angles of the rotary position embedding.
+pub mod rope;
+/// Libtorch's threads and devices, set once before anything else.
+pub mod process;
 
 use lps_engine_core::batch::{Batch, Outputs};
 use lps_engine_core::model::{Model, StepError};
@@ -26,7 +32,7 @@ use crate::kernels::native::{self, InferenceMode};
 use crate::kernels::pages::LayerPages;
 use crate::kernels::reference::Reference;
 use crate::model::directory::ModelDirectory;
-use crate::model::torch::config::Architecture;
+use crate::model::torch::architecture::Architecture;
 use crate::model::torch::decoder::Decoder;
 use crate::model::torch::step::StepShape;
 use crate::model::torch::weights::{Placement, Weights};
@@ -48,7 +54,7 @@ struct TorchModel {
 /// # Errors
 /// One line that names the file, the field and what is supported.
 pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded, Error> {
-    let architecture = Architecture::read(directory)?;
+    let architecture = families::read(directory)?;
     let device = match options.device {
         Device::Cpu => tch::Device::Cpu,
         Device::Cuda => tch::Device::Cuda(0),
@@ -85,6 +91,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         block_tokens: options.block_tokens as usize,
         kind,
         device,
+        windows: decoder.windows().to_vec(),
     };
     let model = TorchModel {
         decoder,

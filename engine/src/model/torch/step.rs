@@ -1,14 +1,30 @@
 //! From a batch to what the layers read: token ids, positions, places in the pool, groups and masks. Owns: the
 //! arithmetic of pages; numbers first, tensors last.
 
+use std::ops::Range;
+
 use lps_engine_core::batch::{Batch, BatchSequence};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::kernels::pages::{Decodes, Prefill, Reads};
-use crate::model::torch::decoder::Inputs;
+
+/// One step as the layers see it.
+#[derive(Debug)]
+pub struct Inputs {
+    /// `[tokens]`.
+    pub tokens: Tensor,
+    /// `[tokens]`.
+    pub positions: Tensor,
+    /// `[tokens]`: where their keys and values go.
+    pub slots: Tensor,
+    /// Which rows get logits; `None` when all, in order.
+    pub sampled: Option<Tensor>,
+    /// Whose keys and values are read, for each of [`StepShape::windows`].
+    pub reads: Vec<Reads>,
+}
 
 /// What tensors of a step are made for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StepShape {
     /// Tokens of a page.
     pub block_tokens: usize,
@@ -16,9 +32,12 @@ pub struct StepShape {
     pub kind: Kind,
     /// Where tensors go.
     pub device: Device,
+    /// How many tokens a token sees, itself included, in layers of each kind; `None`: all.
+    pub windows: Vec<Option<usize>>,
 }
 
 /// A sequence and the row of its first new token.
+#[derive(Clone, Copy)]
 struct Placed<'a, 'b> {
     sequence: &'b BatchSequence<'a>,
     row: i64,
@@ -28,6 +47,14 @@ impl Placed<'_, '_> {
     /// Tokens once the step is done.
     fn len(&self) -> usize {
         self.sequence.computed + self.sequence.len
+    }
+
+    /// Positions that its new tokens see: those before the first one's window are read by none.
+    fn seen(&self, window: Option<usize>) -> Range<usize> {
+        let start = window.map_or(0, |window| {
+            (self.sequence.computed + 1).saturating_sub(window)
+        });
+        start..self.len()
     }
 }
 
@@ -62,22 +89,34 @@ impl StepShape {
             } else {
                 Some(self.tensor(&sampled)?)
             },
-            reads: self.reads(placed, row)?,
+            reads: self
+                .windows
+                .iter()
+                .map(|window| self.reads(&placed, row, *window))
+                .collect::<Result<_, _>>()?,
         })
     }
 
-    fn reads(&self, placed: Vec<Placed<'_, '_>>, tokens: i64) -> Result<Reads, TchError> {
-        let (decoding, prefilling): (Vec<_>, Vec<_>) = placed
-            .into_iter()
-            .partition(|placed| placed.sequence.len == 1);
-        let groups = groups(decoding);
-        let decodes = groups
+    fn reads(
+        &self,
+        placed: &[Placed<'_, '_>],
+        tokens: i64,
+        window: Option<usize>,
+    ) -> Result<Reads, TchError> {
+        let (decoding, prefilling): (Vec<Placed<'_, '_>>, Vec<_>) =
+            placed.iter().partition(|placed| placed.sequence.len == 1);
+        let seen = decoding.iter().map(|placed| Seen {
+            sequence: placed.sequence,
+            row: placed.row,
+            positions: placed.seen(window),
+        });
+        let decodes = groups(seen.collect())
             .iter()
             .map(|group| self.decodes(group, tokens))
             .collect::<Result<_, _>>()?;
         let prefills = prefilling
             .iter()
-            .map(|placed| self.prefill(placed))
+            .map(|placed| self.prefill(placed, window))
             .collect::<Result<_, _>>()?;
         Ok(Reads {
             decodes,
@@ -86,17 +125,15 @@ impl StepShape {
         })
     }
 
-    fn decodes(&self, group: &[Placed<'_, '_>], tokens: i64) -> Result<Decodes, TchError> {
-        let len = group.iter().map(Placed::len).max().unwrap_or(0);
+    fn decodes(&self, group: &[Seen<'_, '_>], tokens: i64) -> Result<Decodes, TchError> {
+        let len = group.iter().map(Seen::len).max().unwrap_or(0);
         let mut slots = Vec::with_capacity(group.len() * len);
         let mut mask = Vec::with_capacity(group.len() * len);
-        for placed in group {
-            let own = placed.len();
-            slots.extend((0..own).map(|position| self.slot(placed.sequence, position)));
-            slots.extend(std::iter::repeat_n(
-                self.slot(placed.sequence, 0),
-                len - own,
-            ));
+        for seen in group {
+            let own = seen.len();
+            let slot = |position| self.slot(seen.sequence, position);
+            slots.extend(seen.positions.clone().map(slot));
+            slots.extend(std::iter::repeat_n(slot(seen.positions.start), len - own));
             mask.extend((0..len).map(|position| {
                 if position < own {
                     0.0
@@ -106,9 +143,9 @@ impl StepShape {
             }));
         }
         let count = group.len() as i64;
-        let in_order = group.iter().zip(0..).all(|(placed, row)| placed.row == row);
-        let rows: Vec<i64> = group.iter().map(|placed| placed.row).collect();
-        let equal = group.iter().all(|placed| placed.len() == len);
+        let in_order = group.iter().zip(0..).all(|(seen, row)| seen.row == row);
+        let rows: Vec<i64> = group.iter().map(|seen| seen.row).collect();
+        let equal = group.iter().all(|seen| seen.len() == len);
         Ok(Decodes {
             rows: if in_order && count == tokens {
                 None
@@ -126,27 +163,25 @@ impl StepShape {
         })
     }
 
-    fn prefill(&self, placed: &Placed<'_, '_>) -> Result<Prefill, TchError> {
+    fn prefill(&self, placed: &Placed<'_, '_>, window: Option<usize>) -> Result<Prefill, TchError> {
         let sequence = placed.sequence;
         let len = placed.len();
-        let slots: Vec<i64> = (0..len)
+        let seen = placed.seen(window);
+        let slots: Vec<i64> = seen
+            .clone()
             .map(|position| self.slot(sequence, position))
             .collect();
-        let mask = if sequence.computed == 0 {
+        let within = |row: usize, column: usize| {
+            column <= row && window.is_none_or(|window| column + window > row)
+        };
+        let mask = if sequence.computed == 0 && window.is_none_or(|window| len <= window) {
             None
         } else {
+            let value = |visible| if visible { 0.0 } else { f32::NEG_INFINITY };
             let values: Vec<f32> = (sequence.computed..len)
-                .flat_map(|row| {
-                    (0..len).map(move |column| {
-                        if column <= row {
-                            0.0
-                        } else {
-                            f32::NEG_INFINITY
-                        }
-                    })
-                })
+                .flat_map(|row| seen.clone().map(move |column| value(within(row, column))))
                 .collect();
-            Some(self.mask(&values, &[sequence.len as i64, len as i64])?)
+            Some(self.mask(&values, &[sequence.len as i64, seen.len() as i64])?)
         };
         Ok(Prefill {
             row: placed.row,
@@ -173,19 +208,32 @@ impl StepShape {
     }
 }
 
+/// A sequence with one new token, its row, and what that sees.
+struct Seen<'a, 'b> {
+    sequence: &'b BatchSequence<'a>,
+    row: i64,
+    positions: Range<usize>,
+}
+
+impl Seen<'_, '_> {
+    fn len(&self) -> usize {
+        self.positions.len()
+    }
+}
+
 /// Sequences are padded to the longest of their group, so a group holds none of less than half its length: at most half
 /// of what is read is padding. Sequences of one group keep the order of the step.
-fn groups<'a, 'b>(mut placed: Vec<Placed<'a, 'b>>) -> Vec<Vec<Placed<'a, 'b>>> {
-    placed.sort_by_key(|placed| (std::cmp::Reverse(placed.len()), placed.row));
-    let mut groups: Vec<Vec<Placed<'a, 'b>>> = Vec::new();
-    for one in placed {
+fn groups<'a, 'b>(mut seen: Vec<Seen<'a, 'b>>) -> Vec<Vec<Seen<'a, 'b>>> {
+    seen.sort_by_key(|seen| (std::cmp::Reverse(seen.len()), seen.row));
+    let mut groups: Vec<Vec<Seen<'a, 'b>>> = Vec::new();
+    for one in seen {
         match groups.last_mut() {
             Some(group) if 2 * one.len() >= group[0].len() => group.push(one),
             _ => groups.push(vec![one]),
         }
     }
     for group in &mut groups {
-        group.sort_by_key(|placed| placed.row);
+        group.sort_by_key(|seen| seen.row);
     }
     groups
 }
@@ -195,11 +243,15 @@ mod tests {
     use super::*;
     use lps_engine_core::batch::SequenceId;
 
-    const SHAPE: StepShape = StepShape {
-        block_tokens: 4,
-        kind: Kind::Float,
-        device: Device::Cpu,
-    };
+    fn inputs(sequences: Vec<BatchSequence<'_>>, windows: &[Option<usize>]) -> Inputs {
+        let shape = StepShape {
+            block_tokens: 4,
+            kind: Kind::Float,
+            device: Device::Cpu,
+            windows: windows.to_vec(),
+        };
+        shape.inputs(&Batch { step: 1, sequences }).unwrap()
+    }
 
     fn sequence<'a>(tokens: &'a [u32], computed: usize, blocks: &'a [u32]) -> BatchSequence<'a> {
         let (id, prompt_len, len) = (
@@ -222,6 +274,12 @@ mod tests {
         Vec::try_from(tensor).unwrap()
     }
 
+    /// How many tokens each new one sees.
+    fn visible(prefill: &Prefill) -> Vec<i64> {
+        let mask = prefill.mask.as_ref().unwrap();
+        numbers(&mask.eq(0.0).sum_dim_intlist(-1, false, Kind::Int64))
+    }
+
     #[test]
     fn places_follow_the_pages() {
         let tokens: Vec<u32> = (10..20).collect();
@@ -229,18 +287,18 @@ mod tests {
             sequence(&tokens[..6], 3, &[7, 2]),
             sequence(&tokens[..1], 0, &[5]),
         ];
-        let inputs = SHAPE.inputs(&Batch { step: 1, sequences }).unwrap();
+        let inputs = inputs(sequences, &[None]);
         assert_eq!(numbers(&inputs.tokens), [13, 14, 15, 10]);
         assert_eq!(numbers(&inputs.positions), [3, 4, 5, 0]);
         assert_eq!(numbers(&inputs.slots), [31, 8, 9, 20]);
         assert_eq!(numbers(&inputs.sampled.unwrap()), [] as [i64; 0]);
-        let prefill = &inputs.reads.prefills[0];
+        let prefill = &inputs.reads[0].prefills[0];
         assert_eq!(numbers(&prefill.slots), [28, 29, 30, 31, 8, 9]);
-        let mask = prefill.mask.as_ref().unwrap();
-        let seen: Vec<i64> =
-            Vec::try_from(&mask.eq(0.0).sum_dim_intlist(-1, false, Kind::Int64)).unwrap();
-        assert_eq!(seen, [4, 5, 6]);
-        assert_eq!(numbers(inputs.reads.decodes[0].rows.as_ref().unwrap()), [3]);
+        assert_eq!(visible(prefill), [4, 5, 6]);
+        assert_eq!(
+            numbers(inputs.reads[0].decodes[0].rows.as_ref().unwrap()),
+            [3]
+        );
     }
 
     #[test]
@@ -251,8 +309,8 @@ mod tests {
             sequence(&tokens[..8], 7, &[2, 3]),
             sequence(&tokens[..5], 4, &[4, 5]),
         ];
-        let inputs = SHAPE.inputs(&Batch { step: 1, sequences }).unwrap();
-        let [long, short] = &inputs.reads.decodes[..] else {
+        let inputs = inputs(sequences, &[None]);
+        let [long, short] = &inputs.reads[0].decodes[..] else {
             panic!("two groups")
         };
         assert_eq!(numbers(long.rows.as_ref().unwrap()), [1, 2]);
@@ -260,5 +318,42 @@ mod tests {
         assert_eq!(numbers(&long.slots)[8..], [16, 17, 18, 19, 20, 16, 16, 16]);
         assert!(long.mask.is_some() && short.mask.is_none());
         assert_eq!(numbers(&short.slots), [4, 5, 6]);
+    }
+
+    #[test]
+    fn a_window_is_read_and_nothing_before_it() {
+        let tokens: Vec<u32> = (0..9).collect();
+        let sequences = vec![
+            sequence(&tokens[..9], 8, &[1, 2, 3]),
+            sequence(&tokens[..2], 1, &[4]),
+            sequence(&tokens[..8], 5, &[5, 6]),
+            sequence(&tokens[..3], 0, &[7]),
+        ];
+        let inputs = inputs(sequences, &[None, Some(3)]);
+        let [all, windowed] = &inputs.reads[..] else {
+            panic!("reads for each window")
+        };
+        // Position 8 sees 6, 7 and 8; the sequence that is shorter than the window is in the same group.
+        let [group] = &windowed.decodes[..] else {
+            panic!("one group")
+        };
+        assert_eq!((group.count, group.len), (2, 3));
+        assert_eq!(numbers(&group.slots), [10, 11, 12, 16, 17, 16]);
+        assert_eq!(all.decodes.len(), 2);
+        // New tokens 5, 6 and 7 see 3 to 7.
+        let [later, first] = &windowed.prefills[..] else {
+            panic!("two prefills")
+        };
+        assert_eq!(numbers(&later.slots), [23, 24, 25, 26, 27]);
+        assert_eq!(visible(later), [3, 3, 3]);
+        assert_eq!(visible(&all.prefills[0]), [6, 7, 8]);
+        assert!(first.mask.is_none(), "it is no longer than the window");
+    }
+
+    #[test]
+    fn a_first_chunk_longer_than_the_window_has_a_mask() {
+        let tokens: Vec<u32> = (0..5).collect();
+        let inputs = inputs(vec![sequence(&tokens, 0, &[0, 1])], &[Some(2)]);
+        assert_eq!(visible(&inputs.reads[0].prefills[0]), [1, 2, 2, 2, 2]);
     }
 }

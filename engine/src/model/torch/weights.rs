@@ -107,7 +107,9 @@ impl Weights {
             field: name.to_owned(),
             reason,
         };
-        let Some(stored) = self.tensors.get(name) else {
+        // The body of a model that was saved without its output layer has names without the first part.
+        let body = || self.tensors.get(name.split_once('.')?.1);
+        let Some(stored) = self.tensors.get(name).or_else(body) else {
             return Err(fail(&self.main_file, "is missing".to_owned()));
         };
         if stored.shape != shape {
