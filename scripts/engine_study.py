@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two policies on two real engines, in pairs, and what the simulator says of them: `make bench-engines`.
 
-    engine_study.py LPS OUT [--seeds 1,2,3] [--programs 120] [--model DIR]
+    engine_study.py LPS OUT [--seeds 1,2,3] [--loads 0.6,1.5,3] [--programs 120] [--model DIR]
 
 LPS is the `lps` binary with `lps-engine` beside it, OUT a folder. The order of things:
 
@@ -119,8 +119,8 @@ def p95(path, column):
 
 
 class Study:
-    def __init__(self, lps, out, programs):
-        self.lps, self.out, self.programs = Path(lps).resolve(), Path(out).resolve(), programs
+    def __init__(self, lps, out, loads, programs):
+        self.lps, self.out, self.loads, self.programs = Path(lps).resolve(), Path(out).resolve(), loads, programs
         if self.out.exists():
             sys.exit(f"{self.out} is there already: delete it, or name another folder (make bench-engines OUT=…)")
         self.out.mkdir(parents=True)
@@ -182,7 +182,7 @@ class Study:
         before = self.calibrate("before")
         knee = self.knee(self.profile("before", before))
         self.say(f"the knee is at {knee:.3f} programs a second")
-        runs, plan = [], [(load, seed) for load in LOADS for seed in seeds]
+        runs, plan = [], [(load, seed) for load in self.loads for seed in seeds]
         for number, (load, seed) in enumerate(plan):
             workload = WORKLOAD.format(programs=self.programs, rate=knee * load)
             for policy in POLICIES if number % 2 == 0 else reversed(POLICIES):
@@ -232,7 +232,7 @@ class Study:
             return "{:.2f} ± {:.2f}".format(*interval(values))
 
         effect, told = [], []
-        for load in LOADS:
+        for load in self.loads:
             fcfs, atlas = (of(load, policy, "completion_s") for policy in POLICIES)
             effect.append([f"{load}", f"{knee * load:.3f}", shown(fcfs), shown(atlas),
                            shown([b - a for a, b in zip(fcfs, atlas)]), shown([b / a for a, b in zip(fcfs, atlas)])])
@@ -260,11 +260,13 @@ def main():
     parser.add_argument("lps")
     parser.add_argument("out")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--loads", default=",".join(map(str, LOADS)), help="some of the load points")
     parser.add_argument("--programs", type=int, default=120)
     parser.add_argument("--model", type=Path, help="a checkpoint instead of one that is made")
     arguments = parser.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    Study(arguments.lps, arguments.out, arguments.programs).run(seeds, arguments.model)
+    loads = [float(load) for load in arguments.loads.split(",")]
+    Study(arguments.lps, arguments.out, loads, arguments.programs).run(seeds, arguments.model)
 
 
 if __name__ == "__main__":
