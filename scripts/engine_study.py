@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two policies on two real engines, in pairs, and what the simulator says of them: `make bench-engines`.
 
-    engine_study.py LPS OUT [--seeds 1,2,3] [--programs 120] [--model DIR]
+    engine_study.py LPS OUT [--seeds 1,2,3] [--loads 0.6,1.5,3] [--programs 120] [--model DIR]
 
 LPS is the `lps` binary with `lps-engine` beside it, OUT a folder. The order of things:
 
@@ -108,19 +108,19 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def mean(path, column):
+def mean(path, column, of=statistics.fmean):
     """Over those rows that came to their end."""
-    return statistics.fmean(float(row[column]) for row in rows(path) if row["state"] == "completed")
+    return of([float(row[column]) for row in rows(path) if row["state"] == "completed"])
 
 
-def p95(path, column):
-    """The same: 95 of 100 are below it."""
-    return statistics.quantiles((float(row[column]) for row in rows(path) if row["state"] == "completed"), n=20)[-1]
+def p95(values):
+    """95 of 100 are below it."""
+    return statistics.quantiles(values, n=20)[-1]
 
 
 class Study:
-    def __init__(self, lps, out, programs):
-        self.lps, self.out, self.programs = Path(lps).resolve(), Path(out).resolve(), programs
+    def __init__(self, lps, out, loads, programs):
+        self.lps, self.out, self.loads, self.programs = Path(lps).resolve(), Path(out).resolve(), loads, programs
         if self.out.exists():
             sys.exit(f"{self.out} is there already: delete it, or name another folder (make bench-engines OUT=…)")
         self.out.mkdir(parents=True)
@@ -182,7 +182,7 @@ class Study:
         before = self.calibrate("before")
         knee = self.knee(self.profile("before", before))
         self.say(f"the knee is at {knee:.3f} programs a second")
-        runs, plan = [], [(load, seed) for load in LOADS for seed in seeds]
+        runs, plan = [], [(load, seed) for load in self.loads for seed in seeds]
         for number, (load, seed) in enumerate(plan):
             workload = WORKLOAD.format(programs=self.programs, rate=knee * load)
             for policy in POLICIES if number % 2 == 0 else reversed(POLICIES):
@@ -212,8 +212,9 @@ class Study:
                 "load": run["load"], "seed": run["seed"], "policy": run["policy"], "programs": len(states),
                 "completion_s": mean(run["run"] / "programs.csv", "completion_s"),
                 "simulated_completion_s": mean(sim / "programs.csv", "completion_s"),
-                "p95_s": p95(run["run"] / "programs.csv", "completion_s"),
-                "simulated_p95_s": p95(sim / "programs.csv", "completion_s"),
+                "geometric_mean_s": mean(run["run"] / "programs.csv", "completion_s", statistics.geometric_mean),
+                "p95_s": mean(run["run"] / "programs.csv", "completion_s", p95),
+                "simulated_p95_s": mean(sim / "programs.csv", "completion_s", p95),
                 "call_service_s": mean(run["run"] / "calls.csv", "service_s"),
                 "simulated_call_service_s": mean(sim / "calls.csv", "service_s"),
                 "lag_s": json.loads((run["run"] / "summary.json").read_text())["lag_s"]["p99"],
@@ -231,19 +232,24 @@ class Study:
         def shown(values):
             return "{:.2f} ± {:.2f}".format(*interval(values))
 
-        effect, told = [], []
-        for load in LOADS:
+        def effect(load, key):
+            fcfs, atlas = (of(load, policy, key) for policy in POLICIES)
+            return [f"{load}", f"{knee * load:.3f}", shown(fcfs), shown(atlas),
+                    shown([b - a for a, b in zip(fcfs, atlas)]), shown([b / a for a, b in zip(fcfs, atlas)])]
+
+        told = []
+        for load in self.loads:
             fcfs, atlas = (of(load, policy, "completion_s") for policy in POLICIES)
-            effect.append([f"{load}", f"{knee * load:.3f}", shown(fcfs), shown(atlas),
-                           shown([b - a for a, b in zip(fcfs, atlas)]), shown([b / a for a, b in zip(fcfs, atlas)])])
             seen = statistics.fmean(atlas) / statistics.fmean(fcfs)
             fcfs, atlas = (statistics.fmean(of(load, policy, "simulated_completion_s")) for policy in POLICIES)
             service = [statistics.fmean(of(load, policy, "simulated_call_service_s")) /
                        statistics.fmean(of(load, policy, "call_service_s")) - 1 for policy in POLICIES]
             told.append([f"{load}", f"{seen:.3f}", f"{atlas / fcfs:.3f}", f"{atlas / fcfs / seen - 1:+.1%}",
                          *(f"{off:+.1%}" for off in service)])
+        header = ["load", "programs a second", *POLICIES, "difference", "ratio"]
+        titles = {"completion_s": "Mean completion (s)", "geometric_mean_s": "Geometric mean: each program counts alike, long or short (s)"}
         parts = [
-            ("Mean completion (s)", ["load", "programs a second", *POLICIES, "difference", "ratio"], effect),
+            *((title, header, [effect(load, key) for load in self.loads]) for key, title in titles.items()),
             ("What the simulator says", ["load", "atlas/fcfs seen", "simulated", "off", "call service off, fcfs", "atlas"], told),
             ("Calibration, on steps held back", ["profile", "steps", "count", "sum off", "p50 off", "p90 off"], self.lines),
         ]
@@ -260,11 +266,13 @@ def main():
     parser.add_argument("lps")
     parser.add_argument("out")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--loads", default=",".join(map(str, LOADS)), help="some of the load points")
     parser.add_argument("--programs", type=int, default=120)
     parser.add_argument("--model", type=Path, help="a checkpoint instead of one that is made")
     arguments = parser.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    Study(arguments.lps, arguments.out, arguments.programs).run(seeds, arguments.model)
+    loads = [float(load) for load in arguments.loads.split(",")]
+    Study(arguments.lps, arguments.out, loads, arguments.programs).run(seeds, arguments.model)
 
 
 if __name__ == "__main__":
