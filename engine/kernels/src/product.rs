@@ -1,0 +1,315 @@
+//! Products with packed weights: `out = x · weightᵀ + bias`. Owns: how the work is cut, and rounding of `x` to 16-bit
+//! integers for weights of 8 bits.
+#![expect(unsafe_code, reason = "the innermost loops")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::element::{Element, Numbers, NumbersMut};
+use crate::level::{Available, Work};
+use crate::simd::Simd;
+use crate::threads::{Threads, Writable};
+use crate::tile::{self, OnRows, Rows};
+use crate::weight::{PANEL, Packed, Weight};
+
+/// Rows that are multiplied before the next columns are read: with them the part of `x` in use stays in the cache of one
+/// processor. A multiple of the rows of every tile.
+const ROWS_AT_ONCE: usize = 240;
+/// Parts for each thread, so that one that is held up leaves most of its share to the others.
+const PARTS_PER_THREAD: usize = 8;
+
+/// What a product is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Product<'a> {
+    /// What multiplies with it.
+    pub weight: &'a Weight,
+    /// `[rows, inputs]`.
+    pub x: Numbers<'a>,
+    /// `[outputs]`.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl Product<'_> {
+    /// Computes it into `out`, `[rows, outputs]`: of the type of `x`, or of 32 bits.
+    ///
+    /// # Panics
+    /// When a length does not fit, or a type: `x` is of the type from which the weight was packed, unless that was
+    /// rounded to 8 bits.
+    pub fn compute(&self, level: Available, threads: &mut Threads, out: NumbersMut<'_>) {
+        match (self.x, out) {
+            (Numbers::Float(x), NumbersMut::Float(out)) => self.of(level, threads, x, out),
+            (Numbers::Half(x), NumbersMut::Float(out)) => self.of(level, threads, x, out),
+            (Numbers::Half(x), NumbersMut::Half(out)) => self.of(level, threads, x, out),
+            (Numbers::Float(_), NumbersMut::Half(_)) => {
+                panic!("nothing is rounded that was not asked to be")
+            }
+        }
+    }
+
+    fn of<E: Element, O: Element>(
+        &self,
+        level: Available,
+        threads: &mut Threads,
+        x: &[E],
+        out: &mut [O],
+    ) {
+        let Weight {
+            outputs, inputs, ..
+        } = *self.weight;
+        let rows = x.len() / inputs.max(1);
+        assert_eq!(x.len(), rows * inputs, "rows of {inputs} numbers");
+        assert_eq!(
+            out.len(),
+            rows * outputs,
+            "{rows} rows of {outputs} numbers"
+        );
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() == outputs),
+            "a bias for each output"
+        );
+        let panels = outputs.div_ceil(PANEL);
+        let chunks = rows.div_ceil(ROWS_AT_ONCE);
+        let groups = panels.min(PARTS_PER_THREAD * threads.count()).max(1);
+        let out = Writable::new(out);
+        let parts = |part: usize| {
+            let (chunk, group) = (part / groups, part % groups);
+            let row = chunk * ROWS_AT_ONCE;
+            let rows = (rows - row).min(ROWS_AT_ONCE);
+            Place {
+                row,
+                rows,
+                panels: group * panels / groups..(group + 1) * panels / groups,
+            }
+        };
+        let Self { weight, bias, .. } = *self;
+        match &weight.packed {
+            Packed::Byte { numbers, .. } => {
+                let (integers, scales) = integers(x, inputs);
+                let x = Rows::new(&integers, inputs / 2);
+                threads.run(chunks * groups, |part| {
+                    let part = Part {
+                        weight,
+                        numbers,
+                        x,
+                        scales: &scales,
+                        bias,
+                        out,
+                        place: parts(part),
+                    };
+                    level.run(Integers(part));
+                });
+            }
+            Packed::Float(numbers) | Packed::Half(numbers) => {
+                let fits = matches!(
+                    (&weight.packed, E::PER_UNIT),
+                    (Packed::Float(_), 1) | (Packed::Half(_), 2)
+                );
+                assert!(
+                    fits,
+                    "the weight is of another type than what is multiplied with it"
+                );
+                let x = Rows::new(x, inputs / E::PER_UNIT);
+                threads.run(chunks * groups, |part| {
+                    let part = Part {
+                        weight,
+                        numbers,
+                        x,
+                        scales: &[],
+                        bias,
+                        out,
+                        place: parts(part),
+                    };
+                    level.run(Floats {
+                        part,
+                        of: PhantomData::<E>,
+                    });
+                });
+            }
+        }
+    }
+}
+
+/// Which rows and panels.
+struct Place {
+    row: usize,
+    rows: usize,
+    panels: Range<usize>,
+}
+
+/// Some rows times some panels, of which the numbers are `N`.
+struct Part<'a, N, O> {
+    weight: &'a Weight,
+    numbers: &'a [N],
+    x: Rows,
+    /// What each row of integers is to be multiplied with.
+    scales: &'a [f32],
+    bias: Option<&'a [f32]>,
+    out: Writable<O>,
+    place: Place,
+}
+
+/// A part with weights that are floats.
+struct Floats<'a, E, O> {
+    part: Part<'a, u32, O>,
+    of: PhantomData<E>,
+}
+
+/// A part with weights of 8 bits.
+struct Integers<'a, O>(Part<'a, i8, O>);
+
+/// Two vectors of columns of a panel.
+struct Columns<'a, K, N, O> {
+    part: &'a Part<'a, N, O>,
+    /// The first, of all.
+    column: usize,
+    kind: PhantomData<K>,
+}
+
+impl<E: Element, O: Element> Work for Floats<'_, E, O> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: what the caller promised; parts lie within the product.
+        unsafe { self.part.each_column::<S, E>() }
+    }
+}
+
+impl<O: Element> Work for Integers<'_, O> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: what the caller promised; parts lie within the product.
+        unsafe { self.0.each_column::<S, i8>() }
+    }
+}
+
+impl<N, O> Part<'_, N, O> {
+    #[inline(always)]
+    unsafe fn each_column<'a, S: Simd, K>(&'a self)
+    where
+        Columns<'a, K, N, O>: OnRows,
+    {
+        for panel in self.place.panels.clone() {
+            for column in (panel * PANEL..(panel + 1) * PANEL).step_by(2 * S::LANES) {
+                let mut columns = Columns {
+                    part: self,
+                    column,
+                    kind: PhantomData,
+                };
+                // SAFETY: what the caller promised.
+                unsafe { tile::by_rows::<S>(self.place.rows, &mut columns) };
+            }
+        }
+    }
+}
+
+impl<E: Element, O: Element> OnRows for Columns<'_, E, u32, O> {
+    #[inline(always)]
+    unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
+        let part = self.part;
+        let units = part.weight.inputs / E::PER_UNIT;
+        let start = self.column / PANEL * PANEL * units + self.column % PANEL;
+        let left = part.numbers[start..].as_ptr();
+        // SAFETY: the caller has the level; rows, columns and outputs are within what was asserted.
+        unsafe {
+            let mut sums = tile::zero::<S, R>();
+            let row = part.place.row + row;
+            let x = part.x.from(row, 0);
+            tile::add::<S, E, R>(
+                &mut sums,
+                x,
+                [left, left.wrapping_add(S::LANES)],
+                PANEL,
+                units,
+            );
+            for (index, sums) in sums.into_iter().enumerate() {
+                part.write::<S>(row + index, self.column, sums);
+            }
+        }
+    }
+}
+
+impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
+    #[inline(always)]
+    unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
+        let part = self.part;
+        let inputs = part.weight.inputs;
+        let start = self.column / PANEL * PANEL * inputs + self.column % PANEL * 2;
+        let left = part.numbers[start..].as_ptr();
+        let Packed::Byte { scales, .. } = &part.weight.packed else {
+            unreachable!("integers are multiplied with integers")
+        };
+        // SAFETY: the caller has the level; rows, columns and outputs are within what was asserted, and there is a
+        // scale for each column of the last panel.
+        unsafe {
+            let row = part.place.row + row;
+            let mut sums = [[S::zero_ints(); 2]; R];
+            tile::add_ints::<S, R>(
+                &mut sums,
+                part.x.from(row, 0),
+                [left, left.wrapping_add(2 * S::LANES)],
+                inputs / 2,
+            );
+            for (index, [left, right]) in sums.into_iter().enumerate() {
+                let row = row + index;
+                let of_row = S::splat(part.scales[row]);
+                let of_column = scales[self.column..].as_ptr();
+                let scaled =
+                    |sum, of_column| S::mul(S::mul(S::floats(sum), of_row), S::load(of_column));
+                let sums = [
+                    scaled(left, of_column),
+                    scaled(right, of_column.add(S::LANES)),
+                ];
+                part.write::<S>(row, self.column, sums);
+            }
+        }
+    }
+}
+
+impl<N, O: Element> Part<'_, N, O> {
+    /// Adds the bias and writes what is not beyond the last column.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, row: usize, column: usize, sums: [S::Floats; 2]) {
+        let outputs = self.weight.outputs;
+        for (index, sum) in sums.into_iter().enumerate() {
+            let column = column + index * S::LANES;
+            if column >= outputs {
+                return;
+            }
+            let width = S::LANES.min(outputs - column);
+            // SAFETY: the caller has the level; `width` numbers from the column on are in the row, and nobody else
+            // writes them.
+            unsafe {
+                let bias = match self.bias {
+                    None => S::zero(),
+                    Some(bias) => tile::load_some::<S, f32>(bias[column..].as_ptr(), width),
+                };
+                let to = self.out.at(row * outputs + column);
+                tile::store_some::<S, O>(to, S::add(sum, bias), width);
+            }
+        }
+    }
+}
+
+/// Rows as pairs of 16-bit integers, and what each row of integers is to be multiplied with. They are as large as sums of
+/// their products with 8-bit integers allow in 32 bits: 12 bits and more up to 8,192 inputs, where a 16-bit float has 8.
+fn integers<E: Element>(x: &[E], inputs: usize) -> (Vec<u32>, Vec<f32>) {
+    const LARGEST_WEIGHT: usize = 127;
+    let most = (i32::MAX as usize / LARGEST_WEIGHT / inputs).min(i16::MAX as usize) as f32;
+    // Adding and taking away 1.5 * 2^23 leaves a whole number.
+    const WHOLE: f32 = 12_582_912.0;
+    let mut integers = Vec::with_capacity(x.len() / 2);
+    let mut scales = Vec::with_capacity(x.len() / inputs);
+    for row in x.chunks_exact(inputs) {
+        let largest = row
+            .iter()
+            .map(|number| number.to_f32().abs())
+            .fold(0.0, f32::max);
+        let scale = largest / most;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        scales.push(scale);
+        integers.extend(row.chunks_exact(2).map(|pair| {
+            let whole = |number: E| ((number.to_f32() * inverse + WHOLE) - WHOLE) as i16 as u16;
+            u32::from(whole(pair[0])) | u32::from(whole(pair[1])) << 16
+        }));
+    }
+    (integers, scales)
+}

@@ -1,0 +1,200 @@
+//! The innermost loops: some rows of `x` times two vectors of columns, in registers. Owns: the order in which a sum is
+//! formed, which is the order of the units, whatever the number of rows; that is why a row's result does not depend on
+//! its neighbours.
+#![expect(unsafe_code, reason = "the innermost loops")]
+
+use crate::element::Element;
+use crate::simd::{MOST_LANES, Simd};
+use crate::weight::PANEL;
+
+/// Rows of units.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    /// The first unit of the first row. Need not be aligned.
+    pub(crate) first: *const u32,
+    /// Units from row to row.
+    pub(crate) stride: usize,
+}
+
+// SAFETY: it is only a place; who reads there promises that nobody writes.
+unsafe impl Send for Rows {}
+// SAFETY: as above.
+unsafe impl Sync for Rows {}
+
+impl Rows {
+    /// All of a slice, whose rows have so many units.
+    pub(crate) fn new<T>(rows: &[T], stride: usize) -> Self {
+        Self {
+            first: rows.as_ptr().cast(),
+            stride,
+        }
+    }
+
+    /// A unit.
+    ///
+    /// # Safety
+    /// It is there.
+    #[inline(always)]
+    unsafe fn unit(self, row: usize, unit: usize) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.first.add(row * self.stride + unit).read_unaligned() }
+    }
+
+    /// From a later row and unit on.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    pub(crate) unsafe fn from(self, row: usize, unit: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self {
+            first: unsafe { self.first.add(row * self.stride + unit) },
+            ..self
+        }
+    }
+}
+
+/// Sums of `R` rows in two vectors of columns.
+pub(crate) type Sums<S, const R: usize> = [[<S as Simd>::Floats; 2]; R];
+
+/// Nothing yet.
+///
+/// # Safety
+/// The processor has the level of `S`.
+#[inline(always)]
+pub(crate) unsafe fn zero<S: Simd, const R: usize>() -> Sums<S, R> {
+    // SAFETY: what the caller promised.
+    unsafe { [[S::zero(); 2]; R] }
+}
+
+/// Adds `units` of each row times as many units of the columns: `columns` points at the first unit of each vector, and
+/// from unit to unit it is `stride` further.
+///
+/// # Safety
+/// The processor has the level of `S`; rows and columns are there.
+#[inline(always)]
+pub(crate) unsafe fn add<S: Simd, E: Element, const R: usize>(
+    sums: &mut Sums<S, R>,
+    x: Rows,
+    columns: [*const u32; 2],
+    stride: usize,
+    units: usize,
+) {
+    let [mut left, mut right] = columns;
+    for unit in 0..units {
+        // SAFETY: what the caller promised.
+        unsafe {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = x.unit(row, unit);
+                sums[0] = E::dot::<S>(sums[0], x, left);
+                sums[1] = E::dot::<S>(sums[1], x, right);
+            }
+        }
+        left = left.wrapping_add(stride);
+        right = right.wrapping_add(stride);
+    }
+}
+
+/// Work on some rows at once, whose number the compiler knows.
+pub(crate) trait OnRows {
+    /// Does it for `R` rows from `row` on.
+    ///
+    /// # Safety
+    /// The processor has the level of `S`, and what the work itself asks for.
+    unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize);
+}
+
+/// Cuts `rows` into groups of at most [`Simd::ROWS`].
+///
+/// # Safety
+/// As [`OnRows::on`].
+#[inline(always)]
+pub(crate) unsafe fn by_rows<S: Simd>(rows: usize, work: &mut impl OnRows) {
+    let mut row = 0;
+    while row < rows {
+        let left = (rows - row).min(S::ROWS);
+        // SAFETY: what the caller promised.
+        let did = unsafe {
+            match left {
+                12.. => on::<S, 12>(work, row),
+                8..=11 => on::<S, 8>(work, row),
+                6 | 7 => on::<S, 6>(work, row),
+                4 | 5 => on::<S, 4>(work, row),
+                3 => on::<S, 3>(work, row),
+                2 => on::<S, 2>(work, row),
+                _ => on::<S, 1>(work, row),
+            }
+        };
+        row += did;
+    }
+}
+
+#[inline(always)]
+unsafe fn on<S: Simd, const R: usize>(work: &mut impl OnRows, row: usize) -> usize {
+    // More rows than registers are never asked for: nothing is compiled for them.
+    if R <= S::ROWS {
+        // SAFETY: what the caller promised.
+        unsafe { work.on::<S, R>(row) };
+    }
+    R
+}
+
+/// As [`add`] of pairs of integers; columns of one unit are [`PANEL`] pairs.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn add_ints<S: Simd, const R: usize>(
+    sums: &mut [[S::Ints; 2]; R],
+    x: Rows,
+    columns: [*const i8; 2],
+    pairs: usize,
+) {
+    let [mut left, mut right] = columns;
+    for pair in 0..pairs {
+        // SAFETY: what the caller promised.
+        unsafe {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = x.unit(row, pair);
+                sums[0] = S::dot_ints(sums[0], x, left);
+                sums[1] = S::dot_ints(sums[1], x, right);
+            }
+        }
+        left = left.wrapping_add(2 * PANEL);
+        right = right.wrapping_add(2 * PANEL);
+    }
+}
+
+/// `count` numbers, at most a vector; zeros after them.
+///
+/// # Safety
+/// The processor has the level of `S`; the numbers are there.
+#[inline(always)]
+pub(crate) unsafe fn load_some<S: Simd, E: Element>(from: *const E, count: usize) -> S::Floats {
+    // SAFETY: what the caller promised; the array has room for a vector.
+    unsafe {
+        if count >= S::LANES {
+            return E::load::<S>(from);
+        }
+        let mut numbers = [E::default(); MOST_LANES];
+        std::ptr::copy_nonoverlapping(from, numbers.as_mut_ptr(), count);
+        E::load::<S>(numbers.as_ptr())
+    }
+}
+
+/// The first `count` numbers of a vector.
+///
+/// # Safety
+/// The processor has the level of `S`; there is room for them.
+#[inline(always)]
+pub(crate) unsafe fn store_some<S: Simd, E: Element>(to: *mut E, x: S::Floats, count: usize) {
+    // SAFETY: what the caller promised; the array has room for a vector.
+    unsafe {
+        if count >= S::LANES {
+            return E::store::<S>(to, x);
+        }
+        let mut numbers = [E::default(); MOST_LANES];
+        E::store::<S>(numbers.as_mut_ptr(), x);
+        std::ptr::copy_nonoverlapping(numbers.as_ptr(), to, count);
+    }
+}
