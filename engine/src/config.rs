@@ -14,7 +14,7 @@ use lps_runtime::telemetry::Format;
 
 use crate::model::directory::Source;
 use crate::model::sim::SimCost;
-use crate::model::{Device, Dtype, KvSize};
+use crate::model::{Device, Dtype, KernelsAsked, KvSize, Quantization};
 
 /// Tokens of one KV page.
 pub const BLOCK_TOKENS: u32 = 16;
@@ -44,6 +44,13 @@ pub struct Config {
     /// Where tensors live.
     #[arg(long, env = "LPS_DEVICE", default_value = "cpu")]
     pub device: Device,
+    /// What computes: `auto`, the engine's own kernels where they are (`portable`, `avx2`, `avx512`, `avx512-bf16`), or
+    /// libtorch's `operators`.
+    #[arg(long, env = "LPS_KERNELS", default_value = "auto")]
+    pub kernels: KernelsAsked,
+    /// Rounds weights while they are loaded.
+    #[arg(long, env = "LPS_QUANTIZATION")]
+    pub quantization: Option<Quantization>,
     /// Threads that compute [default: as many as the processor set and the control group give].
     #[arg(long, env = "LPS_THREADS")]
     pub threads: Option<NonZeroUsize>,

@@ -271,6 +271,8 @@ fn load_options(
     };
     LoadOptions {
         dtype: config.dtype.or(directory.dtype_preferred()),
+        kernels: config.kernels,
+        quantization: config.quantization,
         device: config.device,
         block_tokens: BLOCK_TOKENS,
         kv: config.kv(),

@@ -143,7 +143,7 @@ struct Part<'a, E> {
 
 /// What is held of a block while its tiles pass; rows are tokens, and in them query heads.
 struct State<E> {
-    /// `[rows, head_dim]`.
+    /// `[rows, key_columns]`.
     query: Vec<E>,
     /// `[rows, TILE]`.
     scores: Vec<f32>,
@@ -192,12 +192,12 @@ impl<E: Element> Part<'_, E> {
     fn state(&self) -> State<E> {
         let shape = self.attention.pool.shape();
         let rows = self.block.tokens.len() * self.group;
-        let width = shape.head_dim;
-        let mut query = Vec::with_capacity(rows * width);
-        for token in self.block.tokens.clone() {
-            let row = (self.block.sequence.row + token) * self.attention.heads
-                + self.block.head * self.group;
-            query.extend_from_slice(&self.query[row * width..][..self.group * width]);
+        let (width, columns) = (shape.head_dim, shape.key_columns());
+        let mut query = vec![E::default(); rows * columns];
+        for (index, row) in query.chunks_exact_mut(columns).enumerate() {
+            let (token, head) = (self.token(index), self.head(index));
+            let from = (token * self.attention.heads + head) * width;
+            row[..width].copy_from_slice(&self.query[from..][..width]);
         }
         State {
             query,
@@ -208,6 +208,18 @@ impl<E: Element> Part<'_, E> {
             total: vec![0.0; rows],
             rows,
         }
+    }
+
+    /// Row of a row's token in the step.
+    #[inline(always)]
+    fn token(&self, row: usize) -> usize {
+        self.block.sequence.row + self.block.tokens.start + row / self.group
+    }
+
+    /// Query head of a row.
+    #[inline(always)]
+    fn head(&self, row: usize) -> usize {
+        self.block.head * self.group + row % self.group
     }
 
     /// The place of a row's token in its sequence.
@@ -224,7 +236,7 @@ impl<E: Element> Part<'_, E> {
         keys: [*const u32; TILE_PAGES],
         places: usize,
     ) {
-        let units = self.attention.pool.shape().head_dim / E::PER_UNIT;
+        let units = self.attention.pool.shape().key_columns() / E::PER_UNIT;
         let x = Rows::new(&state.query, units);
         let out = state.scores.as_mut_ptr();
         for first in (0..places).step_by(2 * S::LANES) {
@@ -346,8 +358,7 @@ impl<E: Element> Part<'_, E> {
         let shape = self.attention.pool.shape();
         let (width, columns) = (shape.head_dim, shape.value_columns());
         for row in 0..state.rows {
-            let token = self.block.sequence.row + self.block.tokens.start + row / self.group;
-            let head = self.block.head * self.group + row % self.group;
+            let (token, head) = (self.token(row), self.head(row));
             let sums = &state.sums[row * columns..][..columns];
             for column in (0..width).step_by(S::LANES) {
                 // SAFETY: the caller has the level; sums are whole vectors, and nobody else writes this head's row.

@@ -29,11 +29,9 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// Numbers of a unit.
     const PER_UNIT: usize;
 
-    /// From 32 bits, rounded.
-    fn from_f32(x: f32) -> Self;
     /// To 32 bits.
     fn to_f32(self) -> f32;
-    /// A unit of as many numbers.
+    /// A unit of as many numbers; zeros take the place of those that are missing.
     fn unit(numbers: &[Self]) -> u32;
     /// The first number of a unit.
     fn first(unit: u32) -> Self;
@@ -45,11 +43,6 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
 
 impl Element for f32 {
     const PER_UNIT: usize = 1;
-
-    #[inline(always)]
-    fn from_f32(x: f32) -> Self {
-        x
-    }
 
     #[inline(always)]
     fn to_f32(self) -> f32 {
@@ -89,18 +82,14 @@ impl Element for bf16 {
     const PER_UNIT: usize = 2;
 
     #[inline(always)]
-    fn from_f32(x: f32) -> Self {
-        Self::from_f32(x)
-    }
-
-    #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     #[inline(always)]
     fn unit(numbers: &[Self]) -> u32 {
-        u32::from(numbers[0].to_bits()) | u32::from(numbers[1].to_bits()) << 16
+        let second = numbers.get(1).map_or(0, |number| number.to_bits());
+        u32::from(numbers[0].to_bits()) | u32::from(second) << 16
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@
 pub mod attention;
 /// The pool of keys and values, and writing to it.
 pub mod pages;
-/// Norms, turning and gating of rows.
+/// Norms, turning and activations of rows.
 pub mod rows;
 /// Products with packed weights.
 pub mod product;

@@ -29,7 +29,7 @@ pub struct PoolShape {
     pub pages: usize,
     /// Key-value heads.
     pub kv_heads: usize,
-    /// Numbers of a head: even.
+    /// Numbers of a head.
     pub head_dim: usize,
     /// Whether they are of 16 bits, else of 32.
     pub half: bool,
@@ -49,9 +49,14 @@ impl PoolShape {
         self.head_dim.next_multiple_of(MOST_LANES)
     }
 
+    /// Numbers of a head, with the zero that fills the last unit of keys.
+    pub(crate) fn key_columns(&self) -> usize {
+        self.head_dim.next_multiple_of(self.per_unit())
+    }
+
     /// Units of the keys of a head in a page.
     fn key_units(&self) -> usize {
-        self.head_dim / self.per_unit() * PAGE_TOKENS
+        self.key_columns() / self.per_unit() * PAGE_TOKENS
     }
 
     /// Units of the values of a head in a page.
@@ -78,11 +83,7 @@ impl Pool {
     ///
     /// # Errors
     /// When there is not that much memory.
-    ///
-    /// # Panics
-    /// When a head has an odd number of numbers.
     pub fn new(shape: PoolShape) -> io::Result<Self> {
-        assert_eq!(shape.head_dim % 2, 0, "heads of {} numbers", shape.head_dim);
         let heads = shape.pages * shape.kv_heads;
         Ok(Self {
             shape,
@@ -179,7 +180,7 @@ impl Writer {
         // SAFETY: page and head are in the pool, asserted above, and so are the units of them.
         unsafe {
             let keys = self.keys.at(index * shape.key_units() + token);
-            for (unit, numbers) in key.chunks_exact(E::PER_UNIT).enumerate() {
+            for (unit, numbers) in key.chunks(E::PER_UNIT).enumerate() {
                 *keys.add(unit * PAGE_TOKENS) = E::unit(numbers);
             }
             let row = token / E::PER_UNIT * shape.value_columns();

@@ -85,7 +85,7 @@ impl Product<'_> {
         match &weight.packed {
             Packed::Byte { numbers, .. } => {
                 let (integers, scales) = integers(x, inputs);
-                let x = Rows::new(&integers, inputs / 2);
+                let x = Rows::new(&integers, weight.units());
                 threads.run(chunks * groups, |part| {
                     let part = Part {
                         weight,
@@ -108,7 +108,8 @@ impl Product<'_> {
                     fits,
                     "the weight is of another type than what is multiplied with it"
                 );
-                let x = Rows::new(x, inputs / E::PER_UNIT);
+                let padded = padded(x, inputs);
+                let x = Rows::new(padded.as_deref().unwrap_or(x), weight.units());
                 threads.run(chunks * groups, |part| {
                     let part = Part {
                         weight,
@@ -205,7 +206,7 @@ impl<E: Element, O: Element> OnRows for Columns<'_, E, u32, O> {
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         let part = self.part;
-        let units = part.weight.inputs / E::PER_UNIT;
+        let units = part.weight.units();
         let start = self.column / PANEL * PANEL * units + self.column % PANEL;
         let left = part.numbers[start..].as_ptr();
         // SAFETY: the caller has the level; rows, columns and outputs are within what was asserted.
@@ -231,8 +232,8 @@ impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         let part = self.part;
-        let inputs = part.weight.inputs;
-        let start = self.column / PANEL * PANEL * inputs + self.column % PANEL * 2;
+        let pairs = part.weight.units();
+        let start = 2 * (self.column / PANEL * PANEL * pairs + self.column % PANEL);
         let left = part.numbers[start..].as_ptr();
         let Packed::Byte { scales, .. } = &part.weight.packed else {
             unreachable!("integers are multiplied with integers")
@@ -246,7 +247,7 @@ impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
                 &mut sums,
                 part.x.from(row, 0),
                 [left, left.wrapping_add(2 * S::LANES)],
-                inputs / 2,
+                pairs,
             );
             for (index, [left, right]) in sums.into_iter().enumerate() {
                 let row = row + index;
@@ -289,6 +290,19 @@ impl<N, O: Element> Part<'_, N, O> {
     }
 }
 
+/// Rows that end in the middle of a unit, with a zero after them.
+fn padded<E: Element>(x: &[E], inputs: usize) -> Option<Vec<E>> {
+    let width = inputs.next_multiple_of(E::PER_UNIT);
+    if width == inputs {
+        return None;
+    }
+    let mut padded = vec![E::default(); x.len() / inputs * width];
+    for (to, from) in padded.chunks_exact_mut(width).zip(x.chunks_exact(inputs)) {
+        to[..inputs].copy_from_slice(from);
+    }
+    Some(padded)
+}
+
 /// Rows as pairs of 16-bit integers, and what each row of integers is to be multiplied with. They are as large as sums of
 /// their products with 8-bit integers allow in 32 bits: 12 bits and more up to 8,192 inputs, where a 16-bit float has 8.
 fn integers<E: Element>(x: &[E], inputs: usize) -> (Vec<u32>, Vec<f32>) {
@@ -296,7 +310,7 @@ fn integers<E: Element>(x: &[E], inputs: usize) -> (Vec<u32>, Vec<f32>) {
     let most = (i32::MAX as usize / LARGEST_WEIGHT / inputs).min(i16::MAX as usize) as f32;
     // Adding and taking away 1.5 * 2^23 leaves a whole number.
     const WHOLE: f32 = 12_582_912.0;
-    let mut integers = Vec::with_capacity(x.len() / 2);
+    let mut integers = Vec::with_capacity(x.len() / inputs * inputs.div_ceil(2));
     let mut scales = Vec::with_capacity(x.len() / inputs);
     for row in x.chunks_exact(inputs) {
         let largest = row
@@ -306,9 +320,10 @@ fn integers<E: Element>(x: &[E], inputs: usize) -> (Vec<u32>, Vec<f32>) {
         let scale = largest / most;
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         scales.push(scale);
-        integers.extend(row.chunks_exact(2).map(|pair| {
+        integers.extend(row.chunks(2).map(|pair| {
             let whole = |number: E| ((number.to_f32() * inverse + WHOLE) - WHOLE) as i16 as u16;
-            u32::from(whole(pair[0])) | u32::from(whole(pair[1])) << 16
+            let second = pair.get(1).map_or(0, |number| whole(*number));
+            u32::from(whole(pair[0])) | u32::from(second) << 16
         }));
     }
     (integers, scales)

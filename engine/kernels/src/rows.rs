@@ -1,4 +1,4 @@
-//! What stands between products: norms, turning and gating. Owns: their arithmetic, in 32 bits, rounded once at the end.
+//! What stands between products: norms, turning and activations. Owns: their arithmetic, in 32 bits, rounded once at the end.
 //! Rows are independent of each other.
 #![expect(unsafe_code, reason = "the innermost loops")]
 
@@ -14,9 +14,9 @@ use crate::tile::{load_some, store_some};
 /// Numbers for which a further thread is worth waking.
 const NUMBERS_PER_PART: usize = 16_384;
 
-/// What stands between a gate and what it gates.
+/// What is between two products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
     /// `x * Φ(x)` by way of tanh.
@@ -126,73 +126,81 @@ unsafe fn scale_of<S: Simd, E: Element>(x: &[E], epsilon: f32) -> f32 {
     }
 }
 
-/// `gate(x[.., ..width]) * x[.., width..]` of rows `[rows, 2 * width]`, as `[rows, width]`.
+/// Activations of rows: `activation(x)` of `[rows, width]` where there are as many numbers as results, and
+/// `activation(x[.., ..width]) * x[.., width..]` of `[rows, 2 * width]` where there are twice as many.
 ///
 /// # Panics
 /// When lengths or types differ.
-pub fn gate(
+pub fn activate(
     (level, threads): (Available, &mut Threads),
     x: Numbers<'_>,
-    (gate, width): (Gate, usize),
+    (activation, width): (Activation, usize),
     out: NumbersMut<'_>,
 ) {
+    let what = (activation, width);
     match (x, out) {
-        (Numbers::Float(x), NumbersMut::Float(out)) => {
-            gate_all((level, threads), x, (gate, width), out)
-        }
-        (Numbers::Half(x), NumbersMut::Half(out)) => {
-            gate_all((level, threads), x, (gate, width), out)
-        }
-        _ => panic!("a gate keeps its type"),
+        (Numbers::Float(x), NumbersMut::Float(out)) => activate_all((level, threads), x, what, out),
+        (Numbers::Half(x), NumbersMut::Half(out)) => activate_all((level, threads), x, what, out),
+        _ => panic!("an activation keeps its type"),
     }
 }
 
-fn gate_all<E: Element>(
+fn activate_all<E: Element>(
     (level, threads): (Available, &mut Threads),
     x: &[E],
-    (gate, width): (Gate, usize),
+    (activation, width): (Activation, usize),
     out: &mut [E],
 ) {
-    assert_eq!(x.len(), 2 * out.len(), "twice as many numbers as results");
+    let gated = x.len() != out.len();
+    assert!(
+        !gated || x.len() == 2 * out.len(),
+        "as many numbers as results, or twice as many"
+    );
     assert_eq!(out.len() % width.max(1), 0, "rows of {width} numbers");
     let (count, rows) = parts(out.len() / width.max(1), width);
     let out = Writable::new(out);
     threads.run(count, |part| {
-        level.run(GatePart {
+        level.run(ActivationPart {
             x,
-            gate,
+            activation,
             width,
+            gated,
             out,
             rows: rows(part),
         });
     });
 }
 
-struct GatePart<'a, E> {
+struct ActivationPart<'a, E> {
     x: &'a [E],
-    gate: Gate,
+    activation: Activation,
     width: usize,
+    gated: bool,
     out: Writable<E>,
     rows: Range<usize>,
 }
 
-impl<E: Element> Work for GatePart<'_, E> {
+impl<E: Element> Work for ActivationPart<'_, E> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let width = self.width;
+        let row_width = if self.gated { 2 * width } else { width };
         for row in self.rows {
-            let x = &self.x[2 * row * width..][..2 * width];
+            let x = &self.x[row * row_width..][..row_width];
             for place in (0..width).step_by(S::LANES) {
                 let left = width - place;
-                // SAFETY: the caller has the level; the row is twice as wide, and its result written by nobody else.
+                // SAFETY: the caller has the level; the row is as wide, and its result written by nobody else.
                 unsafe {
-                    let gate = load_some::<S, E>(x.as_ptr().add(place), left);
-                    let up = load_some::<S, E>(x.as_ptr().add(width + place), left);
-                    let open = match self.gate {
-                        Gate::Silu => S::mul(gate, sigmoid::<S>(gate)),
-                        Gate::GeluTanh => gelu::<S>(gate),
+                    let number = load_some::<S, E>(x.as_ptr().add(place), left);
+                    let mut active = match self.activation {
+                        Activation::Silu => S::mul(number, sigmoid::<S>(number)),
+                        Activation::GeluTanh => gelu::<S>(number),
                     };
-                    store_some::<S, E>(self.out.at(row * width + place), S::mul(open, up), left);
+                    if self.gated {
+                        let up = load_some::<S, E>(x.as_ptr().add(width + place), left);
+                        active = S::mul(active, up);
+                    }
+                    store_some::<S, E>(self.out.at(row * width + place), active, left);
                 }
             }
         }

@@ -36,7 +36,7 @@ impl Weight {
     /// When there is not that much memory.
     ///
     /// # Panics
-    /// When the numbers are not as many, or `inputs` is no whole number of units.
+    /// When the numbers are not as many.
     pub fn pack(rows: Numbers<'_>, outputs: usize, inputs: usize) -> io::Result<Self> {
         let packed = match rows {
             Numbers::Float(rows) => Packed::Float(units(rows, outputs, inputs)?),
@@ -55,7 +55,7 @@ impl Weight {
     /// When there is not that much memory.
     ///
     /// # Panics
-    /// As [`Weight::pack`], and when `inputs` is odd.
+    /// As [`Weight::pack`].
     pub fn pack_bytes(rows: Numbers<'_>, outputs: usize, inputs: usize) -> io::Result<Self> {
         let packed = match rows {
             Numbers::Float(rows) => bytes(rows, outputs, inputs)?,
@@ -66,6 +66,14 @@ impl Weight {
             inputs,
             packed,
         })
+    }
+
+    /// Units of a row, the last of which may be padded with zero; pairs where weights are of 8 bits.
+    pub(crate) fn units(&self) -> usize {
+        match self.packed {
+            Packed::Float(_) => self.inputs,
+            Packed::Half(_) | Packed::Byte { .. } => self.inputs.div_ceil(2),
+        }
     }
 
     /// Outputs of the product.
@@ -93,17 +101,12 @@ fn units<E: Element>(rows: &[E], outputs: usize, inputs: usize) -> io::Result<Pa
         outputs * inputs,
         "a matrix of {outputs} by {inputs}"
     );
-    assert_eq!(
-        inputs % E::PER_UNIT,
-        0,
-        "{inputs} inputs are no whole number of units"
-    );
-    let units = inputs / E::PER_UNIT;
+    let units = inputs.div_ceil(E::PER_UNIT);
     let mut packed = Pages::zeros(outputs.div_ceil(PANEL) * units * PANEL)?;
     for (output, row) in rows.chunks_exact(inputs.max(1)).enumerate() {
         // The tail of the last panel stays zero.
         let panel = &mut packed[output / PANEL * PANEL * units..];
-        for (unit, numbers) in row.chunks_exact(E::PER_UNIT).enumerate() {
+        for (unit, numbers) in row.chunks(E::PER_UNIT).enumerate() {
             panel[unit * PANEL + output % PANEL] = E::unit(numbers);
         }
     }
@@ -116,12 +119,8 @@ fn bytes<E: Element>(rows: &[E], outputs: usize, inputs: usize) -> io::Result<Pa
         outputs * inputs,
         "a matrix of {outputs} by {inputs}"
     );
-    assert_eq!(
-        inputs % 2,
-        0,
-        "{inputs} inputs are no whole number of pairs"
-    );
-    let mut numbers = Pages::zeros(outputs.div_ceil(PANEL) * inputs * PANEL)?;
+    let row_bytes = inputs.next_multiple_of(2);
+    let mut numbers = Pages::zeros(outputs.div_ceil(PANEL) * row_bytes * PANEL)?;
     let mut scales = vec![0.0; outputs.next_multiple_of(PANEL)];
     for (output, row) in rows.chunks_exact(inputs.max(1)).enumerate() {
         let most = row
@@ -131,7 +130,7 @@ fn bytes<E: Element>(rows: &[E], outputs: usize, inputs: usize) -> io::Result<Pa
         let scale = most / 127.0;
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         scales[output] = scale;
-        let panel = &mut numbers[output / PANEL * PANEL * inputs..];
+        let panel = &mut numbers[output / PANEL * PANEL * row_bytes..];
         for (input, number) in row.iter().enumerate() {
             let place = (input / 2 * PANEL + output % PANEL) * 2 + input % 2;
             panel[place] = (number.to_f32() * inverse).round() as i8;

@@ -1,57 +1,98 @@
-//! Matrix products with weights. Owns: choosing the fastest exact way the device has, once, when a weight is loaded.
+//! Weights of matrix products. Owns: their form, chosen once, when they are loaded.
 
-use tch::{Device, TchError, Tensor};
+use lps_engine_kernels::weight::Weight as OwnWeight;
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::kernels::native::PackedWeight;
+use crate::kernels::processor::numbers;
 
-/// `x · weightᵀ + bias`.
+/// What multiplies: `x · weightᵀ + bias`.
 #[derive(Debug)]
 pub struct Linear {
-    weight: Weight,
-    bias: Option<Tensor>,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Tensor>,
+    /// Whether results are of 32 bits, where the kernels can give them.
+    pub(super) wide: bool,
 }
 
 #[derive(Debug)]
-enum Weight {
+pub(super) enum Weight {
+    /// In the layout of our own kernels; the bias is of 32 bits.
+    Own(OwnWeight),
+    /// In oneDNN's.
     Packed(PackedWeight),
+    /// As it is stored.
     Plain(Tensor),
 }
 
 impl Linear {
-    /// Takes `[out, in]` and, if there is one, the bias `[out]`.
+    /// For libtorch's operators. Takes `[out, in]` and, if there is one, the bias `[out]`.
     ///
     /// On a processor the weight is packed for oneDNN: 1.5 to 7 times the speed of the plain product for few rows.
     /// Where oneDNN has no kernel (bfloat16 on old processors) the plain product is used.
     ///
     /// # Errors
     /// What libtorch says.
-    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self, TchError> {
-        if weight.device() == Device::Cpu {
-            let weight = weight.f_contiguous()?;
-            match PackedWeight::new(&weight) {
-                Ok(packed) => {
-                    return Ok(Self {
-                        weight: Weight::Packed(packed),
-                        bias,
-                    });
-                }
-                Err(error) => tracing::debug!(%error, "weight stays unpacked"),
-            }
-        }
+    pub(super) fn for_operators(weight: &Tensor, bias: Option<Tensor>) -> Result<Self, TchError> {
+        let packed = if weight.device() == Device::Cpu {
+            PackedWeight::new(&weight.f_contiguous()?)
+                .inspect_err(|error| tracing::debug!(%error, "weight stays unpacked"))
+                .ok()
+        } else {
+            None
+        };
+        let weight = match packed {
+            Some(packed) => Weight::Packed(packed),
+            None => Weight::Plain(weight.f_detach_copy()?),
+        };
         Ok(Self {
-            weight: Weight::Plain(weight.f_detach_copy()?),
+            weight,
             bias,
+            wide: false,
         })
     }
 
-    /// `x` is `[rows, in]`, the product `[rows, out]`.
+    /// For our own kernels; rounded to 8 bits when `bytes` says so.
     ///
     /// # Errors
-    /// What libtorch says.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    /// When there is not that much memory, or the weight is of a type that our own kernels have not.
+    pub(super) fn for_own(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        bytes: bool,
+    ) -> Result<Self, TchError> {
+        let weight = weight.f_contiguous()?;
+        let (outputs, inputs) = weight.size2()?;
+        let (outputs, inputs) = (
+            outputs.unsigned_abs() as usize,
+            inputs.unsigned_abs() as usize,
+        );
+        let rows = numbers(&weight)?;
+        let pack = if bytes {
+            OwnWeight::pack_bytes
+        } else {
+            OwnWeight::pack
+        };
+        Ok(Self {
+            weight: Weight::Own(pack(rows, outputs, inputs)?),
+            bias: bias.map(|bias| bias.f_to_kind(Kind::Float)).transpose()?,
+            wide: false,
+        })
+    }
+
+    /// The same with results of 32 bits, where the kernels can give them: sums are of 32 bits, and what reads them need
+    /// not see them rounded.
+    #[must_use]
+    pub fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+
+    /// `x` is `[rows, in]`, the product `[rows, out]`.
+    pub(super) fn in_operators(&self, x: &Tensor) -> Result<Tensor, TchError> {
         match &self.weight {
             Weight::Packed(weight) => weight.multiply(x, self.bias.as_ref()),
             Weight::Plain(weight) => x.f_linear(weight, self.bias.as_ref()),
+            Weight::Own(_) => Err(TchError::Kind("this weight is of other kernels".to_owned())),
         }
     }
 }

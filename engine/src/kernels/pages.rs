@@ -1,6 +1,12 @@
-//! What one step reads and writes in the KV pool. Owns: the pool's layout; knows no sequence, only places.
+//! What one step reads and writes in the KV pool. Owns: which tokens see which places; knows no sequence, only places.
 
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use lps_engine_kernels::pages as own;
 use tch::{Device, Kind, TchError, Tensor};
+
+use crate::kernels::reference::Gathered;
 
 /// Shape of the pool, the same for every layer.
 #[derive(Debug, Clone, Copy)]
@@ -20,17 +26,31 @@ pub struct PoolShape {
 }
 
 impl PoolShape {
-    /// Bytes of one page in one layer, keys and values.
-    pub fn block_bytes(&self) -> u64 {
-        let numbers = 2 * self.block_tokens * self.kv_heads * self.head_dim;
-        numbers.unsigned_abs() * self.kind.elt_size_in_bytes() as u64
+    /// For our own kernels.
+    pub(super) fn own(&self) -> own::PoolShape {
+        let count = |number: i64| number.unsigned_abs() as usize;
+        own::PoolShape {
+            pages: count(self.blocks),
+            kv_heads: count(self.kv_heads),
+            head_dim: count(self.head_dim),
+            half: self.kind == Kind::BFloat16,
+        }
     }
+}
+
+/// Keys and values of one layer, in the layout that the kernels want.
+#[derive(Debug)]
+pub enum LayerPages {
+    /// Of libtorch's operators.
+    Tensors(TensorPages),
+    /// Of our own kernels.
+    Own(own::Pool),
 }
 
 /// Keys and values of one layer: `[blocks * block_tokens, kv_heads * head_dim]` each. A token's place is its *slot*,
 /// `block * block_tokens + offset`.
 #[derive(Debug)]
-pub struct LayerPages {
+pub struct TensorPages {
     /// Keys, rotated.
     pub keys: Tensor,
     /// Values.
@@ -39,7 +59,7 @@ pub struct LayerPages {
     pub kv_heads: i64,
 }
 
-impl LayerPages {
+impl TensorPages {
     /// Makes them. The system gives the memory when a page is first written.
     ///
     /// # Errors
@@ -57,44 +77,99 @@ impl LayerPages {
     }
 }
 
-/// Whose keys and values each token of a step attends to, in layers with the same window. Every token is in exactly one
-/// member.
+/// Where keys and values of a step's tokens go.
 #[derive(Debug)]
-pub struct Reads {
-    /// Sequences with one new token, in groups of similar length.
-    pub decodes: Vec<Decodes>,
-    /// Sequences with several new tokens.
-    pub prefills: Vec<Prefill>,
-    /// Tokens of the step.
-    pub tokens: i64,
+pub struct Slots {
+    /// The slot of each token.
+    pub places: Vec<usize>,
+    /// The same, where libtorch's operators are.
+    pub(super) tensor: OnceCell<Tensor>,
+    /// Where they are.
+    pub(super) device: Device,
 }
 
-/// Sequences with one new token each, padded to the longest.
+impl Slots {
+    /// Of tokens in the order of the step.
+    pub fn new(places: Vec<usize>, device: Device) -> Self {
+        Self {
+            places,
+            tensor: OnceCell::new(),
+            device,
+        }
+    }
+}
+
+/// Whose keys and values each token of a step attends to, in layers with the same window.
 #[derive(Debug)]
-pub struct Decodes {
-    /// Their tokens' rows in the step; `None` when they are all its rows, in order.
-    pub rows: Option<Tensor>,
-    /// How many.
-    pub count: i64,
-    /// Tokens that the longest sees, the new one included.
-    pub len: i64,
-    /// `[count * len]`: the slots that each sees; beyond its end its first slot again, so that only numbers of its own
-    /// are read.
-    pub slots: Tensor,
-    /// `[count, 1, 1, len]`, 0 where there is a token and minus infinity where not; `None` when all are equally long.
-    pub mask: Option<Tensor>,
+pub struct Reads {
+    /// Whose tokens the step has, in the order of their rows.
+    pub sequences: Vec<Read>,
+    /// The pages of all sequences.
+    pub table: Vec<u32>,
+    /// How many tokens a token sees, itself included; `None`: all.
+    pub window: Option<usize>,
+    /// Tokens of a page.
+    pub block_tokens: usize,
+    /// Type and place of what attends.
+    pub options: (Kind, Device),
+    /// What libtorch's operators read by, made when the first layer asks for it.
+    pub(super) gathered: OnceCell<Gathered>,
 }
 
 /// One sequence's new tokens.
-#[derive(Debug)]
-pub struct Prefill {
+#[derive(Debug, Clone)]
+pub struct Read {
     /// Row of the first; the others follow.
-    pub row: i64,
+    pub row: usize,
     /// How many are new.
-    pub len: i64,
-    /// `[seen]`: slots of all that any of them sees, themselves included.
-    pub slots: Tensor,
-    /// `[len, seen]`, 0 where a token sees another or itself and minus infinity elsewhere; `None` when nothing was
-    /// computed before and no window cuts, where a plain causal mask does.
-    pub mask: Option<Tensor>,
+    pub len: usize,
+    /// Tokens before them.
+    pub computed: usize,
+    /// Where in [`Reads::table`] its pages are.
+    pub pages: Range<usize>,
+}
+
+impl Reads {
+    /// Nothing yet.
+    pub fn new(window: Option<usize>, block_tokens: usize, options: (Kind, Device)) -> Self {
+        Self {
+            sequences: Vec::new(),
+            table: Vec::new(),
+            window,
+            block_tokens,
+            options,
+            gathered: OnceCell::new(),
+        }
+    }
+
+    /// Adds a sequence after those that are there.
+    pub fn push(&mut self, len: usize, computed: usize, blocks: &[u32]) {
+        let start = self.table.len();
+        self.table.extend_from_slice(blocks);
+        self.sequences.push(Read {
+            row: self.tokens(),
+            len,
+            computed,
+            pages: start..self.table.len(),
+        });
+    }
+
+    /// Tokens of the step.
+    pub fn tokens(&self) -> usize {
+        self.sequences.last().map_or(0, |read| read.row + read.len)
+    }
+
+    /// The slot of a place of a sequence.
+    pub(super) fn slot(&self, read: &Read, place: usize) -> i64 {
+        let block = self.table[read.pages.clone()][place / self.block_tokens] as usize;
+        (block * self.block_tokens + place % self.block_tokens) as i64
+    }
+
+    /// Places that a sequence's new tokens see: those before the first one's window are read by none.
+    pub(super) fn seen(&self, read: &Read) -> Range<usize> {
+        let start = self
+            .window
+            .map_or(0, |window| (read.computed + 1).saturating_sub(window));
+        start..read.computed + read.len
+    }
 }

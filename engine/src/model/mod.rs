@@ -13,8 +13,11 @@ pub mod directory;
 /// How many KV pages the memory gives.
 pub mod memory;
 
+use std::str::FromStr;
+
 use lps_engine_core::model::Model;
 use lps_engine_core::request::TokenId;
+use lps_engine_kernels::level::Level;
 
 use crate::model::directory::ModelDirectory;
 use crate::model::sim::{SimCost, SimModel};
@@ -89,6 +92,40 @@ pub enum Dtype {
     Bfloat16,
 }
 
+/// Which kernels compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KernelsAsked {
+    /// On a processor our own, on the best level that it has; elsewhere libtorch's operators.
+    #[default]
+    Auto,
+    /// Libtorch's operators.
+    Operators,
+    /// Our own, on this level.
+    Level(Level),
+}
+
+impl FromStr for KernelsAsked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "operators" => Ok(Self::Operators),
+            level => level
+                .parse()
+                .map(Self::Level)
+                .map_err(|error: String| format!("{error}, auto, operators")),
+        }
+    }
+}
+
+/// To how many bits weights are rounded when they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Quantization {
+    /// Eight, with a scale for each output of a product.
+    Int8,
+}
+
 /// How large the KV pool is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum KvSize {
@@ -106,6 +143,10 @@ pub struct LoadOptions {
     pub dtype: Option<Dtype>,
     /// Where.
     pub device: Device,
+    /// With what.
+    pub kernels: KernelsAsked,
+    /// `None`: weights stay as they are.
+    pub quantization: Option<Quantization>,
     /// Tokens of one KV page.
     pub block_tokens: u32,
     /// Size of the KV pool.

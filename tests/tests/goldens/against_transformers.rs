@@ -1,4 +1,4 @@
-//! In 32 bits: greedy tokens equal to Hugging Face transformers', token by token; log-probabilities within 1e-4.
+//! On libtorch's operators and on every level of our own kernels. In 32 bits: greedy tokens equal to Hugging Face transformers', token by token; log-probabilities within 1e-4.
 //! In bfloat16: log-probabilities as near to those of 32 bits as twice transformers' own distance.
 
 use lps_engine::model::directory::Source;
@@ -6,7 +6,7 @@ use lps_engine::model::{Dtype, Loaded};
 use lps_engine_core::request::TokenId;
 use serde::Deserialize;
 
-use crate::engine::{Case, Cut, golden_file, load, load_case, run};
+use crate::engine::{Case, Cut, all_kernels, golden_file, load, load_case, run};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -38,27 +38,27 @@ impl Golden {
     }
 }
 
-fn compare(name: &str, loaded: &mut Loaded) {
+fn compare((name, what): (&str, &str), loaded: &mut Loaded) {
     let golden = Golden::read(name);
     let ran = run(loaded, &golden.prompts(), 64, Cut::WHOLE);
     for (index, (text, entry)) in ran.texts.iter().zip(&golden.entries).enumerate() {
         assert_eq!(
             text.tokens, entry.tokens,
-            "{name}: tokens of prompt {index}"
+            "{what}: tokens of prompt {index}"
         );
         for (step, expected) in golden.steps.iter().zip(&entry.logprobs) {
             for (token, expected) in entry.sampled.iter().zip(expected) {
                 let found = text.logprobs[*step][*token];
                 assert!(
                     (found - expected).abs() <= 1e-4,
-                    "{name}: prompt {index}, step {step}, token {token}: {found} for {expected}"
+                    "{what}: prompt {index}, step {step}, token {token}: {found} for {expected}"
                 );
             }
         }
     }
 }
 
-fn compare_halved(name: &str, loaded: &mut Loaded) {
+fn compare_halved((name, what): (&str, &str), loaded: &mut Loaded) {
     let golden = Golden::read(name);
     let ran = run(loaded, &golden.prompts(), 1, Cut::WHOLE);
     let mut widest = 0.0_f32;
@@ -68,13 +68,19 @@ fn compare_halved(name: &str, loaded: &mut Loaded) {
         }
     }
     let limit = 2.0 * golden.bfloat16_error;
-    assert!(widest <= limit, "{name}: {widest} is more than {limit}");
+    assert!(widest <= limit, "{what}: {widest} is more than {limit}");
 }
 
 fn compare_case(name: &str) {
     let case = &Case::all()[name];
-    compare(name, &mut load_case(case, Dtype::Float32));
-    compare_halved(name, &mut load_case(case, Dtype::Bfloat16));
+    for kernels in all_kernels() {
+        let what = format!("{name}, {kernels:?}");
+        compare((name, &what), &mut load_case(case, Dtype::Float32, kernels));
+        compare_halved(
+            (name, &what),
+            &mut load_case(case, Dtype::Bfloat16, kernels),
+        );
+    }
 }
 
 #[test]
@@ -174,7 +180,10 @@ fn gpt2_with_odd_heads_of_odd_size() {
 
 #[test]
 fn the_demo_model() {
-    let load = |dtype| load(&Source::Demo, dtype).expect("it is inside");
-    compare("demo", &mut load(Dtype::Float32));
-    compare_halved("demo", &mut load(Dtype::Bfloat16));
+    for kernels in all_kernels() {
+        let load = |dtype| load(&Source::Demo, dtype, kernels).expect("it is inside");
+        let what = format!("demo, {kernels:?}");
+        compare(("demo", &what), &mut load(Dtype::Float32));
+        compare_halved(("demo", &what), &mut load(Dtype::Bfloat16));
+    }
 }

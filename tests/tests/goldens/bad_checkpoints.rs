@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use lps_engine::model::Dtype;
 use lps_engine::model::directory::Source;
+use lps_engine::model::{Dtype, KernelsAsked};
 
 use crate::engine::{Case, load};
 
 fn refusal(folder: &Path) -> String {
-    let error =
-        load(&Source::Directory(folder.to_path_buf()), Dtype::Float32).expect_err("it is broken");
+    let error = load(
+        &Source::Directory(folder.to_path_buf()),
+        Dtype::Float32,
+        KernelsAsked::Auto,
+    )
+    .expect_err("it is broken");
     let text = error.to_string();
     assert!(!text.contains('\n'), "one line: {text}");
     text
@@ -217,7 +221,7 @@ fn the_body_of_a_model_has_names_without_the_first_part() {
     let header = String::from_utf8_lossy(&header[..600]);
     assert!(!header.contains("transformer.") && header.contains("\"h.0"));
     let source = Source::Directory(folder.path().to_path_buf());
-    load(&source, Dtype::Float32).expect("it is whole");
+    load(&source, Dtype::Float32, KernelsAsked::Auto).expect("it is whole");
 }
 
 #[test]

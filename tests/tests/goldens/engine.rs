@@ -9,9 +9,10 @@ use lps_api::quantity::{Attempt, Micros, Order};
 use lps_cli::model::make::{self, Options, Size, StoredType};
 use lps_cli::model::shape::{Family, Rope};
 use lps_engine::model::directory::{ModelDirectory, Source};
-use lps_engine::model::{self, Device, Dtype, Error, KvSize, LoadOptions, Loaded};
+use lps_engine::model::{self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
+use lps_engine_kernels::level::Level;
 use serde::Deserialize;
 
 /// A checkpoint as `tests/goldens/cases.json` describes it.
@@ -100,10 +101,21 @@ pub(crate) fn golden_file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Libtorch's operators, and our own kernels on every level that this processor has.
+pub(crate) fn all_kernels() -> Vec<KernelsAsked> {
+    let here = Level::ALL.into_iter().filter(|level| level.is_here());
+    let own = here.map(KernelsAsked::Level);
+    std::iter::once(KernelsAsked::Operators)
+        .chain(own)
+        .collect()
+}
+
 /// Loads with pages of 16.
-pub(crate) fn load(source: &Source, dtype: Dtype) -> Result<Loaded, Error> {
+pub(crate) fn load(source: &Source, dtype: Dtype, kernels: KernelsAsked) -> Result<Loaded, Error> {
     let options = LoadOptions {
         dtype: Some(dtype),
+        kernels,
+        quantization: None,
         device: Device::Cpu,
         block_tokens: 16,
         kv: KvSize::Bytes(64 << 20),
@@ -117,10 +129,11 @@ pub(crate) fn load(source: &Source, dtype: Dtype) -> Result<Loaded, Error> {
 }
 
 /// A golden checkpoint, made and loaded.
-pub(crate) fn load_case(case: &Case, dtype: Dtype) -> Loaded {
+pub(crate) fn load_case(case: &Case, dtype: Dtype, kernels: KernelsAsked) -> Loaded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     case.make(folder.path());
-    load(&Source::Directory(folder.path().to_path_buf()), dtype).expect("a golden checkpoint loads")
+    let source = Source::Directory(folder.path().to_path_buf());
+    load(&source, dtype, kernels).expect("a golden checkpoint loads")
 }
 
 /// How work is cut into steps.

@@ -9,13 +9,14 @@ use lps_engine_kernels::pages::{PAGE_TOKENS, Pool, PoolShape};
 use crate::support::{assert_near, halves, levels, random, threads, widened};
 
 /// Heads, key-value heads, numbers of a head.
-const SHAPES: [[usize; 3]; 6] = [
+const SHAPES: [[usize; 3]; 7] = [
     [4, 2, 32],
     [3, 1, 16],
     [6, 2, 80],
     [2, 2, 6],
     [14, 2, 64],
     [9, 3, 256],
+    [3, 3, 15],
 ];
 
 /// One sequence: its keys, values and queries at every place.

@@ -4,7 +4,7 @@
 mod attention;
 /// Products with packed weights.
 mod product;
-/// Norms, turning and gating.
+/// Norms, turning and activations.
 mod rows;
 /// Random numbers, levels, distances.
 mod support;

@@ -8,7 +8,7 @@ use lps_engine_kernels::weight::Weight;
 
 use crate::support::{assert_near, halves, levels, random, threads, widened};
 
-const SHAPES: [[usize; 2]; 5] = [[32, 64], [1, 2], [100, 48], [65, 130], [7, 1024]];
+const SHAPES: [[usize; 2]; 6] = [[32, 64], [1, 2], [100, 48], [65, 130], [7, 1024], [40, 45]];
 const ROWS: [usize; 8] = [1, 2, 3, 5, 8, 13, 31, 250];
 
 fn expected(x: &[f32], weight: &[f32], bias: &[f32], inputs: usize) -> Vec<f64> {

@@ -1,9 +1,9 @@
-//! Norms, turning and gating.
+//! Norms, turning and activations.
 
 use lps_engine_kernels::attention::{Attention, Sequence};
 use lps_engine_kernels::element::{Numbers, NumbersMut};
 use lps_engine_kernels::pages::{Pool, PoolShape};
-use lps_engine_kernels::rows::{Angles, Gate, Heads, gate, rms_norm};
+use lps_engine_kernels::rows::{Activation, Angles, Heads, activate, rms_norm};
 
 use crate::support::{assert_near, halves, levels, random, threads, widened};
 
@@ -47,8 +47,8 @@ fn gates_are_right_on_every_level() {
             .map(|x| x * 20.0)
             .collect();
         for (kind, exact) in [
-            (Gate::Silu, &silu as &dyn Fn(f64) -> f64),
-            (Gate::GeluTanh, &gelu),
+            (Activation::Silu, &silu as &dyn Fn(f64) -> f64),
+            (Activation::GeluTanh, &gelu),
         ] {
             let row = |row: &[f32]| -> Vec<f64> {
                 let (gates, ups) = row.split_at(width);
@@ -61,7 +61,7 @@ fn gates_are_right_on_every_level() {
             let expected: Vec<f64> = x.chunks_exact(2 * width).flat_map(row).collect();
             for level in levels() {
                 let mut out = vec![0.0; rows * width];
-                gate(
+                activate(
                     (level, &mut threads(2)),
                     Numbers::Float(&x),
                     (kind, width),
@@ -92,10 +92,10 @@ fn a_gate_of_what_is_no_number_is_none() {
             1.0,
         ];
         let mut out = [0.0; 4];
-        gate(
+        activate(
             (level, &mut threads(1)),
             Numbers::Float(&x),
-            (Gate::Silu, 4),
+            (Activation::Silu, 4),
             NumbersMut::Float(&mut out),
         );
         assert!(out[0].is_nan(), "{}: {out:?}", level.level());

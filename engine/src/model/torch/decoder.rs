@@ -157,7 +157,8 @@ impl Decoder {
             Some(rows) if rows.numel() == 0 => return Ok(None),
             Some(rows) => stream.f_index_select(0, rows)?,
         };
-        let mut logits = self.output.forward(&self.norm.forward(kernels, &rows)?)?;
+        let rows = self.norm.forward(kernels, &rows)?;
+        let mut logits = kernels.multiply(&rows, &self.output)?;
         if let Some(cap) = self.architecture.logit_cap {
             logits = logits.f_div_scalar_(cap)?.f_tanh_()?.f_mul_scalar_(cap)?;
         }
@@ -181,10 +182,12 @@ fn output(loader: &Loader<'_>, embedding: &Tensor) -> Result<Linear, Error> {
     let a = loader.architecture;
     let name = a.names.output;
     if a.tied {
-        return loader.native(name, Linear::new(embedding, None));
+        let linear = loader.placement.kernels.linear(embedding, None);
+        return Ok(loader.native(name, linear)?.wide());
     }
     let weight = loader.table(name, a.vocab_size)?;
-    loader.native(name, Linear::new(&weight, None))
+    let linear = loader.placement.kernels.linear(&weight, None);
+    Ok(loader.native(name, linear)?.wide())
 }
 
 /// Learned positions, or angles.
@@ -192,13 +195,17 @@ fn position_tables(
     loader: &Loader<'_>,
     positions: i64,
 ) -> Result<(Option<Tensor>, Vec<RopeTables>), Error> {
-    let Placement { kind, device } = loader.placement;
+    let Placement {
+        kind,
+        device,
+        kernels,
+    } = loader.placement;
     match &loader.architecture.positions {
         Positions::Learned { name, count } => Ok((Some(loader.table(name, *count)?), Vec::new())),
         Positions::Rotary(shapes) => {
             let tables = shapes
                 .iter()
-                .map(|shape| RopeTables::new(shape, positions, kind, device))
+                .map(|shape| RopeTables::new(shape, positions, kernels.small_kind(kind), device))
                 .collect::<Result<_, _>>();
             Ok((None, loader.native("rope", tables)?))
         }

@@ -22,15 +22,17 @@ pub mod rope;
 /// Libtorch's threads and devices, set once before anything else.
 pub mod process;
 
+use std::num::NonZeroUsize;
+
 use lps_engine_core::batch::{Batch, Outputs};
 use lps_engine_core::model::{Model, StepError};
 use lps_engine_core::sampler;
 use tch::{Kind, TchError};
 
 use crate::kernels::Kernels;
+use crate::kernels::choice::Choice;
 use crate::kernels::native::{self, InferenceMode};
 use crate::kernels::pages::LayerPages;
-use crate::kernels::reference::Reference;
 use crate::model::directory::ModelDirectory;
 use crate::model::torch::architecture::Architecture;
 use crate::model::torch::decoder::Decoder;
@@ -68,15 +70,23 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         Some(Dtype::Bfloat16) => Kind::BFloat16,
         Some(Dtype::Float32) | None => Kind::Float,
     };
-    if device == tch::Device::Cpu {
-        limit_threads(&architecture);
-    }
+    let kernels = Choice::new(options.kernels, device, options.quantization.is_some());
+    let kernels = kernels.map_err(|reason| Error::Device {
+        device: format!("{:?}", options.device).to_lowercase(),
+        reason,
+    })?;
+    let threads = useful_threads(&architecture);
+    set_threads(kernels, threads);
     let weights = Weights::open(&directory.files)?;
-    let placement = Placement { kind, device };
+    let placement = Placement {
+        kind,
+        device,
+        kernels,
+    };
     let positions = i64::from(options.max_model_len);
     let decoder = Decoder::load(architecture, &weights, placement, positions)?;
     let block_tokens = i64::from(options.block_tokens);
-    let block_bytes = decoder.pool(1, block_tokens).block_bytes() * decoder.layers() as u64;
+    let block_bytes = kernels.block_bytes(&decoder.pool(1, block_tokens)) * decoder.layers() as u64;
     let free_bytes = match options.device {
         Device::Cpu => memory::free_bytes(),
         Device::Cuda => native::device_free_bytes().map_err(fail)?,
@@ -84,7 +94,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     let kv_blocks = options.kv_blocks(block_bytes, free_bytes)?;
     let pool = decoder.pool(i64::from(kv_blocks), block_tokens);
     let pages = (0..decoder.layers())
-        .map(|_| LayerPages::new(&pool))
+        .map(|_| kernels.pages(&pool))
         .collect::<Result<_, _>>()
         .map_err(fail)?;
     let shape = StepShape {
@@ -96,7 +106,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     let model = TorchModel {
         decoder,
         pages,
-        kernels: Box::new(Reference),
+        kernels: kernels.kernels(threads),
         shape,
     };
     Ok(Loaded {
@@ -109,18 +119,24 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
 
 /// Waking a thread for a small product costs more than it saves: the demo model is twice as fast on one thread as on
 /// two, and two engines on two processors do not wait for each other.
-fn limit_threads(architecture: &Architecture) {
+fn useful_threads(architecture: &Architecture) -> NonZeroUsize {
     let useful = 1 + architecture.multiplied() / MULTIPLIED_PER_THREAD;
-    let given = tch::get_num_threads();
-    let threads = i32::try_from(useful).unwrap_or(given).min(given);
-    if threads < given {
-        tracing::debug!(
-            threads,
-            given,
-            "a model of this size computes on fewer threads"
-        );
-        tch::set_num_threads(threads);
-    }
+    let given = i64::from(tch::get_num_threads());
+    let threads = useful.min(given).max(1).unsigned_abs() as usize;
+    tracing::debug!(threads, given, "threads compute");
+    NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Beside our own threads libtorch needs none: what is left to it is little, and its threads would spin against ours.
+fn set_threads(kernels: Choice, threads: NonZeroUsize) {
+    let threads = match kernels {
+        Choice::Own { level, bytes } => {
+            tracing::info!(level = %level.level(), bytes, threads, "the engine's own kernels");
+            1
+        }
+        Choice::Operators => i32::try_from(threads.get()).unwrap_or(1),
+    };
+    tch::set_num_threads(threads);
 }
 
 impl TorchModel {

@@ -5,6 +5,8 @@ use std::f64::consts::PI;
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::kernels::Angles;
+
 /// What the tables are for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeShape {
@@ -173,15 +175,6 @@ impl LongRope {
 pub struct RopeTables {
     cos: Tensor,
     sin: Tensor,
-}
-
-/// Those of the tokens of a step, `[tokens, 1, rotated]` each; the first half of the sines is negated.
-#[derive(Debug)]
-pub struct Angles {
-    /// Cosines.
-    pub cos: Tensor,
-    /// Sines.
-    pub sin: Tensor,
 }
 
 impl RopeTables {

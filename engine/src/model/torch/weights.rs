@@ -8,6 +8,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::kernels::blob::{self, Blob};
+use crate::kernels::choice::Choice;
 use crate::model::directory::{File, Files};
 use crate::model::{Error, missing};
 
@@ -38,6 +39,8 @@ pub struct Placement {
     pub kind: Kind,
     /// Device.
     pub device: Device,
+    /// What they are computed with.
+    pub kernels: Choice,
 }
 
 impl Weights {

@@ -64,6 +64,7 @@ impl Loader<'_> {
                 biases.push(self.vector(&format!("{name}.bias"), *outputs)?);
             }
         }
+        let kernels = self.placement.kernels;
         let merged = || {
             let bias = if bias {
                 Some(Tensor::f_cat(&biases, 0)?)
@@ -71,8 +72,8 @@ impl Loader<'_> {
                 None
             };
             match &weights[..] {
-                [weight] => Linear::new(weight, bias),
-                several => Linear::new(&Tensor::f_cat(several, 0)?, bias),
+                [weight] => kernels.linear(weight, bias),
+                several => kernels.linear(&Tensor::f_cat(several, 0)?, bias),
             }
         };
         self.native(&names[0], merged())

@@ -50,12 +50,8 @@ impl Mlp {
     /// # Errors
     /// What libtorch says.
     pub fn forward(&self, kernels: &dyn Kernels, x: &Tensor) -> Result<Tensor, TchError> {
-        let up = self.up.forward(x)?;
-        let between = if self.gated {
-            kernels.gate(&up, self.activation)?
-        } else {
-            self.activation.apply(&up)?
-        };
-        self.down.forward(&between)
+        let up = kernels.multiply(x, &self.up)?;
+        let between = kernels.activate(&up, self.activation, self.gated)?;
+        kernels.multiply(&between, &self.down)
     }
 }

@@ -55,7 +55,11 @@ impl Norm {
 pub(super) fn weight(loader: &Loader<'_>, name: &str, len: i64) -> Result<Tensor, Error> {
     let stored = loader.vector(&format!("{name}.weight"), len)?;
     match loader.architecture.norm {
-        NormKind::Rms | NormKind::Layer => Ok(stored),
+        NormKind::Layer => Ok(stored),
+        NormKind::Rms => {
+            let kind = loader.placement.kernels.small_kind(stored.kind());
+            loader.native(name, stored.f_to_kind(kind))
+        }
         NormKind::RmsLessOne => {
             let whole = || stored.f_to_kind(Kind::Float)?.f_add_scalar(1.0);
             loader.native(name, whole())

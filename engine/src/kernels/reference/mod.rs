@@ -1,16 +1,26 @@
 //! The operations in libtorch's own operators: any device, any type. Owns: being right; the oracle in tests of every
 //! other implementation. Follows Hugging Face transformers' order of roundings, so that 32-bit texts are equal.
 
+mod gather;
+
 use tch::{Kind, TchError, Tensor};
 
-use crate::kernels::pages::{Decodes, LayerPages, Prefill, Reads};
-use crate::kernels::{Activation, Kernels, Scores};
+pub use crate::kernels::reference::gather::Gathered;
+
+use crate::kernels::linear::Linear;
+use crate::kernels::pages::{LayerPages, Reads, Slots, TensorPages};
+use crate::kernels::reference::gather::{Decodes, Prefill};
+use crate::kernels::{Activation, Heads, Kernels, Scores};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reference;
 
 impl Kernels for Reference {
+    fn multiply(&self, x: &Tensor, linear: &Linear) -> Result<Tensor, TchError> {
+        linear.in_operators(x)
+    }
+
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor, TchError> {
         let last = x.size().last().copied().unwrap_or(0);
         let norm = |x: &Tensor| x.f_rms_norm([last], Some(weight), epsilon);
@@ -21,39 +31,45 @@ impl Kernels for Reference {
         norm(&x.f_to_kind(weight.kind())?)?.f_to_kind(x.kind())
     }
 
-    fn rotate(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, TchError> {
-        let width = |x: &Tensor| x.size().last().copied().unwrap_or(0);
-        let (all, rotated) = (width(x), width(cos));
-        let turn = |x: &Tensor| {
-            let mut turned = x.f_mul(cos)?;
-            turned.f_addcmul_(&x.f_roll([rotated / 2], [-1])?, sin)
-        };
-        if rotated == all {
-            return turn(x);
-        }
-        let turned = turn(&x.f_narrow(-1, 0, rotated)?)?;
-        let rest = x.f_narrow(-1, rotated, all - rotated)?;
-        Tensor::f_cat(&[turned, rest], -1)
-    }
-
-    fn gate(&self, gate_up: &Tensor, activation: Activation) -> Result<Tensor, TchError> {
-        let width = gate_up.size().last().copied().unwrap_or(0) / 2;
-        let mut gate = activation.apply(&gate_up.f_narrow(-1, 0, width)?)?;
-        gate.f_mul_(&gate_up.f_narrow(-1, width, width)?)
-    }
-
-    fn store(
+    fn activate(
         &self,
-        pages: &mut LayerPages,
-        key: &Tensor,
-        value: &Tensor,
-        slots: &Tensor,
-    ) -> Result<(), TchError> {
-        let _ = pages.keys.f_index_copy_(0, slots, &key.f_flatten(1, -1)?)?;
-        let _ = pages
-            .values
-            .f_index_copy_(0, slots, &value.f_flatten(1, -1)?)?;
-        Ok(())
+        x: &Tensor,
+        activation: Activation,
+        gated: bool,
+    ) -> Result<Tensor, TchError> {
+        let apply = |x: &Tensor| match activation {
+            Activation::Silu => x.f_silu(),
+            Activation::GeluTanh => x.f_gelu("tanh"),
+        };
+        if !gated {
+            return apply(x);
+        }
+        let width = x.size().last().copied().unwrap_or(0) / 2;
+        let mut gate = apply(&x.f_narrow(-1, 0, width)?)?;
+        gate.f_mul_(&x.f_narrow(-1, width, width)?)
+    }
+
+    fn heads(&self, pages: &mut LayerPages, heads: &Heads<'_>) -> Result<Tensor, TchError> {
+        let pages = tensors_mut(pages)?;
+        let turned = heads.heads + pages.kv_heads;
+        let all = heads
+            .qkv
+            .f_view([-1, turned + pages.kv_heads, heads.head_dim])?;
+        let mut qk = all.f_narrow(1, 0, turned)?;
+        let value = all.f_narrow(1, turned, pages.kv_heads)?;
+        if let Some(norms) = heads.norms {
+            // Where weights are of 32 bits, what they multiply is not rounded before.
+            let wide = qk.f_to_kind(norms.weights.kind())?;
+            let ones = Tensor::f_ones([heads.head_dim], (wide.kind(), wide.device()))?;
+            let mut normed = self.rms_norm(&wide, &ones, norms.epsilon)?;
+            qk = normed.f_mul_(&norms.weights)?.f_to_kind(qk.kind())?;
+        }
+        if let Some(angles) = heads.angles {
+            qk = rotate(&qk, &angles.cos, &angles.sin)?;
+        }
+        let key = qk.f_narrow(1, heads.heads, pages.kv_heads)?;
+        store(pages, &key, &value, heads.slots)?;
+        qk.f_narrow(1, 0, heads.heads)
     }
 
     fn attend(
@@ -63,21 +79,31 @@ impl Kernels for Reference {
         reads: &Reads,
         scores: Scores,
     ) -> Result<Tensor, TchError> {
+        let LayerPages::Tensors(pages) = pages else {
+            return Err(of_others());
+        };
+        let gathered = match reads.gathered.get() {
+            Some(gathered) => gathered,
+            None => {
+                let gathered = Gathered::new(reads)?;
+                reads.gathered.get_or_init(|| gathered)
+            }
+        };
         if let ([decodes @ Decodes { rows: None, .. }], []) =
-            (&reads.decodes[..], &reads.prefills[..])
+            (&gathered.decodes[..], &gathered.prefills[..])
         {
             return decode(query, pages, decodes, scores);
         }
-        let (_, heads, head_dim) = query.size3()?;
+        let (tokens, heads, head_dim) = query.size3()?;
         let options = (query.kind(), query.device());
-        let mut out = Tensor::f_empty([reads.tokens, heads * head_dim], options)?;
-        for part in &reads.decodes {
+        let mut out = Tensor::f_empty([tokens, heads * head_dim], options)?;
+        for part in &gathered.decodes {
             if let Some(rows) = &part.rows {
                 let attended = decode(&query.f_index_select(0, rows)?, pages, part, scores)?;
                 let _ = out.f_index_copy_(0, rows, &attended)?;
             }
         }
-        for part in &reads.prefills {
+        for part in &gathered.prefills {
             let query = query.f_narrow(0, part.row, part.len)?;
             let attended = prefill(&query, pages, part, scores)?;
             out.f_narrow(0, part.row, part.len)?.f_copy_(&attended)?;
@@ -86,10 +112,60 @@ impl Kernels for Reference {
     }
 }
 
+/// Pages are made by the same choice as the kernels.
+fn of_others() -> TchError {
+    TchError::Kind("these pages are of other kernels".to_owned())
+}
+
+fn tensors_mut(pages: &mut LayerPages) -> Result<&mut TensorPages, TchError> {
+    match pages {
+        LayerPages::Tensors(pages) => Ok(pages),
+        LayerPages::Own(_) => Err(of_others()),
+    }
+}
+
+/// Turns each head of `x` `[tokens, heads, head_dim]` by its token's angles; what is beyond `rotated` stays.
+fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, TchError> {
+    let width = |x: &Tensor| x.size().last().copied().unwrap_or(0);
+    let (all, rotated) = (width(x), width(cos));
+    let turn = |x: &Tensor| {
+        let mut turned = x.f_mul(cos)?;
+        turned.f_addcmul_(&x.f_roll([rotated / 2], [-1])?, sin)
+    };
+    if rotated == all {
+        return turn(x);
+    }
+    let turned = turn(&x.f_narrow(-1, 0, rotated)?)?;
+    let rest = x.f_narrow(-1, rotated, all - rotated)?;
+    Tensor::f_cat(&[turned, rest], -1)
+}
+
+/// Puts `key` and `value` `[tokens, kv_heads, head_dim]` into their pages.
+fn store(
+    pages: &mut TensorPages,
+    key: &Tensor,
+    value: &Tensor,
+    slots: &Slots,
+) -> Result<(), TchError> {
+    let slots = match slots.tensor.get() {
+        Some(tensor) => tensor,
+        None => {
+            let places: Vec<i64> = slots.places.iter().map(|slot| *slot as i64).collect();
+            let tensor = Tensor::f_from_slice(&places)?.f_to_device(slots.device)?;
+            slots.tensor.get_or_init(|| tensor)
+        }
+    };
+    let _ = pages.keys.f_index_copy_(0, slots, &key.f_flatten(1, -1)?)?;
+    let _ = pages
+        .values
+        .f_index_copy_(0, slots, &value.f_flatten(1, -1)?)?;
+    Ok(())
+}
+
 /// The query heads that share a key-value head stand in the place of query tokens: nothing is repeated.
 fn decode(
     query: &Tensor,
-    pages: &LayerPages,
+    pages: &TensorPages,
     part: &Decodes,
     scores: Scores,
 ) -> Result<Tensor, TchError> {
@@ -116,7 +192,7 @@ fn decode(
 
 fn prefill(
     query: &Tensor,
-    pages: &LayerPages,
+    pages: &TensorPages,
     part: &Prefill,
     scores: Scores,
 ) -> Result<Tensor, TchError> {

@@ -1,0 +1,108 @@
+//! Which kernels a model runs on. Owns: that weights, pages and operations are all of one kind.
+
+use std::num::NonZeroUsize;
+
+use lps_engine_kernels::level::Available;
+use lps_engine_kernels::pages as own;
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::kernels::Kernels;
+use crate::kernels::linear::Linear;
+use crate::kernels::pages::{LayerPages, PoolShape, TensorPages};
+use crate::kernels::processor::Processor;
+use crate::kernels::reference::Reference;
+use crate::model::KernelsAsked;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Libtorch's operators.
+    Operators,
+    /// Our own, on a processor.
+    Own {
+        /// With which instructions.
+        level: Available,
+        /// Whether weights are rounded to 8 bits.
+        bytes: bool,
+    },
+}
+
+impl Choice {
+    /// Chooses for a device; `bytes` asks for weights of 8 bits.
+    ///
+    /// # Errors
+    /// A line that says what cannot be had.
+    pub fn new(asked: KernelsAsked, device: Device, bytes: bool) -> Result<Self, String> {
+        let level = match asked {
+            KernelsAsked::Level(level) if device != Device::Cpu => {
+                return Err(format!("--kernels {level} are for a processor"));
+            }
+            KernelsAsked::Level(level) => Available::of(level)?,
+            KernelsAsked::Auto if device == Device::Cpu => Available::best(),
+            KernelsAsked::Auto | KernelsAsked::Operators if bytes => {
+                return Err(
+                    "--quantization needs the engine's own kernels, on a processor".to_owned(),
+                );
+            }
+            KernelsAsked::Auto | KernelsAsked::Operators => return Ok(Self::Operators),
+        };
+        Ok(Self::Own { level, bytes })
+    }
+
+    /// The operations, on so many threads where that is ours to say.
+    pub fn kernels(self, threads: NonZeroUsize) -> Box<dyn Kernels> {
+        match self {
+            Self::Operators => Box::new(Reference),
+            Self::Own { level, .. } => Box::new(Processor::new(level, threads)),
+        }
+    }
+
+    /// A weight `[out, in]` to multiply with, and its bias `[out]`.
+    ///
+    /// # Errors
+    /// What libtorch says, or that there is not that much memory.
+    pub fn linear(self, weight: &Tensor, bias: Option<Tensor>) -> Result<Linear, TchError> {
+        match self {
+            Self::Operators => Linear::for_operators(weight, bias),
+            Self::Own { bytes, .. } => Linear::for_own(weight, bias, bytes),
+        }
+    }
+
+    /// Keys and values of one layer.
+    ///
+    /// # Errors
+    /// When there is not that much memory, or a page has not the tokens that the kernels want.
+    pub fn pages(self, shape: &PoolShape) -> Result<LayerPages, TchError> {
+        match self {
+            Self::Operators => Ok(LayerPages::Tensors(TensorPages::new(shape)?)),
+            Self::Own { .. } if shape.block_tokens != own::PAGE_TOKENS as i64 => {
+                Err(TchError::Shape(format!(
+                    "pages of {} tokens, where the kernels want {}",
+                    shape.block_tokens,
+                    own::PAGE_TOKENS
+                )))
+            }
+            Self::Own { .. } => Ok(LayerPages::Own(own::Pool::new(shape.own())?)),
+        }
+    }
+
+    /// Bytes of one page in one layer, keys and values.
+    pub fn block_bytes(self, shape: &PoolShape) -> u64 {
+        match self {
+            Self::Operators => {
+                let numbers = 2 * shape.block_tokens * shape.kv_heads * shape.head_dim;
+                numbers.unsigned_abs() * shape.kind.elt_size_in_bytes() as u64
+            }
+            Self::Own { .. } => shape.own().page_bytes() as u64,
+        }
+    }
+
+    /// The type of norms' weights and of angles, in a model whose activations are of `kind`: our own kernels compute what
+    /// is between products in 32 bits.
+    pub fn small_kind(self, kind: Kind) -> Kind {
+        match self {
+            Self::Operators => kind,
+            Self::Own { .. } => Kind::Float,
+        }
+    }
+}
