@@ -27,7 +27,7 @@ WORKLOADS = {
     "swe-bench": ("swe-bench,programs=400", 0.345),
     "mixed": ("mixed,programs=1500", 0.80),
 }
-LOADS = [0.8, 1.0, 1.3]
+LOADS = [0.2, 0.5, 0.8, 1.0, 1.3]
 POLICIES = ["fcfs", "program-fcfs", "mlfq", "plas", "atlas", "gittins", "srpt"]
 ENGINE = "roofline:a100-8b"
 CODING = "coding,programs=84,arrivals=at-once"
