@@ -18,7 +18,9 @@ use lps_engine::config::BLOCK_TOKENS;
 use lps_engine::model::directory::{ModelDirectory, Source};
 use lps_engine::model::sim::SimCost;
 use lps_engine::model::torch::process;
-use lps_engine::model::{self, Device, Dtype, KvSize, LoadOptions, Loaded};
+use lps_engine::model::{
+    self, Device, Dtype, KernelsAsked, KvSize, LoadOptions, Loaded, Quantization,
+};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use serde::Deserialize;
@@ -103,15 +105,20 @@ fn now() -> Instant {
 
 impl Bench {
     fn load(job: &Job) -> anyhow::Result<Self> {
-        let dtype = Dtype::from_str(&job.dtype, true).map_err(|_| {
-            anyhow!(
-                "{} is none of the types that the engine computes in",
-                job.dtype
-            )
-        })?;
+        // Weights of 8 bits stand beside activations of 16.
+        let quantization = (job.dtype == "int8").then_some(Quantization::Int8);
+        let dtype = if quantization.is_some() {
+            Ok(Dtype::Bfloat16)
+        } else {
+            Dtype::from_str(&job.dtype, true)
+        };
+        let unknown = |_| anyhow!("the engine has no type {}", job.dtype);
+        let dtype = dtype.map_err(unknown)?;
         let directory = ModelDirectory::open(&Source::Directory(job.model.clone()))?;
         let options = LoadOptions {
             dtype: Some(dtype),
+            kernels: KernelsAsked::Auto,
+            quantization,
             device: Device::Cpu,
             block_tokens: BLOCK_TOKENS,
             kv: KvSize::Bytes(job.kv_bytes),

@@ -1,6 +1,9 @@
 //! Weights in the order in which a product reads them. Owns: that order, and rounding to 8 bits.
 
 use std::io;
+use std::iter::Zip;
+use std::num::NonZeroUsize;
+use std::slice::{ChunksExactMut, ChunksMut};
 
 use crate::element::{Element, Numbers};
 use crate::memory::Pages;
@@ -30,17 +33,21 @@ pub(crate) enum Packed {
 }
 
 impl Weight {
-    /// Packs `rows`, `outputs` of them with `inputs` numbers each.
+    /// Packs `rows`, `outputs` of them with `inputs` numbers each, on so many threads.
     ///
     /// # Errors
     /// When there is not that much memory.
     ///
     /// # Panics
     /// When the numbers are not as many.
-    pub fn pack(rows: Numbers<'_>, outputs: usize, inputs: usize) -> io::Result<Self> {
+    pub fn pack(
+        rows: Numbers<'_>,
+        [outputs, inputs]: [usize; 2],
+        threads: NonZeroUsize,
+    ) -> io::Result<Self> {
         let packed = match rows {
-            Numbers::Float(rows) => Packed::Float(units(rows, outputs, inputs)?),
-            Numbers::Half(rows) => Packed::Half(units(rows, outputs, inputs)?),
+            Numbers::Float(rows) => Packed::Float(units(rows, [outputs, inputs], threads)?),
+            Numbers::Half(rows) => Packed::Half(units(rows, [outputs, inputs], threads)?),
         };
         Ok(Self {
             outputs,
@@ -56,10 +63,14 @@ impl Weight {
     ///
     /// # Panics
     /// As [`Weight::pack`].
-    pub fn pack_bytes(rows: Numbers<'_>, outputs: usize, inputs: usize) -> io::Result<Self> {
+    pub fn pack_bytes(
+        rows: Numbers<'_>,
+        [outputs, inputs]: [usize; 2],
+        threads: NonZeroUsize,
+    ) -> io::Result<Self> {
         let packed = match rows {
-            Numbers::Float(rows) => bytes(rows, outputs, inputs)?,
-            Numbers::Half(rows) => bytes(rows, outputs, inputs)?,
+            Numbers::Float(rows) => bytes(rows, [outputs, inputs], threads)?,
+            Numbers::Half(rows) => bytes(rows, [outputs, inputs], threads)?,
         };
         Ok(Self {
             outputs,
@@ -95,46 +106,97 @@ impl Weight {
     }
 }
 
-fn units<E: Element>(rows: &[E], outputs: usize, inputs: usize) -> io::Result<Pages<u32>> {
+/// Rows of panel after panel, each with its place, shared by threads: a panel and what belongs to it is written by one.
+fn by_panel<T: Send, U: Send>(
+    panels: Zip<ChunksExactMut<'_, T>, ChunksMut<'_, U>>,
+    threads: NonZeroUsize,
+    pack: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    let mut shares: Vec<Vec<_>> = (0..threads.get()).map(|_| Vec::new()).collect();
+    for (panel, parts) in panels.enumerate() {
+        shares[panel % threads].push((panel, parts));
+    }
+    let pack = &pack;
+    std::thread::scope(|scope| {
+        for share in shares {
+            scope.spawn(move || {
+                for (panel, (numbers, rest)) in share {
+                    pack(panel, numbers, rest);
+                }
+            });
+        }
+    });
+}
+
+/// The rows of a panel.
+fn rows_of<E: Element>(rows: &[E], inputs: usize, panel: usize) -> Vec<&[E]> {
+    rows.chunks_exact(inputs)
+        .skip(panel * PANEL)
+        .take(PANEL)
+        .collect()
+}
+
+fn units<E: Element>(
+    rows: &[E],
+    [outputs, inputs]: [usize; 2],
+    threads: NonZeroUsize,
+) -> io::Result<Pages<u32>> {
     assert_eq!(
         rows.len(),
         outputs * inputs,
         "a matrix of {outputs} by {inputs}"
     );
     let units = inputs.div_ceil(E::PER_UNIT);
-    let mut packed = Pages::zeros(outputs.div_ceil(PANEL) * units * PANEL)?;
-    for (output, row) in rows.chunks_exact(inputs.max(1)).enumerate() {
-        // The tail of the last panel stays zero.
-        let panel = &mut packed[output / PANEL * PANEL * units..];
-        for (unit, numbers) in row.chunks(E::PER_UNIT).enumerate() {
-            panel[unit * PANEL + output % PANEL] = E::unit(numbers);
+    let panels = outputs.div_ceil(PANEL);
+    let mut packed = Pages::zeros(panels * units * PANEL)?;
+    let mut nothing = vec![(); panels];
+    let parts = packed
+        .chunks_exact_mut((units * PANEL).max(1))
+        .zip(nothing.chunks_mut(1));
+    by_panel(parts, threads, |panel, packed, _| {
+        let rows = rows_of(rows, inputs, panel);
+        // Written in its order, read in as many as there are columns; the tail of the last panel stays zero.
+        for (unit, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
+            let start = unit * E::PER_UNIT;
+            let end = inputs.min(start + E::PER_UNIT);
+            for (packed, row) in packed.iter_mut().zip(&rows) {
+                *packed = E::unit(&row[start..end]);
+            }
         }
-    }
+    });
     Ok(packed)
 }
 
-fn bytes<E: Element>(rows: &[E], outputs: usize, inputs: usize) -> io::Result<Packed> {
+fn bytes<E: Element>(
+    rows: &[E],
+    [outputs, inputs]: [usize; 2],
+    threads: NonZeroUsize,
+) -> io::Result<Packed> {
     assert_eq!(
         rows.len(),
         outputs * inputs,
         "a matrix of {outputs} by {inputs}"
     );
-    let row_bytes = inputs.next_multiple_of(2);
-    let mut numbers = Pages::zeros(outputs.div_ceil(PANEL) * row_bytes * PANEL)?;
+    let pairs = inputs.div_ceil(2);
+    let mut numbers = Pages::zeros(outputs.next_multiple_of(PANEL) * 2 * pairs)?;
     let mut scales = vec![0.0; outputs.next_multiple_of(PANEL)];
-    for (output, row) in rows.chunks_exact(inputs.max(1)).enumerate() {
-        let most = row
-            .iter()
-            .map(|number| number.to_f32().abs())
-            .fold(0.0, f32::max);
-        let scale = most / 127.0;
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        scales[output] = scale;
-        let panel = &mut numbers[output / PANEL * PANEL * row_bytes..];
-        for (input, number) in row.iter().enumerate() {
-            let place = (input / 2 * PANEL + output % PANEL) * 2 + input % 2;
-            panel[place] = (number.to_f32() * inverse).round() as i8;
+    let parts = numbers
+        .chunks_exact_mut((2 * pairs * PANEL).max(1))
+        .zip(scales.chunks_mut(PANEL));
+    by_panel(parts, threads, |panel, packed, scales| {
+        for (column, row) in rows_of(rows, inputs, panel).into_iter().enumerate() {
+            let most = row
+                .iter()
+                .map(|number| number.to_f32().abs())
+                .fold(0.0, f32::max);
+            let scale = most / 127.0;
+            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            scales[column] = scale;
+            for (input, number) in row.iter().enumerate() {
+                let place = (input / 2 * PANEL + column) * 2 + input % 2;
+                packed[place] = (number.to_f32() * inverse).round() as i8;
+            }
         }
-    }
+    });
     Ok(Packed::Byte { numbers, scales })
 }

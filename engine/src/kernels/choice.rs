@@ -24,15 +24,21 @@ pub enum Choice {
         level: Available,
         /// Whether weights are rounded to 8 bits.
         bytes: bool,
+        /// On how many threads.
+        threads: NonZeroUsize,
     },
 }
 
 impl Choice {
-    /// Chooses for a device; `bytes` asks for weights of 8 bits.
+    /// Chooses for a device; `bytes` asks for weights of 8 bits, and `threads` are how many compute.
     ///
     /// # Errors
     /// A line that says what cannot be had.
-    pub fn new(asked: KernelsAsked, device: Device, bytes: bool) -> Result<Self, String> {
+    pub fn new(
+        asked: KernelsAsked,
+        device: Device,
+        (bytes, threads): (bool, NonZeroUsize),
+    ) -> Result<Self, String> {
         let level = match asked {
             KernelsAsked::Level(level) if device != Device::Cpu => {
                 return Err(format!("--kernels {level} are for a processor"));
@@ -46,14 +52,18 @@ impl Choice {
             }
             KernelsAsked::Auto | KernelsAsked::Operators => return Ok(Self::Operators),
         };
-        Ok(Self::Own { level, bytes })
+        Ok(Self::Own {
+            level,
+            bytes,
+            threads,
+        })
     }
 
-    /// The operations, on so many threads where that is ours to say.
-    pub fn kernels(self, threads: NonZeroUsize) -> Box<dyn Kernels> {
+    /// The operations.
+    pub fn kernels(self) -> Box<dyn Kernels> {
         match self {
             Self::Operators => Box::new(Reference),
-            Self::Own { level, .. } => Box::new(Processor::new(level, threads)),
+            Self::Own { level, threads, .. } => Box::new(Processor::new(level, threads)),
         }
     }
 
@@ -64,7 +74,7 @@ impl Choice {
     pub fn linear(self, weight: &Tensor, bias: Option<Tensor>) -> Result<Linear, TchError> {
         match self {
             Self::Operators => Linear::for_operators(weight, bias),
-            Self::Own { bytes, .. } => Linear::for_own(weight, bias, bytes),
+            Self::Own { bytes, threads, .. } => Linear::for_own(weight, bias, (bytes, threads)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Weights of matrix products. Owns: their form, chosen once, when they are loaded.
 
 use lps_engine_kernels::weight::Weight as OwnWeight;
+use std::num::NonZeroUsize;
+
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::kernels::native::PackedWeight;
@@ -52,14 +54,15 @@ impl Linear {
         })
     }
 
-    /// For our own kernels; rounded to 8 bits when `bytes` says so.
+    /// For our own kernels; rounded to 8 bits when `bytes` says so, on so many
+    /// threads.
     ///
     /// # Errors
     /// When there is not that much memory, or the weight is of a type that our own kernels have not.
     pub(super) fn for_own(
         weight: &Tensor,
         bias: Option<Tensor>,
-        bytes: bool,
+        (bytes, threads): (bool, NonZeroUsize),
     ) -> Result<Self, TchError> {
         let weight = weight.f_contiguous()?;
         let (outputs, inputs) = weight.size2()?;
@@ -74,7 +77,7 @@ impl Linear {
             OwnWeight::pack
         };
         Ok(Self {
-            weight: Weight::Own(pack(rows, outputs, inputs)?),
+            weight: Weight::Own(pack(rows, [outputs, inputs], threads)?),
             bias: bias.map(|bias| bias.f_to_kind(Kind::Float)).transpose()?,
             wide: false,
         })

@@ -70,12 +70,13 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         Some(Dtype::Bfloat16) => Kind::BFloat16,
         Some(Dtype::Float32) | None => Kind::Float,
     };
-    let kernels = Choice::new(options.kernels, device, options.quantization.is_some());
+    let threads = useful_threads(&architecture);
+    let how = (options.quantization.is_some(), threads);
+    let kernels = Choice::new(options.kernels, device, how);
     let kernels = kernels.map_err(|reason| Error::Device {
         device: format!("{:?}", options.device).to_lowercase(),
         reason,
     })?;
-    let threads = useful_threads(&architecture);
     set_threads(kernels, threads);
     let weights = Weights::open(&directory.files)?;
     let placement = Placement {
@@ -106,7 +107,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     let model = TorchModel {
         decoder,
         pages,
-        kernels: kernels.kernels(threads),
+        kernels: kernels.kernels(),
         shape,
     };
     Ok(Loaded {
@@ -130,7 +131,7 @@ fn useful_threads(architecture: &Architecture) -> NonZeroUsize {
 /// Beside our own threads libtorch needs none: what is left to it is little, and its threads would spin against ours.
 fn set_threads(kernels: Choice, threads: NonZeroUsize) {
     let threads = match kernels {
-        Choice::Own { level, bytes } => {
+        Choice::Own { level, bytes, .. } => {
             tracing::info!(level = %level.level(), bytes, threads, "the engine's own kernels");
             1
         }
