@@ -67,36 +67,24 @@ impl Product<'_> {
             self.bias.is_none_or(|bias| bias.len() == outputs),
             "a bias for each output"
         );
-        let panels = outputs.div_ceil(PANEL);
-        let chunks = rows.div_ceil(ROWS_AT_ONCE);
-        let groups = panels.min(PARTS_PER_THREAD * threads.count()).max(1);
+        let cut = Cut::new(rows, outputs, threads.count());
         let out = Writable::new(out);
-        let parts = |part: usize| {
-            let (chunk, group) = (part / groups, part % groups);
-            let row = chunk * ROWS_AT_ONCE;
-            let rows = (rows - row).min(ROWS_AT_ONCE);
-            Place {
-                row,
-                rows,
-                panels: group * panels / groups..(group + 1) * panels / groups,
-            }
-        };
         let Self { weight, bias, .. } = *self;
         match &weight.packed {
             Packed::Byte { numbers, .. } => {
                 let (integers, scales) = integers(x, inputs);
                 let x = Rows::new(&integers, weight.units());
-                threads.run(chunks * groups, |part| {
-                    let part = Part {
+                threads.run(cut.parts(), |part| {
+                    let place = cut.place(part);
+                    level.run(Integers(Part {
                         weight,
                         numbers,
                         x,
                         scales: &scales,
                         bias,
                         out,
-                        place: parts(part),
-                    };
-                    level.run(Integers(part));
+                        place,
+                    }));
                 });
             }
             Packed::Float(numbers) | Packed::Half(numbers) => {
@@ -110,7 +98,8 @@ impl Product<'_> {
                 );
                 let padded = padded(x, inputs);
                 let x = Rows::new(padded.as_deref().unwrap_or(x), weight.units());
-                threads.run(chunks * groups, |part| {
+                threads.run(cut.parts(), |part| {
+                    let place = cut.place(part);
                     let part = Part {
                         weight,
                         numbers,
@@ -118,7 +107,7 @@ impl Product<'_> {
                         scales: &[],
                         bias,
                         out,
-                        place: parts(part),
+                        place,
                     };
                     level.run(Floats {
                         part,
@@ -126,6 +115,45 @@ impl Product<'_> {
                     });
                 });
             }
+        }
+    }
+}
+
+/// How a product is cut: chunks of rows, and in each groups of panels.
+#[derive(Clone, Copy)]
+struct Cut {
+    rows: usize,
+    panels: usize,
+    groups: usize,
+}
+
+impl Cut {
+    fn new(rows: usize, outputs: usize, threads: usize) -> Self {
+        let panels = outputs.div_ceil(PANEL);
+        let groups = panels.min(PARTS_PER_THREAD * threads).max(1);
+        Self {
+            rows,
+            panels,
+            groups,
+        }
+    }
+
+    fn parts(self) -> usize {
+        self.rows.div_ceil(ROWS_AT_ONCE) * self.groups
+    }
+
+    fn place(self, part: usize) -> Place {
+        let Self {
+            rows,
+            panels,
+            groups,
+        } = self;
+        let (chunk, group) = (part / groups, part % groups);
+        let row = chunk * ROWS_AT_ONCE;
+        Place {
+            row,
+            rows: (rows - row).min(ROWS_AT_ONCE),
+            panels: group * panels / groups..(group + 1) * panels / groups,
         }
     }
 }

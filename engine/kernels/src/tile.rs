@@ -47,10 +47,8 @@ impl Rows {
     #[inline(always)]
     pub(crate) unsafe fn from(self, row: usize, unit: usize) -> Self {
         // SAFETY: the caller's promise.
-        Self {
-            first: unsafe { self.first.add(row * self.stride + unit) },
-            ..self
-        }
+        let first = unsafe { self.first.add(row * self.stride + unit) };
+        Self { first, ..self }
     }
 }
 

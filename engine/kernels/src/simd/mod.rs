@@ -80,7 +80,7 @@ pub(crate) trait Simd: Copy {
 pub(crate) const MOST_LANES: usize = 16;
 
 #[inline(always)]
-unsafe fn lanes<S: Simd + ?Sized>(x: S::Floats) -> [f32; MOST_LANES] {
+unsafe fn lanes<S: Simd>(x: S::Floats) -> [f32; MOST_LANES] {
     let mut lanes = [0.0; MOST_LANES];
     // SAFETY: the caller has the level; no level has more lanes.
     unsafe { S::store(lanes.as_mut_ptr(), x) };
