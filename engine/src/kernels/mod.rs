@@ -25,6 +25,8 @@ pub enum Activation {
     Silu,
     /// `x * Φ(x)` by way of tanh.
     GeluTanh,
+    /// `x * Φ(x)`.
+    Gelu,
 }
 
 impl Activation {
@@ -36,6 +38,7 @@ impl Activation {
         match self {
             Self::Silu => x.f_silu(),
             Self::GeluTanh => x.f_gelu("tanh"),
+            Self::Gelu => x.f_gelu("none"),
         }
     }
 }
