@@ -198,6 +198,17 @@ impl Config {
         Ok(asked)
     }
 
+    /// Checks what a model that makes vectors cannot do.
+    ///
+    /// # Errors
+    /// When it is asked for.
+    pub fn check_for_vectors(&self) -> Result<(), Error> {
+        let plain = self.batching == Batching::Continuous;
+        ensure("--batching", plain, || {
+            "is continuous for a model that makes vectors: a text takes one step".to_owned()
+        })
+    }
+
     /// The simulated model's pace.
     pub fn sim(&self) -> SimCost {
         SimCost {

@@ -141,6 +141,8 @@ impl StepLoop {
                 // A client that left meanwhile finds its call cancelled by the handle's drop.
                 let _ = answer.send(self.add(*request, events));
             }
+            // The edge sends no call for vectors here; one that is dropped unanswered finds the engine gone.
+            Command::Embed { .. } => {}
             Command::Cancel(call) => self.cancel(&call),
             Command::StopChoice(call, choice) => {
                 let effects = self.parts.core.stop_choice(&call, choice);

@@ -3,6 +3,7 @@
 
 mod answers;
 mod bad_input;
+mod embeddings;
 mod failing;
 mod protocol;
 mod support;
