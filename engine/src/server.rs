@@ -130,12 +130,7 @@ impl Server {
         let directory = ModelDirectory::open(&config.model).map_err(Error::Files)?;
         let text = Text::open(&directory).map_err(Error::Files)?;
         let embedding = Embedding::read(&directory).map_err(Error::Files)?;
-        let longest = embedding.as_ref().and_then(|made| made.tokens_max);
-        let context = directory.context_tokens.min(longest.unwrap_or(u32::MAX));
-        let max_model_len = config.model_len(context)?;
-        if embedding.is_some() {
-            config.check_for_vectors()?;
-        }
+        let max_model_len = longest(&config, &directory, embedding.as_ref())?;
         let facts = ModelFacts {
             name: config.name()?.as_str().to_owned(),
             max_model_len,
@@ -236,6 +231,20 @@ impl Server {
         tracing::info!("ended");
         Ok(())
     }
+}
+
+/// The longest prompt plus output, or the longest text.
+fn longest(
+    config: &Config,
+    directory: &ModelDirectory,
+    embedding: Option<&Embedding>,
+) -> Result<u32, Error> {
+    let mut context = directory.context_tokens;
+    if let Some(embedding) = embedding {
+        config.check_for_vectors()?;
+        context = context.min(embedding.tokens_max.unwrap_or(u32::MAX));
+    }
+    Ok(config.model_len(context)?)
 }
 
 /// Loads a model that makes text, and lets it make some.

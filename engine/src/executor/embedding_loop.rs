@@ -63,9 +63,7 @@ impl EmbeddingLoop {
         let mut idle = false;
         loop {
             if idle {
-                if let Some(step_log) = &mut self.parts.step_log {
-                    step_log.flush()?;
-                }
+                self.flush_log()?;
                 match inbox.recv_timeout(INTEGRITY_PERIOD) {
                     Ok(command) => self.perform(command),
                     Err(RecvTimeoutError::Timeout) => self.parts.queue.check_integrity(),
@@ -78,12 +76,21 @@ impl EmbeddingLoop {
             self.forget_the_gone();
             idle = !self.step()?;
             self.publish();
-            if self.parts.queue.is_empty() {
+            if self.parts.queue.is_empty() && !self.waits_for_idle.is_empty() {
+                // Who waits may end the process.
+                self.flush_log()?;
                 for idle in self.waits_for_idle.drain(..) {
                     // Who does not wait any more does not mind.
                     let _ = idle.send(());
                 }
             }
+        }
+    }
+
+    fn flush_log(&mut self) -> Result<(), Fatal> {
+        match &mut self.parts.step_log {
+            Some(step_log) => step_log.flush(),
+            None => Ok(()),
         }
     }
 

@@ -95,7 +95,9 @@ impl StepLoop {
             }
             idle = !self.step()?;
             self.publish();
-            if self.clients.is_empty() {
+            if self.clients.is_empty() && !self.waits_for_idle.is_empty() {
+                // Who waits may end the process.
+                self.flush_log()?;
                 for idle in self.waits_for_idle.drain(..) {
                     // Who does not wait any more does not mind.
                     let _ = idle.send(());
@@ -106,9 +108,7 @@ impl StepLoop {
 
     /// Sleeps until a command comes or a gathering batch is due.
     fn wait(&mut self, inbox: &Receiver<Command>) -> Result<Inbox, Fatal> {
-        if let Some(step_log) = &mut self.parts.step_log {
-            step_log.flush()?;
-        }
+        self.flush_log()?;
         loop {
             let due = self
                 .parts
@@ -124,6 +124,13 @@ impl StepLoop {
                 Err(RecvTimeoutError::Timeout) => self.parts.core.check_integrity(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Inbox::Closed),
             }
+        }
+    }
+
+    fn flush_log(&mut self) -> Result<(), Fatal> {
+        match &mut self.parts.step_log {
+            Some(step_log) => step_log.flush(),
+            None => Ok(()),
         }
     }
 

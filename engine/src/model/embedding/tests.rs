@@ -88,6 +88,7 @@ fn poolings_of_both_generations_are_put_together_in_their_order() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, a line a case")]
 fn what_is_not_served_is_refused_by_name() {
     for (pooling, expected) in [
         (
