@@ -165,8 +165,11 @@ mod tests {
         }
         put("models/model.safetensors");
         put("models/passwd");
+        put("models/1_Pooling/config.json");
+        put("models/1_Pooling/passwd");
         let summary = copy(root.path(), &to).expect("is copied");
-        assert_eq!((summary.files, summary.bytes), (2, 8));
+        assert_eq!((summary.files, summary.bytes), (3, 12));
+        assert!(to.join("1_Pooling/config.json").exists());
         assert!(to.join("config.json").exists() && !to.join("passwd").exists());
     }
 

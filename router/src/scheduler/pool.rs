@@ -453,7 +453,7 @@ impl Pool {
         }
     }
 
-    /// Whether no engine could ever hold the call's prompt. One without a pool keeps nothing of a call, so it holds any.
+    /// Whether no engine could ever hold the call's prompt.
     pub fn is_too_long(&self, call: &Call) -> bool {
         let prompt = u64::from(call.prompt_tokens.0);
         let most = self
@@ -461,6 +461,6 @@ impl Pool {
             .values()
             .map(|engine| engine.limits.kv_tokens)
             .max();
-        most.is_some_and(|most| most > 0 && prompt > most)
+        most.is_some_and(|most| prompt > most)
     }
 }
