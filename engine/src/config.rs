@@ -32,7 +32,7 @@ pub struct Error {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "lps-engine", version)]
 pub struct Config {
-    /// Folder in Hugging Face layout, or `builtin:demo`, or `builtin:sim`.
+    /// Folder in Hugging Face layout, or `builtin:demo`, `builtin:sim` or `builtin:sim-embedding`.
     #[arg(long, env = "LPS_MODEL", value_name = "DIR|builtin:NAME")]
     pub model: Source,
     /// Name by which clients ask for it [default: the folder's].
@@ -205,6 +205,17 @@ impl Config {
         Ok(asked)
     }
 
+    /// Checks what a model that makes vectors cannot do.
+    ///
+    /// # Errors
+    /// When it is asked for.
+    pub fn check_for_vectors(&self) -> Result<(), Error> {
+        let plain = self.batching == Batching::Continuous;
+        ensure("--batching", plain, || {
+            "is continuous for a model that makes vectors: a text takes one step".to_owned()
+        })
+    }
+
     /// The simulated model's pace.
     pub fn sim(&self) -> SimCost {
         SimCost {
@@ -284,7 +295,10 @@ mod tests {
     fn what_is_wrong_is_told_with_its_flag() {
         for (flags, expected) in [
             ("", "--model"),
-            ("--model builtin:other", "builtin:demo and builtin:sim"),
+            (
+                "--model builtin:other",
+                "builtin:demo, builtin:sim and builtin:sim-embedding",
+            ),
             (
                 "--model builtin:sim --max-num-seqs 0",
                 "--max-num-seqs: is at least 1",

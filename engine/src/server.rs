@@ -12,6 +12,7 @@ use lps_api::ids::{CallId, EngineId, ProgramId};
 use lps_api::protocol::{self, Hello};
 use lps_api::quantity::{Attempt, Order, Tokens};
 use lps_engine_core::core::Batching;
+use lps_engine_core::embedding;
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
@@ -25,15 +26,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, BLOCK_TOKENS, Config};
 use crate::executor::metrics::Metrics;
-use crate::executor::{self, CallEvent, Fatal, Handle};
+use crate::executor::{self, CallEvent, Fatal, Handle, Running};
 use crate::http::parse::ModelFacts;
 use crate::http::{self, Shared};
 use crate::model::directory::ModelDirectory;
+use crate::model::embedding::Embedding;
 use crate::model::{self, LoadOptions};
 use crate::text::Text;
 
 /// How long answers may take to reach their clients after the engine failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The call that is made before any client's.
+const WARM_UP: &str = "warm-up";
 
 /// Why the process cannot start, or must end.
 #[derive(Debug, thiserror::Error)]
@@ -124,13 +129,15 @@ impl Server {
         config.check()?;
         let directory = ModelDirectory::open(&config.model).map_err(Error::Files)?;
         let text = Text::open(&directory).map_err(Error::Files)?;
-        let max_model_len = config.model_len(directory.context_tokens)?;
+        let embedding = Embedding::read(&directory).map_err(Error::Files)?;
+        let max_model_len = longest(&config, &directory, embedding.as_ref())?;
         let facts = ModelFacts {
             name: config.name()?.as_str().to_owned(),
             max_model_len,
             vocab_size: directory.vocab_size,
             end_tokens: directory.end_tokens.clone(),
             generation: directory.generation,
+            embedding: embedding.clone(),
         };
         let (listener, http) = listen(SocketAddr::new(config.host, config.port)).await?;
         let (admin_listener, admin) =
@@ -155,14 +162,10 @@ impl Server {
         let options = load_options(&config, &text, &directory, max_model_len);
         let metrics = Metrics::new(&registry).expect("names of metrics are distinct");
         let thread = thread_options(&config, &host, metrics)?;
-        let load = move || model::load(&directory, &options);
-        let running = executor::start(thread, load).await.map_err(Error::Start)?;
-        // A static batch starts only when it is full.
-        let sequences = match config.batching {
-            Batching::Static => config.max_num_seqs,
-            Batching::Continuous | Batching::Timeout(_) => 1,
+        let running = match embedding {
+            Some(embedding) => run_embedding(thread, (directory, embedding), options).await?,
+            None => run(thread, directory, options, config.batching).await?,
         };
-        warm_up(&running.handle, sequences).await?;
 
         let shared = Arc::new(Shared {
             engine: running.handle.clone(),
@@ -228,6 +231,62 @@ impl Server {
         tracing::info!("ended");
         Ok(())
     }
+}
+
+/// The longest prompt plus output, or the longest text.
+fn longest(
+    config: &Config,
+    directory: &ModelDirectory,
+    embedding: Option<&Embedding>,
+) -> Result<u32, Error> {
+    let mut context = directory.context_tokens;
+    if let Some(embedding) = embedding {
+        config.check_for_vectors()?;
+        context = context.min(embedding.tokens_max.unwrap_or(u32::MAX));
+    }
+    Ok(config.model_len(context)?)
+}
+
+/// Loads a model that makes text, and lets it make some.
+async fn run(
+    thread: executor::Options,
+    directory: ModelDirectory,
+    options: LoadOptions,
+    batching: Batching,
+) -> Result<Running, Error> {
+    // A static batch starts only when it is full.
+    let sequences = match batching {
+        Batching::Static => options.max_num_seqs,
+        Batching::Continuous | Batching::Timeout(_) => 1,
+    };
+    let load = move || model::load(&directory, &options);
+    let running = executor::start(thread, load).await.map_err(Error::Start)?;
+    warm_up(&running.handle, sequences).await?;
+    Ok(running)
+}
+
+/// The same for one that makes vectors.
+async fn run_embedding(
+    mut thread: executor::Options,
+    (directory, embedding): (ModelDirectory, Embedding),
+    options: LoadOptions,
+) -> Result<Running, Error> {
+    thread.core.max_model_len = options.max_model_len;
+    let load = move || model::load_embedder(&directory, &embedding, &options);
+    let running = executor::start_embedding(thread, load);
+    let running = running.await.map_err(Error::Start)?;
+    let request = embedding::Request {
+        call: CallId::parse(WARM_UP).expect("a word is an id"),
+        attempt: Attempt(0),
+        program: ProgramId::parse(WARM_UP).expect("a word is an id"),
+        order: Order::default(),
+        texts: vec![Arc::from([0])],
+    };
+    let failed = |_| Error::Start(Fatal::Panic);
+    let warming = running.handle.embed(request).await.map_err(failed)?;
+    let ended = warming.end().await;
+    ended.map_err(|_| Error::Start(Fatal::Panic))?;
+    Ok(running)
 }
 
 fn server_error(
@@ -326,11 +385,10 @@ fn thread_options(
 
 /// One token of each sequence, so that the first client does not pay for what happens once.
 async fn warm_up(engine: &Handle, sequences: u32) -> Result<(), Error> {
-    let name = "warm-up";
     let request = Request {
-        call: CallId::parse(name).expect("a word is an id"),
+        call: CallId::parse(WARM_UP).expect("a word is an id"),
         attempt: Attempt(0),
-        program: ProgramId::parse(name).expect("a word is an id"),
+        program: ProgramId::parse(WARM_UP).expect("a word is an id"),
         order: Order::default(),
         prompt: Arc::from([0]),
         resumed: Vec::new(),

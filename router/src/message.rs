@@ -9,6 +9,10 @@ use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
 use serde::Serialize;
 
+/// KV tokens of an engine that has no pool, because it makes vectors and keeps nothing of a call: more than all calls
+/// bring, so that its slots alone are limited.
+pub const NO_POOL_TOKENS: u64 = 1 << 40;
+
 /// Names one call for the life of the process; handed out in order of arrival by whoever feeds the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallKey(pub u64);

@@ -3,7 +3,7 @@
     python3 -m venv VENV && VENV/bin/pip install -r tests/goldens/requirements.txt
     VENV/bin/python tests/goldens/make_goldens.py [NAME ...]
 
-With names, those of cases.json alone (and `demo`).
+With names, those of cases.json and embedding_cases.json alone (and `demo`).
 """
 
 import json
@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reference import LENGTHS, from_case, golden
+from reference import LENGTHS, embedder_from_case, embedding_golden, from_case, golden
 from weights import numbers
 
 HERE = Path(__file__).resolve().parent
@@ -53,6 +53,10 @@ def main() -> None:
         if not wanted or name in wanted:
             print(name)
             write(name, golden(from_case(case), prompts_of(case), case["dimensions"]["vocab"]))
+    for name, case in json.loads((HERE / "embedding_cases.json").read_text()).items():
+        if not wanted or name in wanted:
+            print(name)
+            write(name, embedding_golden(embedder_from_case(case), prompts_of(case), case["pooling"]))
     if wanted and "demo" not in wanted:
         return
     print("demo")

@@ -17,13 +17,19 @@ SAMPLES = 8
 
 FAMILIES = {
     "llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3", "gemma2": "Gemma2",
-    "gemma3": "Gemma3", "gpt2": "GPT2",
+    "gemma3": "Gemma3", "gpt2": "GPT2", "bert": "Bert", "qwen3-embedding": "Qwen3",
 }
 
 
 def fields_of_gpt2(d: dict) -> dict:
     return {"n_embd": d["hidden"], "n_inner": d["intermediate"], "n_layer": d["layers"], "n_head": d["heads"],
             "n_positions": d["context"], "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"}
+
+
+def fields_of_bert(d: dict) -> dict:
+    return {"hidden_size": d["hidden"], "intermediate_size": d["intermediate"], "num_hidden_layers": d["layers"],
+            "num_attention_heads": d["heads"], "max_position_embeddings": d["context"], "layer_norm_eps": 1e-5,
+            "hidden_act": "gelu"}
 
 
 def fields_of(family: str, d: dict) -> dict:
@@ -67,14 +73,48 @@ def from_case(case: dict):
     fields = fields_of_gpt2(d) if family == "gpt2" else fields_of(family, d)
     config = config_of(vocab_size=d["vocab"], tie_word_embeddings=case["tied"], pad_token_id=None, bos_token_id=None,
                        eos_token_id=2, attn_implementation="eager", **fields)
-    model = model_of(config).eval()
+    return filled(model_of(config).eval(), case, "")
+
+
+def filled(model, case: dict, prefix: str):
+    """The model with the numbers that are stored under its names, behind a prefix."""
     stored = TYPES[case["dtype"]]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            values = numbers(case["seed"], name, tuple(parameter.shape), role(family, name))
+            values = numbers(case["seed"], prefix + name, tuple(parameter.shape), role(case["family"], name))
             values = torch.from_numpy(values)
             parameter.copy_(values.to(stored).float())
     return model.float()
+
+
+def embedder_from_case(case: dict):
+    """The same for a model that makes vectors, without output layer and pooler."""
+    family, d, older = case["family"], case["dimensions"], case["config_generation"] == 4
+    common = {"vocab_size": d["vocab"], "pad_token_id": None, "attn_implementation": "eager"}
+    if family == "bert":
+        config = transformers.BertConfig(**common, **fields_of_bert(d))
+        return filled(transformers.BertModel(config, add_pooling_layer=False).eval(), case, "bert." if older else "")
+    fields = {**fields_of("qwen3", d), "attention_bias": d["attention_bias"]}
+    config = transformers.Qwen3Config(**common, tie_word_embeddings=True, **fields)
+    return filled(transformers.Qwen3Model(config).eval(), case, "model." if older else "")
+
+
+@torch.no_grad()
+def vector(model, tokens: list[int], pooling: str):
+    """As sentence-transformers pools and normalises."""
+    rows = model(input_ids=torch.tensor([tokens])).last_hidden_state[0].double()
+    pooled = {"cls": lambda: rows[0], "mean": lambda: rows.mean(0), "max": lambda: rows.amax(0), "last": lambda: rows[-1]}
+    return torch.nn.functional.normalize(pooled[pooling](), dim=0)
+
+
+def embedding_golden(model, texts: list[list[int]], pooling: str) -> dict:
+    half, widest, entries = copy.deepcopy(model).to(torch.bfloat16), 0.0, []
+    for text in texts:
+        full = vector(model, text, pooling)
+        widest = max(widest, (vector(half, text, pooling) - full).abs().max().item())
+        entries.append({"tokens": text, "vector": [round(number, 6) for number in full.tolist()]})
+    print(f"  widest error of bfloat16 {widest:.4f}")
+    return {"bfloat16_error": round(widest, 5), "entries": entries}
 
 
 @torch.no_grad()

@@ -24,9 +24,9 @@ def mix(value):
 def role(family: str, name: str) -> str:
     if name.endswith(".bias"):
         return "bias"
-    if "norm" in name or ".ln_" in name:
+    if "norm" in name.lower() or ".ln_" in name:
         return "norm less one" if family.startswith("gemma") else "norm"
-    if any(word in name for word in ("embed_tokens", "lm_head", ".wte.", ".wpe.")):
+    if any(word in name for word in ("embed_tokens", "lm_head", ".wte.", ".wpe.", "_embeddings.")):
         return "scaled vocabulary" if family.startswith("gemma") else "vocabulary"
     return "transposed product" if family == "gpt2" else "product"
 

@@ -7,12 +7,14 @@ mod request;
 mod response;
 
 pub use request::{
-    ChatRequest, CompletionRequest, FieldError, Generation, OneOrMany, Other, Prompt, StreamOptions,
+    ChatRequest, CompletionRequest, EmbeddingRequest, FieldError, Generation, OneOrMany, Other,
+    Prompt, StreamOptions,
 };
 pub use response::{
     Answer, AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatLogprobs,
-    Completion, CompletionChoice, CompletionLogprobs, Delta, ErrorBody, ErrorObject, FinishReason,
-    FunctionCall, Model, ModelList, PromptTokensDetails, TokenLogprob, ToolCall, TopLogprob, Usage,
+    Completion, CompletionChoice, CompletionLogprobs, Delta, Embedding, EmbeddingList,
+    EmbeddingUsage, ErrorBody, ErrorObject, FinishReason, FunctionCall, Model, ModelList,
+    PromptTokensDetails, TokenLogprob, ToolCall, TopLogprob, Usage, Vector,
 };
 
 /// A JSON object whose keys keep their order.

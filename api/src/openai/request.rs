@@ -186,6 +186,36 @@ impl CompletionRequest {
     }
 }
 
+fields! {
+    /// `POST /v1/embeddings`.
+    EmbeddingRequest {
+        /// Which model; an engine serves one and takes a request without this.
+        model: String,
+        /// What vectors are wanted of.
+        input: Prompt,
+        /// `float`, or `base64` of 32-bit floats, least byte first.
+        encoding_format: String,
+        /// Numbers of each vector, where it may be cut.
+        dimensions: i64,
+        /// Without a router: smaller runs first.
+        priority: i64,
+        /// Who asks; not used.
+        user: String,
+    }
+    /// What is not known here, in its order.
+    + other: Other
+}
+
+impl EmbeddingRequest {
+    /// Reads a request; ranges are not checked.
+    ///
+    /// # Errors
+    /// When a field has a wrong type.
+    pub fn read(mut object: Object) -> Result<Self, FieldError> {
+        Self::take(&mut object)
+    }
+}
+
 /// Fields that are not known here.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Other(pub Object);

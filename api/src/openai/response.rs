@@ -83,6 +83,52 @@ pub type ChatChunk = Answer<ChatChunkChoice>;
 /// An answer to a plain prompt, whole or in chunks.
 pub type Completion = Answer<CompletionChoice>;
 
+/// A whole answer to a request for vectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingList {
+    /// `list`.
+    pub object: String,
+    /// One a text, in their order.
+    pub data: Vec<Embedding>,
+    /// Which model.
+    pub model: String,
+    /// Figures.
+    pub usage: EmbeddingUsage,
+    /// Figures for the router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lps: Option<CallUsage>,
+}
+
+/// One text's vector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// `embedding`.
+    pub object: String,
+    /// Which text.
+    pub index: u32,
+    /// Its vector.
+    pub embedding: Vector,
+}
+
+/// A vector in one of its two forms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Vector {
+    /// Numbers.
+    Floats(Vec<f32>),
+    /// Base64 of 32-bit floats, least byte first.
+    Base64(String),
+}
+
+/// Figures of an answer with vectors: nothing is put out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EmbeddingUsage {
+    /// Tokens of all texts.
+    pub prompt_tokens: u32,
+    /// The same.
+    pub total_tokens: u32,
+}
+
 /// One choice of a whole answer to a chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatChoice {

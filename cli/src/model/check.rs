@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::config_json;
 use super::safetensors_file::{self, Entry, StoredType};
-use super::shape::Shape;
+use super::shape::{Family, Shape};
 use crate::console;
 
 const SINGLE: &str = "model.safetensors";
@@ -79,11 +79,15 @@ impl fmt::Display for Summary {
             s.vocab,
             if s.tied { "tied" } else { "untied" },
         )?;
-        write!(
-            f,
-            "  context {} tokens, {} bytes of keys and values a token (bfloat16)",
-            s.context, self.kv_bytes_per_token
-        )?;
+        if s.family.makes_vectors() {
+            write!(f, "  context {} tokens; makes vectors", s.context)?;
+        } else {
+            write!(
+                f,
+                "  context {} tokens, {} bytes of keys and values a token (bfloat16)",
+                s.context, self.kv_bytes_per_token
+            )?;
+        }
         if !self.unused.is_empty() {
             let first = console::plain(&self.unused[0]);
             write!(
@@ -105,10 +109,14 @@ impl fmt::Display for Summary {
 /// The first thing that is wrong.
 pub fn check(folder: &Path) -> Result<Summary, Problem> {
     let config_path = folder.join("config.json");
-    let shape = config_json::read(&read_json(&config_path)?).map_err(|error| Problem {
+    let mut shape = config_json::read(&read_json(&config_path)?).map_err(|error| Problem {
         file: config_path,
         reason: format!("field `{}` {}", error.field, error.reason),
     })?;
+    if shape.family == Family::Qwen3 && folder.join("modules.json").is_file() {
+        shape.family = Family::Qwen3Embedding;
+        shape.tied = true;
+    }
     let files = weight_files(folder)?;
     let mut entries = BTreeMap::new();
     for file in &files {
@@ -186,7 +194,10 @@ impl Found<'_> {
         let mut stored = Vec::new();
         for weight in shape.weights() {
             let body = weight.name.split_once('.').map_or("", |(_, body)| body);
-            let found = self.entries.remove(&weight.name);
+            let mut found = self.entries.remove(&weight.name);
+            if shape.family == Family::Bert && found.is_none() {
+                found = self.entries.remove(&format!("bert.{}", weight.name));
+            }
             // The body of a model that was saved without its output layer has names without the first part.
             let Some((file, entry)) = found.or_else(|| self.entries.remove(body)) else {
                 let file = self.folder.join(if self.single { SINGLE } else { INDEX });
@@ -236,7 +247,6 @@ mod tests {
 
     use super::*;
     use crate::model::make::{Dimensions, Options, make};
-    use crate::model::shape::Family;
 
     fn sharded(folder: &Path) -> Options {
         let dimensions = Dimensions {
@@ -270,6 +280,28 @@ mod tests {
             assert_eq!(summary.shape, sharded(&out).shape());
             assert_eq!((summary.weight_files, summary.unused.len()), (3, 0));
             assert_eq!(summary.kv_bytes_per_token, 2 * 2 * 2 * 16);
+        }
+    }
+
+    #[test]
+    fn what_is_made_for_vectors_is_found_whole() {
+        for (family, generation) in [
+            (Family::Bert, 4),
+            (Family::Bert, 5),
+            (Family::Qwen3Embedding, 4),
+            (Family::Qwen3Embedding, 5),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = Options {
+                family: Some(family),
+                config_generation: generation,
+                ..Options::new(folder.path())
+            };
+            make(&options).unwrap();
+            let summary = check(folder.path()).unwrap();
+            assert_eq!(summary.shape, options.shape());
+            assert_eq!((summary.unused.len(), summary.kv_bytes_per_token), (0, 0));
+            assert!(summary.to_string().contains("makes vectors"));
         }
     }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::bert;
 use super::safetensors_file::StoredType;
 use super::shape::{Family, GEMMA3_PATTERN, Rope, Shape};
 
-type Json = Map<String, Value>;
+pub(super) type Json = Map<String, Value>;
 
 /// Ends an answer, in the tokenizer that is written beside made weights.
 pub(super) const END_TOKEN: u32 = 2;
@@ -32,13 +33,15 @@ pub(super) enum Generation {
 
 /// A shape as `config.json`.
 pub(super) fn write(shape: &Shape, kind: StoredType, generation: Generation) -> Value {
-    let mut config = if shape.family == Family::Gpt2 {
-        write_gpt2(shape)
-    } else {
-        let mut config = write_sizes(shape);
-        write_family(shape, generation, &mut config);
-        write_rope(shape, generation, &mut config);
-        config
+    let mut config = match shape.family {
+        Family::Gpt2 => write_gpt2(shape),
+        Family::Bert => bert::write(shape),
+        _ => {
+            let mut config = write_sizes(shape);
+            write_family(shape, generation, &mut config);
+            write_rope(shape, generation, &mut config);
+            config
+        }
     };
     let dtype = match generation {
         Generation::Four => "torch_dtype",
@@ -77,11 +80,12 @@ fn write_sizes(shape: &Shape) -> Value {
         Family::Llama => "LlamaForCausalLM",
         Family::Mistral => "MistralForCausalLM",
         Family::Qwen2 => "Qwen2ForCausalLM",
-        Family::Qwen3 => "Qwen3ForCausalLM",
+        Family::Qwen3 | Family::Qwen3Embedding => "Qwen3ForCausalLM",
         Family::Phi3 => "Phi3ForCausalLM",
         Family::Gemma2 => "Gemma2ForCausalLM",
         Family::Gemma3 => "Gemma3ForCausalLM",
         Family::Gpt2 => "GPT2LMHeadModel",
+        Family::Bert => "BertModel",
     };
     json!({
         "architectures": [architecture],
@@ -119,12 +123,12 @@ fn write_family(shape: &Shape, generation: Generation, config: &mut Value) {
     if matches!(family, Family::Mistral | Family::Phi3) {
         config["sliding_window"] = json!(shape.window);
     }
-    if matches!(family, Family::Qwen2 | Family::Qwen3) {
+    if family == Family::Qwen2 || family.is_qwen3() {
         config["use_sliding_window"] = json!(shape.window.is_some());
         config["sliding_window"] = json!(shape.window);
         config["max_window_layers"] = json!(shape.first_windowed());
     }
-    let typed = family.is_gemma() || matches!(family, Family::Qwen2 | Family::Qwen3);
+    let typed = family.is_gemma() || family == Family::Qwen2 || family.is_qwen3();
     if typed && generation == Generation::Five {
         let kind = |layer| match shape.windowed(layer) {
             true => "sliding_attention",
@@ -178,7 +182,7 @@ pub(super) struct FieldError {
     pub(super) reason: String,
 }
 
-fn wrong<T>(field: &str, reason: String) -> Result<T, FieldError> {
+pub(super) fn wrong<T>(field: &str, reason: String) -> Result<T, FieldError> {
     let field = field.to_owned();
     Err(FieldError { field, reason })
 }
@@ -196,17 +200,17 @@ pub(super) fn read(config: &Json) -> Result<Shape, FieldError> {
         let reason = format!("is {found}; supported are {}", known.join(", "));
         return wrong("model_type", reason);
     };
-    refuse_what_is_unknown(config)?;
-    let shape = if family == Family::Gpt2 {
-        read_gpt2(config)?
-    } else {
-        read_sizes(config, family)?
+    refuse_what_is_unknown(config, family)?;
+    let shape = match family {
+        Family::Gpt2 => read_gpt2(config)?,
+        Family::Bert => bert::read(config)?,
+        _ => read_sizes(config, family)?,
     };
     consistent(&shape)?;
     Ok(shape)
 }
 
-fn needed(config: &Json, field: &str) -> Result<u32, FieldError> {
+pub(super) fn needed(config: &Json, field: &str) -> Result<u32, FieldError> {
     match number(config, field)? {
         Some(number) => Ok(number),
         None => wrong(field, "is missing".to_owned()),
@@ -243,15 +247,17 @@ fn read_sizes(config: &Json, family: Family) -> Result<Shape, FieldError> {
     );
     // What transformers takes when fields are not there.
     let (head_dim, kv_heads) = match family {
-        Family::Llama | Family::Phi3 | Family::Gpt2 => (hidden / heads, heads),
+        Family::Llama | Family::Phi3 | Family::Gpt2 | Family::Bert => (hidden / heads, heads),
         Family::Mistral => (hidden / heads, 8),
         Family::Qwen2 => (hidden / heads, 32),
-        Family::Qwen3 => (128, 32),
+        Family::Qwen3 | Family::Qwen3Embedding => (128, 32),
         Family::Gemma2 | Family::Gemma3 => (256, 4),
     };
     let windows = match family {
-        Family::Llama | Family::Gpt2 => false,
-        Family::Qwen2 | Family::Qwen3 => flag(config, "use_sliding_window", false)?,
+        Family::Llama | Family::Gpt2 | Family::Bert => false,
+        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Embedding => {
+            flag(config, "use_sliding_window", false)?
+        }
         _ => true,
     };
     let (rope_theta, rope) = rope(config, family)?;
@@ -281,10 +287,15 @@ fn read_sizes(config: &Json, family: Family) -> Result<Shape, FieldError> {
 }
 
 /// What would silently give other texts.
-fn refuse_what_is_unknown(config: &Json) -> Result<(), FieldError> {
+fn refuse_what_is_unknown(config: &Json, family: Family) -> Result<(), FieldError> {
     let given = |field: &str| config.get(field).filter(|value| !value.is_null());
     for field in ["hidden_act", "hidden_activation", "activation_function"] {
-        let known = ["silu", "gelu_new", "gelu_pytorch_tanh"];
+        let plain = if family == Family::Bert {
+            "gelu"
+        } else {
+            "silu"
+        };
+        let known = [plain, "gelu_new", "gelu_pytorch_tanh"];
         if let Some(other) = given(field).filter(|act| !known.iter().any(|known| *act == known)) {
             return wrong(
                 field,
@@ -325,13 +336,14 @@ pub(super) fn consistent(shape: &Shape) -> Result<(), FieldError> {
         );
         return wrong("head_dim", reason);
     }
-    if shape.family != Family::Gpt2 && !head_dim.is_multiple_of(2) {
+    let turns = !matches!(shape.family, Family::Gpt2 | Family::Bert);
+    if turns && !head_dim.is_multiple_of(2) {
         return wrong("head_dim", format!("is {head_dim}; it must be even"));
     }
     Ok(())
 }
 
-fn number(config: &Json, field: &str) -> Result<Option<u32>, FieldError> {
+pub(super) fn number(config: &Json, field: &str) -> Result<Option<u32>, FieldError> {
     let Some(value) = config.get(field).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
@@ -341,11 +353,11 @@ fn number(config: &Json, field: &str) -> Result<Option<u32>, FieldError> {
     }
 }
 
-fn float(config: &Json, field: &str, absent: f64) -> f64 {
+pub(super) fn float(config: &Json, field: &str, absent: f64) -> f64 {
     config.get(field).and_then(Value::as_f64).unwrap_or(absent)
 }
 
-fn flag(config: &Json, field: &str, absent: bool) -> Result<bool, FieldError> {
+pub(super) fn flag(config: &Json, field: &str, absent: bool) -> Result<bool, FieldError> {
     match config.get(field) {
         None | Some(Value::Null) => Ok(absent),
         Some(Value::Bool(flag)) => Ok(*flag),

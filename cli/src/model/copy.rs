@@ -30,6 +30,10 @@ pub enum Error {
     },
 }
 
+const CONFIG: &str = "config.json";
+/// Where a checkpoint that makes vectors says how.
+const POOLING: &str = "1_Pooling";
+
 /// What was copied.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -70,6 +74,13 @@ pub fn copy(root: &Path, to: &Path) -> Result<Summary, Error> {
             continue;
         }
         bytes += copy_whole(&path, &to.join(name))?;
+        files += 1;
+    }
+    let pooling = from.join(POOLING).join(CONFIG);
+    if pooling.is_file() {
+        let folder = to.join(POOLING);
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+        bytes += copy_whole(&pooling, &folder.join(CONFIG))?;
         files += 1;
     }
     Ok(Summary {
@@ -154,8 +165,11 @@ mod tests {
         }
         put("models/model.safetensors");
         put("models/passwd");
+        put("models/1_Pooling/config.json");
+        put("models/1_Pooling/passwd");
         let summary = copy(root.path(), &to).expect("is copied");
-        assert_eq!((summary.files, summary.bytes), (2, 8));
+        assert_eq!((summary.files, summary.bytes), (3, 12));
+        assert!(to.join("1_Pooling/config.json").exists());
         assert!(to.join("config.json").exists() && !to.join("passwd").exists());
     }
 

@@ -7,12 +7,15 @@ use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 
 use super::config_json::{self, END_TOKEN, Generation};
+use super::pooling::Pooling;
 use super::safetensors_file;
 pub use super::safetensors_file::StoredType;
 use super::shape::{Family, Rope, Shape, Weight};
 
 /// Tokens of that tokenizer: a vocabulary has at least these.
 const TOKENIZER_TOKENS: u32 = 1536;
+
+const TEMPLATE: &str = "chat_template.jinja";
 
 /// The demo model's tokenizer and template.
 const TEXT_FILES: [(&str, &[u8]); 3] = [
@@ -25,7 +28,7 @@ const TEXT_FILES: [(&str, &[u8]); 3] = [
         include_bytes!("../../../engine/models/demo/tokenizer_config.json"),
     ),
     (
-        "chat_template.jinja",
+        TEMPLATE,
         include_bytes!("../../../engine/models/demo/chat_template.jinja"),
     ),
 ];
@@ -48,7 +51,7 @@ pub enum Size {
 pub struct Options {
     /// Folder to write; it must not hold a checkpoint.
     pub out: PathBuf,
-    /// Kind of decoder [default: the size's; llama for tiny].
+    /// Kind of model [default: the size's; llama for tiny].
     #[arg(long)]
     pub family: Option<Family>,
     /// Dimensions to start from.
@@ -69,6 +72,9 @@ pub struct Options {
     /// Generation of transformers whose `config.json` is written.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=5))]
     pub config_generation: u8,
+    /// How a text's tokens become one vector [default: mean for bert, last for qwen3-embedding].
+    #[arg(long, value_enum)]
+    pub pooling: Option<Pooling>,
     /// Single dimensions.
     #[command(flatten)]
     pub dimensions: Dimensions,
@@ -135,7 +141,15 @@ impl Options {
             tied: None,
             shards: 1,
             config_generation: 5,
+            pooling: None,
             dimensions: Dimensions::default(),
+        }
+    }
+
+    fn generation(&self) -> Generation {
+        match self.config_generation {
+            4 => Generation::Four,
+            _ => Generation::Five,
         }
     }
 
@@ -149,7 +163,7 @@ impl Options {
             d.heads.unwrap_or(base.heads),
         );
         let (kv_heads, head_dim) = match family {
-            Family::Gpt2 => (heads, hidden / heads),
+            Family::Gpt2 | Family::Bert => (heads, hidden / heads),
             Family::Phi3 => (base.kv_heads, hidden / heads),
             _ => (base.kv_heads, base.head_dim),
         };
@@ -168,7 +182,8 @@ impl Options {
             partial_rotary: d.partial_rotary.unwrap_or(base.partial_rotary),
             window: d.window,
             attention_bias: d.attention_bias,
-            tied: self.tied.unwrap_or(base.tied),
+            // What makes vectors has no output layer.
+            tied: family.makes_vectors() || self.tied.unwrap_or(base.tied),
             ..base
         }
     }
@@ -251,8 +266,13 @@ pub fn make(options: &Options) -> anyhow::Result<()> {
         "{family} cannot choose to have biases around attention"
     );
     ensure!(
-        shape.window.is_none() || !matches!(shape.family, Family::Llama | Family::Gpt2),
+        shape.window.is_none()
+            || !matches!(shape.family, Family::Llama | Family::Gpt2 | Family::Bert),
         "{family} has no windows"
+    );
+    ensure!(
+        options.pooling.is_none() || shape.family.makes_vectors(),
+        "{family} makes text, which is not pooled; families bert and qwen3-embedding are"
     );
     let out = &options.out;
     ensure!(
@@ -261,35 +281,56 @@ pub fn make(options: &Options) -> anyhow::Result<()> {
         out.display()
     );
     fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
-    let mut weights = shape.weights();
-    if shape.family == Family::Gpt2 && shape.tied && options.config_generation == 4 {
-        // As OpenAI's were converted: the body alone.
-        for weight in &mut weights {
-            weight.name = weight.name.replacen("transformer.", "", 1);
+    write_weights(options, &named(options, &shape))?;
+    let vectors = shape.family.makes_vectors();
+    for (name, bytes) in TEXT_FILES {
+        if !(vectors && name == TEMPLATE) {
+            write_file(out, name, bytes)?;
         }
     }
-    write_weights(options, &weights)?;
-    for (name, bytes) in TEXT_FILES {
-        write_file(out, name, bytes)?;
-    }
-    let generation = if options.config_generation == 4 {
-        Generation::Four
+    let config = config_json::write(&shape, options.dtype, options.generation());
+    if vectors {
+        let pooling = options.pooling.unwrap_or(Pooling::of(shape.family));
+        let sizes = (shape.hidden, shape.context);
+        for (name, content) in pooling.files(sizes, options.generation()) {
+            write_file(out, name, format!("{content:#}\n").as_bytes())?;
+        }
     } else {
-        Generation::Five
-    };
-    let config = config_json::write(&shape, options.dtype, generation);
-    let defaults = json!({"eos_token_id": END_TOKEN, "do_sample": false});
-    write_file(
-        out,
-        "generation_config.json",
-        format!("{defaults:#}\n").as_bytes(),
-    )?;
+        let defaults = json!({"eos_token_id": END_TOKEN, "do_sample": false});
+        let defaults = format!("{defaults:#}\n");
+        write_file(out, "generation_config.json", defaults.as_bytes())?;
+    }
     // Last: who sees it sees a whole checkpoint.
     write_file(out, "config.json", format!("{config:#}\n").as_bytes())
 }
 
+/// The weights under the names that such a checkpoint has for them.
+fn named(options: &Options, shape: &Shape) -> Vec<Weight> {
+    let mut weights = shape.weights();
+    let older = options.config_generation == 4;
+    for weight in &mut weights {
+        let bare = match shape.family {
+            // As OpenAI's were converted: the body alone.
+            Family::Gpt2 if shape.tied && older => weight.name.strip_prefix("transformer."),
+            // As it is published: the body alone.
+            Family::Qwen3Embedding if !older => weight.name.strip_prefix("model."),
+            _ => None,
+        };
+        if let Some(bare) = bare {
+            weight.name = bare.to_owned();
+        } else if shape.family == Family::Bert && older {
+            // As cut out of a model with a head.
+            weight.name.insert_str(0, "bert.");
+        }
+    }
+    weights
+}
+
 fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let path = folder.join(name);
+    if let Some(inner) = path.parent() {
+        fs::create_dir_all(inner).with_context(|| format!("{} cannot be made", inner.display()))?;
+    }
     fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))
 }
 

@@ -11,10 +11,14 @@ pub mod pull;
 pub mod make;
 /// Reading one critically.
 pub mod check;
+/// What stands beside a checkpoint that makes vectors.
+pub mod pooling;
 /// Safetensors files, written and read header first.
 mod safetensors_file;
 /// `config.json` to and from a shape.
 mod config_json;
+/// The same of BERT, and its weights.
+mod bert;
 /// Random weights that are a function of seed, name and place.
 mod generator;
 /// What a model of a family is made of.

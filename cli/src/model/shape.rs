@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of decoder.
+use super::bert;
+
+/// A kind of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -22,11 +24,16 @@ pub enum Family {
     Gemma3,
     /// GPT-2: learned positions, no gate, matrices stored transposed.
     Gpt2,
+    /// BERT: an encoder, for vectors.
+    Bert,
+    /// Qwen3 without its output layer, for vectors.
+    #[serde(rename = "qwen3-embedding")]
+    Qwen3Embedding,
 }
 
 impl Family {
-    /// All there are.
-    pub const ALL: [Self; 8] = [
+    /// All that `model_type` tells apart.
+    pub const ALL: [Self; 9] = [
         Self::Llama,
         Self::Mistral,
         Self::Qwen2,
@@ -35,6 +42,7 @@ impl Family {
         Self::Gemma2,
         Self::Gemma3,
         Self::Gpt2,
+        Self::Bert,
     ];
 
     /// As `config.json` has it.
@@ -43,12 +51,22 @@ impl Family {
             Self::Llama => "llama",
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
+            Self::Qwen3 | Self::Qwen3Embedding => "qwen3",
             Self::Phi3 => "phi3",
             Self::Gemma2 => "gemma2",
             Self::Gemma3 => "gemma3_text",
             Self::Gpt2 => "gpt2",
+            Self::Bert => "bert",
         }
+    }
+
+    /// Whether it makes vectors.
+    pub fn makes_vectors(self) -> bool {
+        matches!(self, Self::Bert | Self::Qwen3Embedding)
+    }
+
+    pub(super) fn is_qwen3(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Qwen3Embedding)
     }
 
     pub(super) fn is_gemma(self) -> bool {
@@ -57,12 +75,12 @@ impl Family {
 
     /// Whether a file can choose to have biases around attention.
     pub(super) fn chooses_biases(self) -> bool {
-        matches!(self, Self::Llama | Self::Qwen3) || self.is_gemma()
+        self == Self::Llama || self.is_qwen3() || self.is_gemma()
     }
 
     /// Whether a head has its share of the hidden size and no other.
     pub(super) fn divides_hidden(self) -> bool {
-        matches!(self, Self::Phi3 | Self::Gpt2)
+        matches!(self, Self::Phi3 | Self::Gpt2 | Self::Bert)
     }
 }
 
@@ -115,10 +133,10 @@ pub enum Rope {
     },
 }
 
-/// All numbers of a decoder.
+/// All numbers of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shape {
-    /// Kind of decoder.
+    /// Kind of model.
     pub family: Family,
     /// Tokens of the vocabulary.
     pub vocab: u32,
@@ -197,6 +215,9 @@ type Product = (&'static str, u64, u64, bool);
 impl Shape {
     /// All weights, in the order in which they are written.
     pub fn weights(&self) -> Vec<Weight> {
+        if self.family == Family::Bert {
+            return bert::weights(self);
+        }
         let (vocab, hidden) = (u64::from(self.vocab), u64::from(self.hidden));
         let vocabulary = if self.family.is_gemma() {
             Role::ScaledVocabulary
@@ -229,7 +250,7 @@ impl Shape {
             for product in products {
                 self.product(&prefix, product, &mut list);
             }
-            if matches!(self.family, Family::Qwen3 | Family::Gemma3) {
+            if self.family.is_qwen3() || self.family == Family::Gemma3 {
                 for part in ["self_attn.q_norm", "self_attn.k_norm"] {
                     self.norm(&format!("{prefix}.{part}"), self.head_dim, &mut list);
                 }
@@ -320,9 +341,9 @@ impl Shape {
     /// Whether a layer has a window.
     pub(super) fn windowed(&self, layer: u32) -> bool {
         match self.family {
-            Family::Llama | Family::Gpt2 => false,
+            Family::Llama | Family::Gpt2 | Family::Bert => false,
             Family::Mistral | Family::Phi3 => self.window.is_some(),
-            Family::Qwen2 | Family::Qwen3 => {
+            Family::Qwen2 | Family::Qwen3 | Family::Qwen3Embedding => {
                 self.window.is_some() && layer >= self.first_windowed()
             }
             Family::Gemma2 => layer.is_multiple_of(2),
@@ -335,8 +356,11 @@ impl Shape {
         self.layers / 2
     }
 
-    /// Numbers of a token's keys and values over all layers.
+    /// Numbers of a token's keys and values over all layers; none where they are not kept.
     pub fn kv_numbers_per_token(&self) -> u64 {
+        if self.family.makes_vectors() {
+            return 0;
+        }
         2 * u64::from(self.layers) * u64::from(self.kv_heads) * u64::from(self.head_dim)
     }
 }
@@ -345,10 +369,10 @@ impl Shape {
 pub(super) const GEMMA3_PATTERN: u32 = 3;
 
 #[derive(Default)]
-struct List(Vec<Weight>);
+pub(super) struct List(pub(super) Vec<Weight>);
 
 impl List {
-    fn push(&mut self, name: &str, shape: &[u64], role: Role) {
+    pub(super) fn push(&mut self, name: &str, shape: &[u64], role: Role) {
         let (name, shape) = (name.to_owned(), shape.to_vec());
         self.0.push(Weight { name, shape, role });
     }

@@ -90,3 +90,19 @@ pub struct Logprobs {
     /// The most likely tokens, best first, as many as asked for.
     pub top: Vec<(TokenId, f32)>,
 }
+
+/// Whole texts of which vectors are made in one step; each has a token at least.
+#[derive(Debug)]
+pub struct Texts<'a> {
+    /// Number of the step.
+    pub step: u64,
+    /// Their tokens.
+    pub tokens: Vec<&'a [TokenId]>,
+}
+
+impl Texts<'_> {
+    /// Tokens of all.
+    pub fn count(&self) -> usize {
+        self.tokens.iter().map(|tokens| tokens.len()).sum()
+    }
+}

@@ -7,6 +7,8 @@
 
 /// The whole: requests in, batches out, tokens back, effects out.
 pub mod core;
+/// Calls that ask for vectors: texts in, steps out, vectors back.
+pub mod embedding;
 /// The invariants, checked over the whole state.
 mod integrity;
 /// Who runs in the next step: continuous batching with chunked prefill, in the given order.

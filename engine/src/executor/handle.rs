@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use lps_api::ids::{CallId, ProgramId};
 use lps_api::protocol::{CallCommand, EngineEvent, Hello, Load};
 use lps_engine_core::core::Refusal;
+use lps_engine_core::embedding;
 use lps_engine_core::request::Request;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +27,9 @@ pub enum SubmitError {
     /// The core refuses it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The queue of calls for vectors refuses it.
+    #[error(transparent)]
+    RefusedTexts(#[from] embedding::Refusal),
     /// There is nobody to take it.
     #[error(transparent)]
     Gone(#[from] Gone),
@@ -83,6 +87,27 @@ impl Handle {
             handle: self.clone(),
             events,
             ended: false,
+        })
+    }
+
+    /// Hands in a call for vectors.
+    ///
+    /// # Errors
+    /// When the queue refuses it or the thread is gone.
+    pub async fn embed(&self, request: embedding::Request) -> Result<OpenEmbedding, SubmitError> {
+        let call = request.call.clone();
+        let (end, ended) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Embed {
+            request: Box::new(request),
+            end,
+            answer,
+        })?;
+        answered.await.map_err(|_| Gone)??;
+        Ok(OpenEmbedding {
+            call,
+            handle: self.clone(),
+            ended: Some(ended),
         })
     }
 
@@ -192,6 +217,39 @@ impl Drop for OpenCall {
     fn drop(&mut self) {
         if !self.ended {
             // Where the command is lost the loop finds the receiver gone at the call's next token.
+            let _ = self.handle.send(Command::Cancel(self.call.clone()));
+        }
+    }
+}
+
+/// A call for vectors in the engine. Letting it go cancels what of it has not begun.
+#[derive(Debug)]
+pub struct OpenEmbedding {
+    call: CallId,
+    handle: Handle,
+    /// `None` once its end was seen.
+    ended: Option<oneshot::Receiver<embedding::Ended>>,
+}
+
+impl OpenEmbedding {
+    /// Its end.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn end(mut self) -> Result<embedding::Ended, Gone> {
+        let Some(ended) = &mut self.ended else {
+            return Err(Gone);
+        };
+        let end = ended.await.map_err(|_| Gone);
+        self.ended = None;
+        end
+    }
+}
+
+impl Drop for OpenEmbedding {
+    fn drop(&mut self) {
+        if self.ended.is_some() {
+            // Where the command is lost the loop finds the receiver gone before its next step.
             let _ = self.handle.send(Command::Cancel(self.call.clone()));
         }
     }

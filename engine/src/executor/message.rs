@@ -4,6 +4,7 @@ use lps_api::ids::{CallId, ProgramId};
 use lps_api::protocol::{CallCommand, CallUsage, EngineEvent};
 use lps_engine_core::batch::Sampled;
 use lps_engine_core::core::{Finish, Refusal};
+use lps_engine_core::embedding;
 use lps_engine_core::request::Request;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +16,12 @@ pub(super) enum Command {
         request: Box<Request>,
         events: mpsc::UnboundedSender<CallEvent>,
         answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// A call for vectors comes in.
+    Embed {
+        request: Box<embedding::Request>,
+        end: oneshot::Sender<embedding::Ended>,
+        answer: oneshot::Sender<Result<(), embedding::Refusal>>,
     },
     /// Its client left.
     Cancel(CallId),

@@ -7,6 +7,8 @@
 pub mod handle;
 /// The loop: commands, schedule, step, complete.
 mod step_loop;
+/// The loop of models that make vectors.
+mod embedding_loop;
 /// One JSON line a step, for those who want to see each decision.
 mod step_log;
 /// What event streams are told, and when.
@@ -20,12 +22,17 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 
 use lps_api::protocol::{Hello, Load};
+use lps_api::quantity::Tokens;
 use lps_engine_core::core::{Config, Core};
+use lps_engine_core::embedding::{self, Queue};
+use lps_engine_core::model::Embedder;
 use lps_runtime::clock::Clock;
 use tokio::sync::{oneshot, watch};
 
-pub use crate::executor::handle::{Gone, Handle, OpenCall, SubmitError};
+use crate::executor::embedding_loop::EmbeddingLoop;
+pub use crate::executor::handle::{Gone, Handle, OpenCall, OpenEmbedding, SubmitError};
 pub use crate::executor::message::CallEvent;
+use crate::executor::message::Command;
 use crate::executor::metrics::Metrics;
 use crate::executor::step_log::StepLog;
 use crate::executor::step_loop::StepLoop;
@@ -33,6 +40,9 @@ use crate::model::{self, Loaded};
 
 /// Commands that may wait for the thread: more than it can be sent within one long step.
 const COMMANDS_MAX: usize = 16_384;
+
+/// Tokens of texts that may wait for vectors; 32 MiB of them.
+const HELD_TOKENS_MAX: u64 = 8 << 20;
 
 /// Why the thread ended before its time. The process ends with it: its calls are resumed elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -91,24 +101,55 @@ pub async fn start<L>(options: Options, load: L) -> Result<Running, Fatal>
 where
     L: FnOnce() -> Result<Loaded, model::Error> + Send + 'static,
 {
+    run(move |load_now| {
+        let (mut step_loop, hello) = build(options, load, load_now)?;
+        let body: Body = Box::new(move |inbox| step_loop.run(inbox));
+        Ok((body, hello))
+    })
+    .await
+}
+
+/// The same for a model that makes vectors of texts of up to `options.core.max_model_len` tokens.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_embedding<L>(options: Options, load: L) -> Result<Running, Fatal>
+where
+    L: FnOnce() -> Result<Box<dyn Embedder + Send>, model::Error> + Send + 'static,
+{
+    run(move |load_now| {
+        let (mut step_loop, hello) = build_embedding(options, load, load_now)?;
+        let body: Body = Box::new(move |inbox| step_loop.run(inbox));
+        Ok((body, hello))
+    })
+    .await
+}
+
+/// What the thread does once it has its model.
+type Body = Box<dyn FnOnce(&mpsc::Receiver<Command>) -> Result<(), Fatal>>;
+
+async fn run<B>(build: B) -> Result<Running, Fatal>
+where
+    B: FnOnce(watch::Sender<Load>) -> Result<(Body, Hello), Fatal> + Send + 'static,
+{
     let (commands, inbox) = mpsc::sync_channel(COMMANDS_MAX);
     let (loaded, is_loaded) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let (load_now, load_seen) = watch::channel(Load::default());
     let thread = std::thread::Builder::new().name("engine".to_owned());
     let body = move || -> Result<(), Fatal> {
-        let mut step_loop = match build(options, load, load_now) {
-            Ok((step_loop, hello)) => {
+        let body = match build(load_now) {
+            Ok((body, hello)) => {
                 // The receiver waits below; when it is gone the process is ending.
                 let _ = loaded.send(Ok(hello));
-                step_loop
+                body
             }
             Err(error) => {
                 let _ = loaded.send(Err(error));
                 return Ok(());
             }
         };
-        step_loop.run(&inbox)
+        body(&inbox)
     };
     let guarded = move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
@@ -139,12 +180,7 @@ where
         max_model_len: loaded.max_model_len,
         ..options.core
     };
-    let mut hello = options.hello;
-    hello.max_num_seqs = config.max_num_seqs;
-    hello.max_batched_tokens.0 = config.max_batched_tokens;
-    hello.max_model_len.0 = config.max_model_len;
-    hello.block_tokens.0 = config.block_tokens;
-    hello.kv_blocks_total = config.kv_blocks;
+    let hello = sized(options.hello, &config);
     if let Some(step_log) = &mut step_log {
         step_log.head(&hello)?;
     }
@@ -159,4 +195,47 @@ where
         load: load_now,
     });
     Ok((step_loop, hello))
+}
+
+fn build_embedding<L>(
+    options: Options,
+    load: L,
+    load_now: watch::Sender<Load>,
+) -> Result<(EmbeddingLoop, Hello), Fatal>
+where
+    L: FnOnce() -> Result<Box<dyn Embedder + Send>, model::Error>,
+{
+    let engine = options.hello.engine.clone();
+    let create = |path| StepLog::create(path, &engine);
+    let mut step_log = options.step_log.map(create).transpose()?;
+    let embedder = load()?;
+    let hello = sized(options.hello, &options.core);
+    if let Some(step_log) = &mut step_log {
+        step_log.head(&hello)?;
+    }
+    let queue = Queue::new(embedding::Config {
+        max_batched_tokens: options.core.max_batched_tokens,
+        max_calls: options.core.max_calls,
+        max_held_tokens: HELD_TOKENS_MAX,
+    });
+    let embedding_loop = EmbeddingLoop::new(embedding_loop::Parts {
+        queue,
+        embedder,
+        clock: options.clock,
+        step_log,
+        metrics: options.metrics.sized(0),
+        load: load_now,
+    });
+    Ok((embedding_loop, hello))
+}
+
+fn sized(hello: Hello, config: &Config) -> Hello {
+    Hello {
+        max_num_seqs: config.max_num_seqs,
+        max_batched_tokens: Tokens(config.max_batched_tokens),
+        max_model_len: Tokens(config.max_model_len),
+        block_tokens: Tokens(config.block_tokens),
+        kv_blocks_total: config.kv_blocks,
+        ..hello
+    }
 }

@@ -95,7 +95,9 @@ impl StepLoop {
             }
             idle = !self.step()?;
             self.publish();
-            if self.clients.is_empty() {
+            if self.clients.is_empty() && !self.waits_for_idle.is_empty() {
+                // Who waits may end the process.
+                self.flush_log()?;
                 for idle in self.waits_for_idle.drain(..) {
                     // Who does not wait any more does not mind.
                     let _ = idle.send(());
@@ -106,9 +108,7 @@ impl StepLoop {
 
     /// Sleeps until a command comes or a gathering batch is due.
     fn wait(&mut self, inbox: &Receiver<Command>) -> Result<Inbox, Fatal> {
-        if let Some(step_log) = &mut self.parts.step_log {
-            step_log.flush()?;
-        }
+        self.flush_log()?;
         loop {
             let due = self
                 .parts
@@ -127,6 +127,13 @@ impl StepLoop {
         }
     }
 
+    fn flush_log(&mut self) -> Result<(), Fatal> {
+        match &mut self.parts.step_log {
+            Some(step_log) => step_log.flush(),
+            None => Ok(()),
+        }
+    }
+
     fn now(&self) -> Micros {
         self.parts.clock.now().into()
     }
@@ -141,6 +148,8 @@ impl StepLoop {
                 // A client that left meanwhile finds its call cancelled by the handle's drop.
                 let _ = answer.send(self.add(*request, events));
             }
+            // The edge sends no call for vectors here; one that is dropped unanswered finds the engine gone.
+            Command::Embed { .. } => {}
             Command::Cancel(call) => self.cancel(&call),
             Command::StopChoice(call, choice) => {
                 let effects = self.parts.core.stop_choice(&call, choice);

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use lps_api::openai::{ErrorBody, ErrorObject, FieldError};
 use lps_api::protocol::CallUsage;
 use lps_engine_core::core::Refusal;
+use lps_engine_core::embedding;
 
 use crate::executor::SubmitError;
 
@@ -66,6 +67,14 @@ impl Error {
         error.about(param)
     }
 
+    /// A text of which no vector can be made.
+    pub(super) fn text_too_long(param: &str, (index, tokens): (usize, usize), limit: u32) -> Self {
+        let message =
+            format!("{param}[{index}] has {tokens} tokens; the model takes at most {limit}");
+        let error = Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message);
+        error.about(param)
+    }
+
     /// A body over the limit.
     pub(super) fn too_large(limit_bytes: usize) -> Self {
         let message =
@@ -113,6 +122,11 @@ impl Error {
     pub(super) fn engine_failed() -> Self {
         let message = "the engine failed and ends; what it had done of this call is gone";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", message)
+    }
+
+    fn duplicate(message: String) -> Self {
+        let error = Self::new(StatusCode::CONFLICT, "duplicate_call", message);
+        error.about(lps_api::wellknown::header::CALL_ID)
     }
 
     fn about(self, param: &str) -> Self {
@@ -175,6 +189,7 @@ impl From<SubmitError> for Error {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Refused(refusal) => refusal.into(),
+            SubmitError::RefusedTexts(refusal) => refusal.into(),
             SubmitError::Gone(_) => Self::engine_failed(),
         }
     }
@@ -188,10 +203,18 @@ impl From<Refusal> for Error {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Self::new(status, "too_many_calls", refusal.to_string())
             }
-            Refusal::Duplicate(_) => {
-                let error = Self::new(StatusCode::CONFLICT, "duplicate_call", refusal.to_string());
-                error.about(lps_api::wellknown::header::CALL_ID)
-            }
+            Refusal::Duplicate(_) => Self::duplicate(refusal.to_string()),
+        }
+    }
+}
+
+impl From<embedding::Refusal> for Error {
+    fn from(refusal: embedding::Refusal) -> Self {
+        let (status, message) = (StatusCode::TOO_MANY_REQUESTS, refusal.to_string());
+        match refusal {
+            embedding::Refusal::Calls(_) => Self::new(status, "too_many_calls", message),
+            embedding::Refusal::Tokens { .. } => Self::new(status, "too_many_tokens", message),
+            embedding::Refusal::Duplicate(_) => Self::duplicate(message),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) async fn chat(
     shared.check_open()?;
     let request = ChatRequest::read(object(body)?)?;
     parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
+    parse::check_makes_text(&shared.facts)?;
     let mut rules = parse::chat(&request, &shared.facts)?;
     let tools = shown_tools(&request, &shared)?;
     let prompts = prompt::of_chat(&request, tools, &shared).await?;
@@ -59,6 +60,7 @@ pub(super) async fn completions(
     shared.check_open()?;
     let request = CompletionRequest::read(object(body)?)?;
     parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
+    parse::check_makes_text(&shared.facts)?;
     let rules = parse::completion(&request, &shared.facts)?;
     let special = request.generation.add_special_tokens.unwrap_or(true);
     let prompts = prompt::of_completion(request.prompt.as_ref(), special, &shared).await?;

@@ -5,6 +5,8 @@
 
 /// Chats and plain prompts, from bytes to answer.
 mod inference;
+/// Vectors of texts, from bytes to answer.
+mod embeddings;
 /// What router and engine say to each other.
 mod internal;
 /// The small paths: models, tokens, health.
@@ -103,6 +105,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()>
     let app = Router::new()
         .route("/v1/chat/completions", post(inference::chat))
         .route("/v1/completions", post(inference::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
         .route("/tokenize", post(models::tokenize))

@@ -8,6 +8,7 @@ use lps_engine_core::request::{SamplingParams, TokenId};
 
 use super::error::Error;
 use crate::model::directory::GenerationDefaults;
+use crate::model::embedding::Embedding;
 use crate::text::choice::TextRules;
 
 const CHOICES_MAX: i64 = 128;
@@ -34,6 +35,8 @@ pub struct ModelFacts {
     pub end_tokens: Vec<TokenId>,
     /// Sampling defaults.
     pub generation: GenerationDefaults,
+    /// What its vectors are like, if it makes any: then it makes no text.
+    pub embedding: Option<Embedding>,
 }
 
 /// A request's rules, checked.
@@ -109,6 +112,20 @@ pub(super) fn check_model(asked: Option<&str>, facts: &ModelFacts) -> Result<(),
     match asked {
         Some(asked) if asked != facts.name => Err(Error::unknown_model(asked, &facts.name)),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a model that makes no text.
+pub(super) fn check_makes_text(facts: &ModelFacts) -> Result<(), Error> {
+    match facts.embedding {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!(
+                "model {:?} makes vectors, not text; ask /v1/embeddings",
+                facts.name
+            );
+            Err(Error::unsupported("model", message))
+        }
     }
 }
 
@@ -295,7 +312,12 @@ fn tokens_max(field: &str, value: Option<i64>) -> Result<Option<u32>, Error> {
     Ok(in_range(field, value, 1, TOKENS_MAX)?.map(|tokens| tokens as u32))
 }
 
-fn in_range(field: &str, value: Option<i64>, least: i64, most: i64) -> Result<Option<i64>, Error> {
+pub(super) fn in_range(
+    field: &str,
+    value: Option<i64>,
+    least: i64,
+    most: i64,
+) -> Result<Option<i64>, Error> {
     match value {
         Some(value) if !(least..=most).contains(&value) => Err(Error::invalid(
             field,

@@ -18,11 +18,21 @@ pub mod blob;
 /// What tch lacks, through the C++ shim.
 pub mod native;
 
-pub use lps_engine_kernels::rows::Activation;
 use tch::{TchError, Tensor};
 
 use crate::kernels::linear::Linear;
 use crate::kernels::pages::{LayerPages, Reads, Slots};
+
+/// What stands between products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * Φ(x)` by way of tanh.
+    GeluTanh,
+    /// `x * Φ(x)`.
+    Gelu,
+}
 
 /// From products of queries and keys to what softmax takes.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,6 +15,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::kernels::linear::{Linear, Weight};
 use crate::kernels::pages::{LayerPages, Read, Reads};
+use crate::kernels::reference::Reference;
 use crate::kernels::{Activation, Heads, Kernels, Scores};
 
 /// See the module.
@@ -79,6 +80,12 @@ impl Kernels for Processor {
         activation: Activation,
         gated: bool,
     ) -> Result<Tensor, TchError> {
+        let own = match activation {
+            Activation::Silu => rows::Activation::Silu,
+            Activation::GeluTanh => rows::Activation::GeluTanh,
+            // No family of decoders has it.
+            Activation::Gelu => return Reference.activate(x, activation, gated),
+        };
         let x = x.f_contiguous()?;
         let (tokens, mut width) = x.size2()?;
         if gated {
@@ -88,7 +95,7 @@ impl Kernels for Processor {
         rows::activate(
             (self.level, &mut self.threads.borrow_mut()),
             numbers(&x)?,
-            (activation, width.unsigned_abs() as usize),
+            (own, width.unsigned_abs() as usize),
             numbers_mut(&mut out)?,
         );
         Ok(out)

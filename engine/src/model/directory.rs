@@ -56,6 +56,8 @@ pub enum Source {
     Demo,
     /// The simulated model; it speaks with the demo model's tokenizer and template.
     Sim,
+    /// The simulated embedding model; it reads with the demo model's tokenizer.
+    SimEmbedding,
 }
 
 impl std::str::FromStr for Source {
@@ -64,8 +66,9 @@ impl std::str::FromStr for Source {
         match text.strip_prefix("builtin:") {
             Some("demo") => Ok(Self::Demo),
             Some("sim") => Ok(Self::Sim),
+            Some("sim-embedding") => Ok(Self::SimEmbedding),
             Some(other) => Err(format!(
-                "there is no builtin model {other:?}; there are builtin:demo and builtin:sim"
+                "there is no builtin model {other:?}; there are builtin:demo, builtin:sim and builtin:sim-embedding"
             )),
             None if text.is_empty() => Err("a model is a folder or builtin:NAME".to_owned()),
             None => Ok(Self::Directory(PathBuf::from(text))),
@@ -79,6 +82,7 @@ impl fmt::Display for Source {
             Self::Directory(path) => write!(f, "{}", path.display()),
             Self::Demo => f.write_str("builtin:demo"),
             Self::Sim => f.write_str("builtin:sim"),
+            Self::SimEmbedding => f.write_str("builtin:sim-embedding"),
         }
     }
 }
@@ -89,6 +93,7 @@ impl Source {
         match self {
             Self::Demo => "demo".to_owned(),
             Self::Sim => "sim".to_owned(),
+            Self::SimEmbedding => "sim-embedding".to_owned(),
             Self::Directory(path) => {
                 let full = path.canonicalize().unwrap_or_else(|_| path.clone());
                 let name = full.file_name().unwrap_or(full.as_os_str());
@@ -233,7 +238,7 @@ impl ModelDirectory {
     pub fn open(source: &Source) -> Result<Self, Error> {
         let files = match source {
             Source::Directory(path) => Files::Directory(checked_folder(path)?),
-            Source::Demo | Source::Sim => Files::Builtin(DEMO),
+            Source::Demo | Source::Sim | Source::SimEmbedding => Files::Builtin(DEMO),
         };
         let Some(config) = files.json("config.json")? else {
             return Err(Error::Read {
@@ -247,7 +252,7 @@ impl ModelDirectory {
             object: &config,
         };
         let context_tokens = match source {
-            Source::Sim => SIM_CONTEXT_TOKENS,
+            Source::Sim | Source::SimEmbedding => SIM_CONTEXT_TOKENS,
             _ => facts.first_number(&[
                 "max_position_embeddings",
                 "n_positions",
@@ -285,7 +290,12 @@ impl ModelDirectory {
 
     /// Whether the model is simulated: no weights are read.
     pub fn is_sim(&self) -> bool {
-        self.source == Source::Sim
+        matches!(self.source, Source::Sim | Source::SimEmbedding)
+    }
+
+    /// Whether it is simulated and makes vectors.
+    pub fn is_sim_of_vectors(&self) -> bool {
+        self.source == Source::SimEmbedding
     }
 }
 

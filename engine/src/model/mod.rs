@@ -5,9 +5,13 @@
 
 /// The simulated model: deterministic tokens at a chosen pace.
 pub mod sim;
+/// The simulated embedding model: a vector that is a function of the text.
+pub mod sim_embedder;
 /// The models on libtorch.
 #[cfg(feature = "torch")]
 pub mod torch;
+/// What a checkpoint says about being made for vectors.
+pub mod embedding;
 /// What a checkpoint's directory says about itself, apart from weights.
 pub mod directory;
 /// How many KV pages the memory gives.
@@ -15,12 +19,14 @@ pub mod memory;
 
 use std::str::FromStr;
 
-use lps_engine_core::model::Model;
+use lps_engine_core::model::{Embedder, Model};
 use lps_engine_core::request::TokenId;
 use lps_engine_kernels::level::Level;
 
 use crate::model::directory::ModelDirectory;
+use crate::model::embedding::Embedding;
 use crate::model::sim::{SimCost, SimModel};
+use crate::model::sim_embedder::SimEmbedder;
 
 /// What is said of a file that must be there and is not.
 fn missing() -> std::io::Error {
@@ -69,7 +75,7 @@ pub enum Error {
     },
     /// Only the simulated model is in this binary.
     #[error(
-        "this build has no libtorch, so it serves builtin:sim only; build with default features for {0}"
+        "this build has no libtorch, so it serves builtin:sim and builtin:sim-embedding only; build with default features for {0}"
     )]
     NoTorch(String),
 }
@@ -218,6 +224,24 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     }
     #[cfg(feature = "torch")]
     return torch::load(directory, options);
+    #[cfg(not(feature = "torch"))]
+    Err(Error::NoTorch(directory.to_string()))
+}
+
+/// Loads a checkpoint that makes vectors, as [`load`] does one that makes text.
+///
+/// # Errors
+/// One line that names the file, the field and what is supported.
+pub fn load_embedder(
+    directory: &ModelDirectory,
+    embedding: &Embedding,
+    options: &LoadOptions,
+) -> Result<Box<dyn Embedder + Send>, Error> {
+    if directory.is_sim() {
+        return Ok(Box::new(SimEmbedder::new(embedding, options.sim)));
+    }
+    #[cfg(feature = "torch")]
+    return torch::embedding::load(directory, embedding, options);
     #[cfg(not(feature = "torch"))]
     Err(Error::NoTorch(directory.to_string()))
 }

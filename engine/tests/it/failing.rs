@@ -5,11 +5,12 @@ use std::sync::Arc;
 use lps_api::ids::{CallId, EngineId, ModelName, ProgramId};
 use lps_api::protocol::Hello;
 use lps_api::quantity::{Attempt, Order, Tokens};
-use lps_engine::executor::{Fatal, Options, metrics::Metrics, start};
+use lps_engine::executor::{Fatal, Options, metrics::Metrics, start, start_embedding};
 use lps_engine::model::Loaded;
-use lps_engine_core::batch::{Batch, Outputs};
+use lps_engine_core::batch::{Batch, Outputs, Texts};
 use lps_engine_core::core::{Batching, Config, Preemption};
-use lps_engine_core::model::{Model, StepError};
+use lps_engine_core::embedding;
+use lps_engine_core::model::{Embedder, Model, StepError};
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use lps_runtime::clock::Clock;
 
@@ -24,6 +25,19 @@ impl Model for Broken {
             Self::Step => Err(StepError {
                 step: batch.step,
                 tokens: batch.tokens(),
+                reason: "out of memory".to_owned(),
+            }),
+            Self::Panic => panic!("a programmer's error"),
+        }
+    }
+}
+
+impl Embedder for Broken {
+    fn embed(&mut self, texts: &Texts<'_>) -> Result<Vec<Vec<f32>>, StepError> {
+        match self {
+            Self::Step => Err(StepError {
+                step: texts.step,
+                tokens: texts.count(),
                 reason: "out of memory".to_owned(),
             }),
             Self::Panic => panic!("a programmer's error"),
@@ -91,6 +105,25 @@ async fn its_calls_end_and_the_reason_is_told() {
         };
         let mut call = running.handle.submit(request).await.unwrap();
         assert_eq!(call.next().await, None);
+        let reason: Fatal = running.ended.await.unwrap().unwrap_err();
+        assert!(reason.to_string().contains(expected), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn its_calls_for_vectors_end_too() {
+    for (broken, expected) in [(Broken::Step, "out of memory"), (Broken::Panic, "panicked")] {
+        let load = move || -> Result<Box<dyn Embedder + Send>, _> { Ok(Box::new(broken)) };
+        let running = start_embedding(options(), load).await.unwrap();
+        let request = embedding::Request {
+            call: CallId::parse("c").unwrap(),
+            attempt: Attempt(0),
+            program: ProgramId::parse("p").unwrap(),
+            order: Order::default(),
+            texts: vec![Arc::from([1, 2])],
+        };
+        let call = running.handle.embed(request).await.unwrap();
+        assert!(call.end().await.is_err());
         let reason: Fatal = running.ended.await.unwrap().unwrap_err();
         assert!(reason.to_string().contains(expected), "{reason}");
     }

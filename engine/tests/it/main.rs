@@ -3,6 +3,8 @@
 
 mod answers;
 mod bad_input;
+mod embedding_queue;
+mod embeddings;
 mod failing;
 mod protocol;
 mod support;

@@ -32,10 +32,15 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts one on free ports with these flags besides.
     pub(crate) async fn start(flags: &str) -> Self {
+        Self::start_model("builtin:sim", flags).await
+    }
+
+    /// The same of another model.
+    pub(crate) async fn start_model(model: &str, flags: &str) -> Self {
         let fixed = [
             "lps-engine",
             "--model",
-            "builtin:sim",
+            model,
             "--port",
             "0",
             "--kv-cache-size",

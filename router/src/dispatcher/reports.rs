@@ -12,7 +12,7 @@ use crate::dispatcher::desk::{Desk, End};
 use crate::dispatcher::later::Due;
 use crate::dispatcher::open_call::Place;
 use crate::engine_client::{Failure, LegEnd, Report, wire};
-use crate::message::{CallKey, Event, Intake, Outcome};
+use crate::message::{CallKey, Event, Intake, NO_POOL_TOKENS, Outcome};
 
 /// Attempts of one call that may end with a failed connection.
 const CONNECTION_FAILURES_MAX: u32 = 2;
@@ -74,7 +74,10 @@ impl Desk {
             model: hello.model.clone(),
             revision: known.endpoint.revision,
             slots: hello.max_num_seqs,
-            kv_tokens: u64::from(hello.kv_blocks_total) * u64::from(hello.block_tokens.0),
+            kv_tokens: match hello.kv_blocks_total {
+                0 => NO_POOL_TOKENS,
+                blocks => u64::from(blocks) * u64::from(hello.block_tokens.0),
+            },
         };
         known.hello = Some(hello);
         known.is_ending = false;

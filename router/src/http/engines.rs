@@ -11,7 +11,7 @@ use crate::dispatcher::{Engine, View};
 use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::http::extract::Path;
-use crate::message::{Event, Intake};
+use crate::message::{Event, Intake, NO_POOL_TOKENS};
 use crate::state::view::EngineLoad;
 
 /// `GET /v1/engines`: those that answer.
@@ -82,6 +82,9 @@ fn one(id: &EngineId, engine: &Engine, counted: Option<&EngineLoad>) -> Value {
         .hello
         .as_ref()
         .map_or(0, |hello| hello.kv_blocks_total);
+    let pool_tokens = counted
+        .map(|load| load.kv_tokens)
+        .filter(|tokens| *tokens != NO_POOL_TOKENS);
     let unused = engine.load.kv_blocks_free + engine.load.kv_blocks_cached;
     json!({
         "id": id,
@@ -95,7 +98,7 @@ fn one(id: &EngineId, engine: &Engine, counted: Option<&EngineLoad>) -> Value {
         "kv": {
             "blocks_total": blocks_total,
             "blocks_used": blocks_total.saturating_sub(unused),
-            "tokens_total": counted.map_or(0, |load| load.kv_tokens),
+            "tokens_total": pool_tokens.unwrap_or(0),
             "tokens_booked": counted.map_or(0, |load| load.kv_booked_tokens),
         },
         "pinned_programs": counted.map_or(0, |load| load.pinned_programs),

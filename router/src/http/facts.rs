@@ -17,13 +17,15 @@ const CHOICES_MAX: u32 = 128;
 /// Most tokens that any engine could be asked for.
 const TOKENS_MAX: u32 = 1 << 24;
 
-/// Which of the two forms a request has.
+/// Which of the forms a request has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// `messages`.
     Chat,
     /// `prompt`.
     Plain,
+    /// `input`, of which vectors are wanted.
+    Vectors,
 }
 
 /// The fields that are looked at, as written.
@@ -35,6 +37,8 @@ struct Written<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow, default)]
     prompt: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tools: Option<&'a RawValue>,
     #[serde(default)]
@@ -98,17 +102,21 @@ impl Facts {
         check(&written)?;
         let prompt = match form {
             Form::Chat => messages(&written)?,
-            Form::Plain => prompt(written.prompt.ok_or_else(|| missing("prompt"))?)?,
+            Form::Plain => prompt("prompt", written.prompt)?,
+            Form::Vectors => prompt("input", written.input)?,
         };
         let limit = written.max_completion_tokens.or(written.max_tokens);
         let all_choices = limit.map(|tokens| tokens * u64::from(written.n.unwrap_or(1)));
-        let expected = written.expected_output_tokens.or(all_choices);
+        let expected = match form {
+            Form::Vectors => Some(0),
+            Form::Chat | Form::Plain => written.expected_output_tokens.or(all_choices),
+        };
         Ok(Self {
             model,
             model_at: start..start + model_text.len(),
             prompt,
             expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
-            stream: written.stream.unwrap_or(false),
+            stream: form != Form::Vectors && written.stream.unwrap_or(false),
             says: BodySays {
                 program: written.program.map(program).transpose()?,
                 autellix_session: written.autellix_session_id,
@@ -210,13 +218,14 @@ fn messages(written: &Written<'_>) -> Result<PromptSize, Error> {
 }
 
 /// A prompt is a text, texts, token ids, or lists of token ids; ids are counted exactly.
-fn prompt(prompt: &RawValue) -> Result<PromptSize, Error> {
+fn prompt(field: &'static str, prompt: Option<&RawValue>) -> Result<PromptSize, Error> {
     let refused = || {
-        let message =
-            "prompt is a text, a list of texts, a list of token ids, or a list of such lists";
-        Error::invalid("prompt", message)
+        let message = format!(
+            "{field} is a text, a list of texts, a list of token ids, or a list of such lists"
+        );
+        Error::invalid(field, message)
     };
-    let text = prompt.get();
+    let text = prompt.ok_or_else(|| missing(field))?.get();
     if text.starts_with('"') {
         return Ok(PromptSize::Bytes(text.len() - 2));
     }

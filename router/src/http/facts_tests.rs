@@ -22,12 +22,10 @@ fn prompts_are_measured_in_each_form() {
         ("[1, 2, 3]", PromptSize::Tokens(Tokens(3))),
         ("[[1, 2], [3]]", PromptSize::Tokens(Tokens(3))),
     ] {
-        let body = format!(r#"{{"prompt": {prompt}, "model": "m"}}"#);
-        assert_eq!(
-            read(Form::Plain, &body).unwrap().prompt,
-            expected,
-            "{prompt}"
-        );
+        for (form, field) in [(Form::Plain, "prompt"), (Form::Vectors, "input")] {
+            let body = format!(r#"{{"{field}": {prompt}, "model": "m"}}"#);
+            assert_eq!(read(form, &body).unwrap().prompt, expected, "{body}");
+        }
     }
 }
 
@@ -122,7 +120,20 @@ fn a_prompt_of_another_kind_is_refused() {
         let body = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
         let error = read(Form::Plain, &body).expect_err(prompt);
         assert_eq!(error.param_name(), Some("prompt"), "{prompt}");
+        let body = format!(r#"{{"model":"m","input":{prompt}}}"#);
+        let error = read(Form::Vectors, &body).expect_err(prompt);
+        assert_eq!(error.param_name(), Some("input"), "{prompt}");
     }
+}
+
+#[test]
+fn vectors_have_no_output_and_do_not_stream() {
+    let body = r#"{"model":"m","input":"x","stream":true,"max_tokens":9}"#;
+    let facts = read(Form::Vectors, body).unwrap();
+    assert_eq!(
+        (facts.expected_output, facts.stream),
+        (Some(Tokens(0)), false)
+    );
 }
 
 #[test]

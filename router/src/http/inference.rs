@@ -1,4 +1,4 @@
-//! Chat and plain completions. Owns: the way of one call from its request to the dispatcher.
+//! Chat and plain completions, and vectors. Owns: the way of one call from its request to the dispatcher.
 
 use std::sync::Arc;
 
@@ -39,6 +39,15 @@ pub(super) async fn plain(
     body: Body,
 ) -> Response {
     answered(context, headers, (body, Form::Plain)).await
+}
+
+/// `POST /v1/embeddings`.
+pub(super) async fn vectors(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answered(context, headers, (body, Form::Vectors)).await
 }
 
 async fn answered(context: Context, headers: HeaderMap, asked: (Body, Form)) -> Response {
@@ -111,6 +120,7 @@ fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) 
     let path = match form {
         Form::Chat => "/v1/chat/completions",
         Form::Plain => "/v1/completions",
+        Form::Vectors => "/v1/embeddings",
     };
     let mut along = HeaderMap::with_capacity(3);
     let request_id = HeaderValue::from_str(request_id).expect("a checked id is printable");

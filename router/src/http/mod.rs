@@ -5,7 +5,7 @@
 
 /// Connections: their bounds, their times, their end.
 pub mod listener;
-/// Chat and plain completions.
+/// Chat and plain completions, and vectors.
 mod inference;
 /// `/tokenize` and `/detokenize`, forwarded to any engine of the model.
 mod tokens;
@@ -42,6 +42,7 @@ pub fn routes(context: Context) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(inference::chat))
         .route("/v1/completions", post(inference::plain))
+        .route("/v1/embeddings", post(inference::vectors))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))

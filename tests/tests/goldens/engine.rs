@@ -7,15 +7,18 @@ use std::path::Path;
 use lps_api::ids::{CallId, ProgramId};
 use lps_api::quantity::{Attempt, Micros, Order};
 use lps_cli::model::make::{self, Options, Size, StoredType};
+use lps_cli::model::pooling::Pooling;
 use lps_cli::model::shape::{Family, Rope};
 use lps_engine::model::directory::{ModelDirectory, Source};
+use lps_engine::model::embedding::Embedding;
 use lps_engine::model::{self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
+use lps_engine_core::model::Embedder;
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
 use lps_engine_kernels::level::Level;
 use serde::Deserialize;
 
-/// A checkpoint as `tests/goldens/cases.json` describes it.
+/// A checkpoint as `tests/goldens/cases.json` or `embedding_cases.json` describes it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Case {
     family: Family,
@@ -24,6 +27,7 @@ pub(crate) struct Case {
     tied: bool,
     shards: u32,
     config_generation: u8,
+    pooling: Option<Pooling>,
     dimensions: Dimensions,
 }
 
@@ -52,6 +56,12 @@ fn whole() -> f64 {
 impl Case {
     pub(crate) fn all() -> BTreeMap<String, Self> {
         serde_json::from_str(&golden_file("cases.json")).expect("cases.json")
+    }
+
+    /// Those that make vectors.
+    pub(crate) fn all_of_embeddings() -> BTreeMap<String, Self> {
+        let text = golden_file("embedding_cases.json");
+        serde_json::from_str(&text).expect("embedding_cases.json")
     }
 
     /// The same with another generation's `config.json`.
@@ -87,6 +97,7 @@ impl Case {
             tied: Some(self.tied),
             shards: self.shards,
             config_generation: self.config_generation,
+            pooling: self.pooling,
             dimensions,
             ..Options::new(out)
         };
@@ -110,9 +121,9 @@ pub(crate) fn all_kernels() -> Vec<KernelsAsked> {
         .collect()
 }
 
-/// Loads with pages of 16.
-pub(crate) fn load(source: &Source, dtype: Dtype, kernels: KernelsAsked) -> Result<Loaded, Error> {
-    let options = LoadOptions {
+/// With pages of 16.
+fn load_options(dtype: Dtype, kernels: KernelsAsked) -> LoadOptions {
+    LoadOptions {
         dtype: Some(dtype),
         kernels,
         quantization: None,
@@ -124,8 +135,28 @@ pub(crate) fn load(source: &Source, dtype: Dtype, kernels: KernelsAsked) -> Resu
         max_batched_tokens: 4096,
         sim: model::sim::SimCost::default(),
         printable_tokens: Vec::new(),
-    };
+    }
+}
+
+/// Loads what makes text.
+pub(crate) fn load(source: &Source, dtype: Dtype, kernels: KernelsAsked) -> Result<Loaded, Error> {
+    let options = load_options(dtype, kernels);
     model::load(&ModelDirectory::open(source)?, &options)
+}
+
+/// What makes vectors, and what its files say about them.
+pub(crate) type LoadedEmbedder = (Box<dyn Embedder + Send>, Embedding);
+
+/// Loads what makes vectors.
+pub(crate) fn load_embedder(folder: &Path, dtype: Dtype) -> Result<LoadedEmbedder, Error> {
+    let directory = ModelDirectory::open(&Source::Directory(folder.to_path_buf()))?;
+    let embedding = Embedding::read(&directory)?.expect("it makes vectors");
+    let embedder = model::load_embedder(
+        &directory,
+        &embedding,
+        &load_options(dtype, KernelsAsked::Auto),
+    )?;
+    Ok((embedder, embedding))
 }
 
 /// A golden checkpoint, made and loaded.

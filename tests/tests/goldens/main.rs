@@ -3,5 +3,6 @@
 
 mod against_transformers;
 mod bad_checkpoints;
+mod embeddings;
 mod engine;
 mod paging;

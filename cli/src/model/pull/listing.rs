@@ -56,6 +56,9 @@ pub(in crate::model) fn is_of_checkpoint(name: &str) -> bool {
         "generation_config.json",
         "special_tokens_map.json",
         "model.safetensors.index.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
     ];
     whole.contains(&name)
         || name.starts_with("tokenizer")

@@ -40,6 +40,7 @@ impl Kernels for Reference {
         let apply = |x: &Tensor| match activation {
             Activation::Silu => x.f_silu(),
             Activation::GeluTanh => x.f_gelu("tanh"),
+            Activation::Gelu => x.f_gelu("none"),
         };
         if !gated {
             return apply(x);
@@ -125,7 +126,10 @@ fn tensors_mut(pages: &mut LayerPages) -> Result<&mut TensorPages, TchError> {
 }
 
 /// Turns each head of `x` `[tokens, heads, head_dim]` by its token's angles; what is beyond `rotated` stays.
-fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, TchError> {
+///
+/// # Errors
+/// What libtorch says.
+pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, TchError> {
     let width = |x: &Tensor| x.size().last().copied().unwrap_or(0);
     let (all, rotated) = (width(x), width(cos));
     let turn = |x: &Tensor| {

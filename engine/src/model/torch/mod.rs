@@ -3,6 +3,8 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
+/// Models that make vectors.
+pub mod embedding;
 /// The families of decoders: how each describes itself.
 pub mod families;
 /// Fields of `config.json`.

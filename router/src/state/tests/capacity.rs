@@ -1,7 +1,7 @@
 //! Room for KV: backfill, the reserve, calls that can never fit.
 
 use super::bench::{Bench, S, Sent, settings};
-use crate::message::Refusal;
+use crate::message::{NO_POOL_TOKENS, Refusal};
 
 #[test]
 fn the_known_answer() {
@@ -112,4 +112,19 @@ fn room_kept_on_one_engine_is_free_when_the_call_went_to_another() {
         ["a", "b", "b"],
         "nothing is kept"
     );
+}
+
+/// An engine that makes vectors has no pool.
+#[test]
+fn an_engine_without_a_pool_holds_calls_of_any_size_up_to_its_slots() {
+    for working_set in ["working_set=on", "working_set=off"] {
+        let rules = settings(&["policy=atlas", working_set]);
+        let mut bench = Bench::with_kv(rules, "a", (2, NO_POOL_TOKENS));
+        let calls = ["x", "y", "z"].map(|program| bench.sized(program, 500_000));
+        let places = calls.map(|call| bench.place_of(call));
+        assert_eq!(places, ["a", "a", "-"], "{working_set}");
+        bench.end(calls[0]);
+        assert_eq!(bench.place_of(calls[2]), "a", "{working_set}");
+        assert_eq!(bench.refused, []);
+    }
 }

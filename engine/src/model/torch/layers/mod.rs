@@ -5,6 +5,8 @@
 
 /// Queries, keys and values, and what is attended to.
 pub mod attention;
+/// The same within whole texts, whose keys and values nobody reads later.
+pub mod text_attention;
 /// The layer between attentions.
 pub mod mlp;
 /// Norms, alone and around a part.
