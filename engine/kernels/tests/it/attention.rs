@@ -97,7 +97,7 @@ impl Subject {
             head_dim: self.width,
             half,
         };
-        let mut pool = Pool::new(shape).unwrap();
+        let mut pool = Pool::new(shape).expect("there is memory");
         let mut put = |slot: usize, key: &[f32], value: &[f32]| {
             if half {
                 pool.put(

@@ -11,7 +11,7 @@ use lps_engine_kernels::weight::Weight;
 use crate::support::{assert_near, halves, levels, random, threads, widened};
 
 const SHAPES: [[usize; 2]; 6] = [[32, 64], [1, 2], [100, 48], [65, 130], [7, 1024], [40, 45]];
-const THREADS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+const THREADS: NonZeroUsize = NonZeroUsize::new(3).expect("some");
 const ROWS: [usize; 8] = [1, 2, 3, 5, 8, 13, 31, 250];
 
 fn expected(x: &[f32], weight: &[f32], bias: &[f32], inputs: usize) -> Vec<f64> {
@@ -56,10 +56,12 @@ fn products_are_right_on_every_level() {
         let (half_weight, half_x) = (halves(&weight), halves(&x));
         let exact = expected(&x, &weight, &bias, inputs);
         let exact_half = expected(&widened(&half_x), &widened(&half_weight), &bias, inputs);
-        let float = Weight::pack(Numbers::Float(&weight), [outputs, inputs], THREADS).unwrap();
-        let half = Weight::pack(Numbers::Half(&half_weight), [outputs, inputs], THREADS).unwrap();
-        let byte =
-            Weight::pack_bytes(Numbers::Half(&half_weight), [outputs, inputs], THREADS).unwrap();
+        let float = Weight::pack(Numbers::Float(&weight), [outputs, inputs], THREADS)
+            .expect("there is memory");
+        let half = Weight::pack(Numbers::Half(&half_weight), [outputs, inputs], THREADS)
+            .expect("there is memory");
+        let byte = Weight::pack_bytes(Numbers::Half(&half_weight), [outputs, inputs], THREADS)
+            .expect("there is memory");
         for level in levels() {
             let what = format!("{outputs}x{inputs}, {rows} rows, {}", level.level());
             let found = product(level, &float, Numbers::Float(&x), &bias);
@@ -85,15 +87,16 @@ fn a_row_is_the_same_whatever_its_neighbours_and_threads() {
     let x = halves(&random(5, rows * inputs));
     let bias = random(6, outputs);
     let packed = [
-        Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).unwrap(),
-        Weight::pack_bytes(Numbers::Half(&weight), [outputs, inputs], THREADS).unwrap(),
+        Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).expect("there is memory"),
+        Weight::pack_bytes(Numbers::Half(&weight), [outputs, inputs], THREADS)
+            .expect("there is memory"),
     ];
     let floats = Weight::pack(
         Numbers::Float(&widened(&weight)),
         [outputs, inputs],
         THREADS,
     )
-    .unwrap();
+    .expect("there is memory");
     let wide = widened(&x);
     for level in levels() {
         for weight in &packed {
@@ -117,7 +120,8 @@ fn results_of_sixteen_bits_are_the_rounded_ones_of_32() {
     let (outputs, inputs, rows) = (40, 64, 3);
     let weight = halves(&random(7, outputs * inputs));
     let x = halves(&random(8, rows * inputs));
-    let weight = Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).unwrap();
+    let weight =
+        Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).expect("there is memory");
     for level in levels() {
         let wide = product(level, &weight, Numbers::Half(&x), &vec![0.0; outputs]);
         let mut out = vec![bf16::ZERO; rows * outputs];
@@ -151,7 +155,8 @@ fn eight_bits_lose_no_more_than_their_rounding() {
     );
     let bias = vec![0.0; outputs];
     let exact = expected(&x, &weight, &bias, inputs);
-    let weight = Weight::pack_bytes(Numbers::Float(&weight), [outputs, inputs], THREADS).unwrap();
+    let weight = Weight::pack_bytes(Numbers::Float(&weight), [outputs, inputs], THREADS)
+        .expect("there is memory");
     for level in levels() {
         let found = product(level, &weight, Numbers::Float(&x), &bias);
         let largest = exact.iter().fold(0.0, |a: f64, b| a.max(b.abs()));

@@ -2,6 +2,7 @@
 
 use lps_engine_kernels::attention::{Attention, Sequence};
 use lps_engine_kernels::element::{Numbers, NumbersMut};
+use lps_engine_kernels::level::Available;
 use lps_engine_kernels::pages::{Pool, PoolShape};
 use lps_engine_kernels::rows::{Activation, Angles, Heads, activate, rms_norm};
 
@@ -107,97 +108,157 @@ fn a_gate_of_what_is_no_number_is_none() {
     }
 }
 
-/// Heads as they come out, and what attention to the single token itself gives, which is its value.
-#[test]
-fn heads_are_normed_turned_and_stored() {
-    let (heads, kv_heads, width, turned, tokens) = (4, 2, 12, 8, 3);
-    let qkv = random(4, tokens * (heads + 2 * kv_heads) * width);
-    let norms = random(5, (heads + kv_heads) * width);
-    let (cos, sin) = (random(6, tokens * turned), random(7, tokens * turned));
-    let exact = |token: usize, head: usize| -> Vec<f64> {
-        let x = &qkv[(token * (heads + 2 * kv_heads) + head) * width..][..width];
-        let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
+const HEADS: usize = 4;
+const KV_HEADS: usize = 2;
+const WIDTH: usize = 12;
+const TURNED: usize = 8;
+const TOKENS: usize = 3;
+
+/// Queries, keys and values of some tokens, and what is done to them.
+struct Subject {
+    qkv: Vec<f32>,
+    norms: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Subject {
+    fn new() -> Self {
+        Self {
+            qkv: random(4, TOKENS * (HEADS + 2 * KV_HEADS) * WIDTH),
+            norms: random(5, (HEADS + KV_HEADS) * WIDTH),
+            cos: random(6, TOKENS * TURNED),
+            sin: random(7, TOKENS * TURNED),
+        }
+    }
+
+    fn row(&self, token: usize, head: usize) -> &[f32] {
+        &self.qkv[(token * (HEADS + 2 * KV_HEADS) + head) * WIDTH..][..WIDTH]
+    }
+
+    /// A head, normed and turned.
+    fn exact(&self, token: usize, head: usize) -> Vec<f64> {
+        let x = self.row(token, head);
+        let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / WIDTH as f64;
         let factor = 1.0 / (mean + 1e-6).sqrt();
-        let weights = &norms[head * width..];
-        let normed: Vec<f64> = x
-            .iter()
-            .zip(weights)
+        let weights = &self.norms[head * WIDTH..];
+        let normed = x.iter().zip(weights);
+        let normed: Vec<f64> = normed
             .map(|(x, w)| f64::from(*x) * factor * f64::from(*w))
             .collect();
-        (0..width)
-            .map(|place| {
-                if place >= turned {
-                    return normed[place];
-                }
-                let other = normed[(place + turned / 2) % turned];
-                let at = token * turned + place;
-                normed[place] * f64::from(cos[at]) + other * f64::from(sin[at])
-            })
-            .collect()
-    };
-    let expected: Vec<f64> = (0..tokens)
-        .flat_map(|token| (0..heads).flat_map(move |head| exact(token, head)))
-        .collect();
-    for level in levels() {
-        let mut threads = threads(2);
-        let shape = PoolShape {
-            pages: 4,
-            kv_heads,
-            head_dim: width,
-            half: false,
+        let number = |place: usize| {
+            if place >= TURNED {
+                return normed[place];
+            }
+            let other = normed[(place + TURNED / 2) % TURNED];
+            let at = token * TURNED + place;
+            normed[place] * f64::from(self.cos[at]) + other * f64::from(self.sin[at])
         };
-        let mut pool = Pool::new(shape).unwrap();
-        let mut out = vec![0.0; tokens * heads * width];
-        let all = Heads {
-            qkv: Numbers::Float(&qkv),
-            heads,
-            norms: Some((&norms, 1e-6)),
-            angles: Some(Angles {
-                cos: &cos,
-                sin: &sin,
-                turned,
-            }),
+        (0..WIDTH).map(number).collect()
+    }
+
+    /// The queries; keys and values are in the pool then, each token alone in a page.
+    fn compute(&self, level: Available, pool: &mut Pool) -> Vec<f32> {
+        let mut out = vec![0.0; TOKENS * HEADS * WIDTH];
+        let angles = Angles {
+            cos: &self.cos,
+            sin: &self.sin,
+            turned: TURNED,
+        };
+        let heads = Heads {
+            qkv: Numbers::Float(&self.qkv),
+            heads: HEADS,
+            norms: Some((&self.norms, 1e-6)),
+            angles: Some(angles),
             slots: &[16, 32, 48],
         };
-        all.compute(level, &mut threads, &mut pool, NumbersMut::Float(&mut out));
-        assert_near(level.level().name(), &out, &expected, 1e-5);
-        // Each token is alone in a page of its own, so it attends to itself only.
+        heads.compute(level, &mut threads(2), pool, NumbersMut::Float(&mut out));
+        out
+    }
+}
+
+fn pool() -> Pool {
+    let shape = PoolShape {
+        pages: 4,
+        kv_heads: KV_HEADS,
+        head_dim: WIDTH,
+        half: false,
+    };
+    Pool::new(shape).expect("there is memory")
+}
+
+#[test]
+fn heads_are_normed_and_turned() {
+    let subject = Subject::new();
+    let places = (0..TOKENS).flat_map(|token| (0..HEADS).map(move |head| (token, head)));
+    let expected: Vec<f64> = places
+        .flat_map(|(token, head)| subject.exact(token, head))
+        .collect();
+    for level in levels() {
+        let found = subject.compute(level, &mut pool());
+        assert_near(level.level().name(), &found, &expected, 1e-5);
+    }
+}
+
+/// A token that sees only itself gets its own value.
+#[test]
+fn values_are_where_attention_reads_them() {
+    let subject = Subject::new();
+    for level in levels() {
+        let mut pool = pool();
+        let query = subject.compute(level, &mut pool);
         let pages = [[1_u32], [2], [3]];
-        let sequences: Vec<_> = (0..tokens)
-            .map(|row| Sequence {
-                row,
-                len: 1,
-                computed: 0,
-                pages: &pages[row],
-            })
-            .collect();
+        let sequence = |row: usize| Sequence {
+            row,
+            len: 1,
+            computed: 0,
+            pages: &pages[row],
+        };
         let attention = Attention {
-            query: Numbers::Float(&out),
-            heads,
+            query: Numbers::Float(&query),
+            heads: HEADS,
             pool: &pool,
-            sequences: &sequences,
+            sequences: &(0..TOKENS).map(sequence).collect::<Vec<_>>(),
             scale: 1.0,
             cap: None,
             window: None,
         };
-        let mut attended = vec![0.0; out.len()];
-        attention.compute(level, &mut threads, NumbersMut::Float(&mut attended));
-        for (place, found) in attended.iter().enumerate() {
-            let (token, head, column) = (
-                place / (heads * width),
-                place / width % heads,
-                place % width,
-            );
-            let kv_head = head / (heads / kv_heads);
-            let value =
-                qkv[(token * (heads + 2 * kv_heads) + heads + kv_heads + kv_head) * width + column];
+        let mut attended = vec![0.0; query.len()];
+        attention.compute(level, &mut threads(2), NumbersMut::Float(&mut attended));
+        for (index, found) in attended.chunks_exact(WIDTH).enumerate() {
+            let (token, head) = (index / HEADS, index % HEADS);
+            let value = HEADS + KV_HEADS + head / (HEADS / KV_HEADS);
             assert_eq!(
-                *found,
-                value,
-                "{}: token {token}, head {head}",
+                found,
+                subject.row(token, value),
+                "{}: {token}, {head}",
                 level.level()
             );
         }
+    }
+}
+
+#[test]
+fn activations_without_a_gate_are_those_with_a_gate_of_one() {
+    let (rows, width) = (3, 33);
+    let x = random(10, rows * width);
+    let gated: Vec<f32> = x
+        .chunks_exact(width)
+        .flat_map(|row| row.iter().copied().chain(vec![1.0; width]))
+        .collect();
+    for level in levels() {
+        let run = |x: &[f32]| {
+            let mut out = vec![0.0; rows * width];
+            let what = (Activation::GeluTanh, width);
+            activate(
+                (level, &mut threads(1)),
+                Numbers::Float(x),
+                what,
+                NumbersMut::Float(&mut out),
+            );
+            out
+        };
+        assert_eq!(run(&x), run(&gated), "{}", level.level());
     }
 }
 

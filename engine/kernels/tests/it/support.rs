@@ -38,7 +38,7 @@ pub(crate) fn levels() -> Vec<Available> {
 }
 
 pub(crate) fn threads(count: usize) -> Threads {
-    Threads::new(NonZeroUsize::new(count).unwrap())
+    Threads::new(NonZeroUsize::new(count).expect("some"))
 }
 
 /// The largest difference, and where.
