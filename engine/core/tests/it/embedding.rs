@@ -33,8 +33,11 @@ fn request(number: u32, queue: u8, lens: &[usize]) -> Request {
     }
 }
 
+/// Of each text, whose it was and how long.
+type Ran = Vec<(u32, usize)>;
+
 /// One step whose vectors are the texts' first token and length; what each text was, and who ended.
-fn step(queue: &mut Queue) -> Option<(Vec<(u32, usize)>, Vec<Ended>)> {
+fn step(queue: &mut Queue) -> Option<(Ran, Vec<Ended>)> {
     let texts = queue.schedule()?;
     let ran: Vec<_> = texts
         .tokens
