@@ -322,6 +322,8 @@ mod tests {
                 "--model-name: \"a,b\" is no name",
             ),
             ("--model builtin:sim --dtype int4", "--dtype"),
+            ("--model builtin:sim --kernels sse9", "portable, avx2"),
+            ("--model builtin:sim --quantization int2", "--quantization"),
         ] {
             let error = config(flags).expect_err(flags);
             assert!(error.contains(expected), "{flags}: {error}");

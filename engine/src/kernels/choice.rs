@@ -2,16 +2,15 @@
 
 use std::num::NonZeroUsize;
 
-use lps_engine_kernels::level::Available;
+use lps_engine_kernels::level::{Available, Level};
 use lps_engine_kernels::pages as own;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::Kernels;
 use crate::kernels::linear::Linear;
 use crate::kernels::pages::{LayerPages, PoolShape, TensorPages};
 use crate::kernels::processor::Processor;
 use crate::kernels::reference::Reference;
-use crate::model::KernelsAsked;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,27 +29,14 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// Chooses for a device; `bytes` asks for weights of 8 bits, and `threads` are how many compute.
+    /// Our own, on a given level or on the best that the processor has.
     ///
     /// # Errors
-    /// A line that says what cannot be had.
-    pub fn new(
-        asked: KernelsAsked,
-        device: Device,
-        (bytes, threads): (bool, NonZeroUsize),
-    ) -> Result<Self, String> {
-        let level = match asked {
-            KernelsAsked::Level(level) if device != Device::Cpu => {
-                return Err(format!("--kernels {level} are for a processor"));
-            }
-            KernelsAsked::Level(level) => Available::of(level)?,
-            KernelsAsked::Auto if device == Device::Cpu => Available::best(),
-            KernelsAsked::Auto | KernelsAsked::Operators if bytes => {
-                return Err(
-                    "--quantization needs the engine's own kernels, on a processor".to_owned(),
-                );
-            }
-            KernelsAsked::Auto | KernelsAsked::Operators => return Ok(Self::Operators),
+    /// When the processor has not that level.
+    pub fn own(level: Option<Level>, bytes: bool, threads: NonZeroUsize) -> Result<Self, String> {
+        let level = match level {
+            Some(level) => Available::of(level)?,
+            None => Available::best(),
         };
         Ok(Self::Own {
             level,

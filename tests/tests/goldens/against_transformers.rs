@@ -2,11 +2,11 @@
 //! In bfloat16: log-probabilities as near to those of 32 bits as twice transformers' own distance.
 
 use lps_engine::model::directory::Source;
-use lps_engine::model::{Dtype, Loaded};
+use lps_engine::model::{Dtype, KernelsAsked, Loaded};
 use lps_engine_core::request::TokenId;
 use serde::Deserialize;
 
-use crate::engine::{Case, Cut, all_kernels, golden_file, load, load_case, run};
+use crate::engine::{Case, Cut, all_kernels, golden_file, load, load_bytes, load_case, run};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -185,5 +185,21 @@ fn the_demo_model() {
         let what = format!("demo, {kernels:?}");
         compare(("demo", &what), &mut load(Dtype::Float32));
         compare_halved(("demo", &what), &mut load(Dtype::Bfloat16));
+    }
+}
+
+/// Rounding weights to 8 bits, each row by its own scale, loses no more than 16-bit floats everywhere do.
+#[test]
+fn the_demo_model_with_weights_of_eight_bits() {
+    for kernels in all_kernels() {
+        let loaded = load_bytes(&Source::Demo, kernels);
+        if kernels == KernelsAsked::Operators {
+            let error = loaded.expect_err("operators have no such weights");
+            let error = error.to_string();
+            assert!(error.contains("--quantization needs"), "{error}");
+            continue;
+        }
+        let mut loaded = loaded.expect("it is inside");
+        compare_halved(("demo", &format!("demo, int8, {kernels:?}")), &mut loaded);
     }
 }

@@ -11,7 +11,9 @@ use lps_cli::model::pooling::Pooling;
 use lps_cli::model::shape::{Family, Rope};
 use lps_engine::model::directory::{ModelDirectory, Source};
 use lps_engine::model::embedding::Embedding;
-use lps_engine::model::{self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded};
+use lps_engine::model::{
+    self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded, Quantization,
+};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
 use lps_engine_core::model::Embedder;
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
@@ -136,6 +138,15 @@ fn load_options(dtype: Dtype, kernels: KernelsAsked) -> LoadOptions {
         sim: model::sim::SimCost::default(),
         printable_tokens: Vec::new(),
     }
+}
+
+/// Loads with weights of 8 bits.
+pub(crate) fn load_bytes(source: &Source, kernels: KernelsAsked) -> Result<Loaded, Error> {
+    let options = LoadOptions {
+        quantization: Some(Quantization::Int8),
+        ..load_options(Dtype::Bfloat16, kernels)
+    };
+    model::load(&ModelDirectory::open(source)?, &options)
 }
 
 /// Loads what makes text.

@@ -40,7 +40,7 @@ use crate::model::torch::architecture::Architecture;
 use crate::model::torch::decoder::Decoder;
 use crate::model::torch::step::StepShape;
 use crate::model::torch::weights::{Placement, Weights};
-use crate::model::{Device, Dtype, Error, LoadOptions, Loaded, memory};
+use crate::model::{Device, Dtype, Error, KernelsAsked, LoadOptions, Loaded, memory};
 
 /// Numbers that a token is multiplied with, for which a further thread is worth it.
 const MULTIPLIED_PER_THREAD: i64 = 16_000_000;
@@ -73,9 +73,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         Some(Dtype::Float32) | None => Kind::Float,
     };
     let threads = useful_threads(&architecture);
-    let how = (options.quantization.is_some(), threads);
-    let kernels = Choice::new(options.kernels, device, how);
-    let kernels = kernels.map_err(|reason| Error::Device {
+    let kernels = choose(options, threads).map_err(|reason| Error::Device {
         device: format!("{:?}", options.device).to_lowercase(),
         reason,
     })?;
@@ -118,6 +116,22 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         vocab_size: directory.vocab_size,
         max_model_len: options.max_model_len,
     })
+}
+
+/// Our own kernels are for a processor; elsewhere libtorch's operators compute.
+fn choose(options: &LoadOptions, threads: NonZeroUsize) -> Result<Choice, String> {
+    let bytes = options.quantization.is_some();
+    match (options.kernels, options.device) {
+        (KernelsAsked::Auto, Device::Cpu) => Choice::own(None, bytes, threads),
+        (KernelsAsked::Level(level), Device::Cpu) => Choice::own(Some(level), bytes, threads),
+        (KernelsAsked::Level(level), Device::Cuda) => {
+            Err(format!("--kernels {level} are for a processor"))
+        }
+        (KernelsAsked::Auto | KernelsAsked::Operators, _) if bytes => {
+            Err("--quantization needs the engine's own kernels, on a processor".to_owned())
+        }
+        (KernelsAsked::Auto | KernelsAsked::Operators, _) => Ok(Choice::Operators),
+    }
 }
 
 /// Waking a thread for a small product costs more than it saves: the demo model is twice as fast on one thread as on
