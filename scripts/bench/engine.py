@@ -59,6 +59,8 @@ class Study:
         row = {"shape": shape, "arm": arm.name, "dtype": arm.dtype, "round": number}
         model = work.Model(self.options.cache / "models" / shape)
         job = model.job(arm.dtype, len(self.options.cores), self.workloads)
+        if arm.name in arms.OURS:
+            job["kernels"] = arms.OURS[arm.name]
         done = {}
         before = self.bandwidth()
         try:
