@@ -39,13 +39,14 @@ pub fn root() -> PathBuf {
 }
 
 /// The crates of the workspace, by folder.
-pub const CRATES: [&str; 8] = [
+pub const CRATES: [&str; 9] = [
     "api",
     "runtime",
     "operator",
     "router",
     "engine",
     "engine/core",
+    "engine/kernels",
     "cli",
     "tests",
 ];

@@ -1,11 +1,13 @@
 //! Attention over pages, of one new token or of many. Owns: the order of the sums, which follows the places of a sequence
-//! and nothing else: a token's result is equal to the last bit in whichever chunk or batch it is computed.
+//! and nothing else: a token's result is equal to the last bit in whichever chunk or batch it is computed, as long as all
+//! are numbers. What is none makes more than its own token none; it never reaches another sequence.
 //!
 //! Places are read in tiles of [`TILE`] that begin at the sequence's first place: scores of a tile, then a running
 //! maximum and sum (online softmax, Milakov and Gimelshein 2018; FlashAttention, Dao 2022), then the weighted values.
 //! Query heads that share a key-value head, and neighbouring tokens, share each read of a page.
 #![expect(unsafe_code, reason = "the innermost loops")]
 
+use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -25,7 +27,7 @@ const ROWS_AT_ONCE: usize = 48;
 /// One sequence's new tokens.
 #[derive(Debug, Clone)]
 pub struct Sequence<'a> {
-    /// Row of the first in `query` and `out`; the others follow.
+    /// Row of the first in `query` and `out`; the others follow, and then the next sequence's.
     pub row: usize,
     /// How many.
     pub len: usize,
@@ -86,6 +88,7 @@ impl Attention<'_> {
         let group = self.heads / shape.kv_heads;
         let tokens_at_once = (ROWS_AT_ONCE / group).max(1);
         let mut blocks = Vec::new();
+        let mut rows = 0;
         for sequence in self.sequences {
             let pages = (sequence.computed + sequence.len).div_ceil(PAGE_TOKENS);
             assert!(
@@ -99,10 +102,8 @@ impl Attention<'_> {
                     .all(|page| (*page as usize) < shape.pages),
                 "a page of the pool"
             );
-            assert!(
-                (sequence.row + sequence.len) * width <= query.len(),
-                "rows of a sequence"
-            );
+            assert_eq!(sequence.row, rows, "sequences stand one after the other");
+            rows += sequence.len;
             for first in (0..sequence.len).step_by(tokens_at_once) {
                 let tokens = first..sequence.len.min(first + tokens_at_once);
                 blocks.extend((0..shape.kv_heads).map(|head| Block {
@@ -112,8 +113,13 @@ impl Attention<'_> {
                 }));
             }
         }
+        assert_eq!(rows * width, query.len(), "{rows} rows of {width} numbers");
+        // The longest first, so that no thread begins one when the others are done.
+        blocks.sort_by_key(|block| Reverse(block.places()));
+        let places: usize = blocks.iter().map(Block::places).sum();
+        let numbers = places * group * shape.head_dim;
         let out = Writable::new(out);
-        threads.run(blocks.len(), |part| {
+        threads.run(blocks.len(), numbers, |part| {
             level.run(Part {
                 attention: self,
                 query,
@@ -130,6 +136,13 @@ struct Block<'a> {
     sequence: &'a Sequence<'a>,
     tokens: Range<usize>,
     head: usize,
+}
+
+impl Block<'_> {
+    /// Places that its last token may see.
+    fn places(&self) -> usize {
+        self.sequence.computed + self.tokens.end
+    }
 }
 
 struct Part<'a, E> {

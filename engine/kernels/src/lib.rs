@@ -9,16 +9,18 @@
 
 /// Attention over pages.
 pub mod attention;
-/// The pool of keys and values, and writing to it.
-pub mod pages;
 /// Norms, turning and activations of rows.
 pub mod rows;
+/// The pool of keys and values, and writing to it.
+pub mod pages;
 /// Products with packed weights.
 pub mod product;
-/// Weights in the order in which a product reads them.
-pub mod weight;
 /// The innermost loops.
 mod tile;
+/// Weights in the order in which a product reads them.
+pub mod weight;
+/// Rows as integers.
+mod rounding;
 /// Which numbers are multiplied, and how.
 pub mod element;
 /// Threads that share the work of one product.

@@ -1,4 +1,4 @@
-//! Memory in large pages. Owns: asking the system for it; zeros until written.
+//! Memory from the system. Owns: asking for it, in large pages where that pays; zeros until written.
 #![expect(unsafe_code, reason = "memory as the type that is asked for")]
 
 use std::io;
@@ -17,32 +17,39 @@ unsafe impl Plain for u32 {}
 // SAFETY: integers.
 unsafe impl Plain for i8 {}
 
-/// A slice of its own pages, which the system may join to large ones: reading gigabytes in small ones is slower by the
-/// misses of the translation buffer.
+/// A slice of its own mapping.
 #[derive(Debug)]
-pub(crate) struct Pages<T> {
+pub(crate) struct Mapped<T> {
     map: MmapMut,
     len: usize,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T: Plain> Pages<T> {
+impl<T: Plain> Mapped<T> {
     /// So many zeros. The system gives the memory when it is first written.
     pub(crate) fn zeros(len: usize) -> io::Result<Self> {
-        let map = MmapMut::map_anon(len.max(1) * size_of::<T>())?;
-        #[cfg(target_os = "linux")]
-        if let Err(error) = map.advise(Advice::HugePage) {
-            tracing::debug!(%error, "no large pages");
-        }
+        let bytes = len.max(1).checked_mul(size_of::<T>());
+        let map = MmapMut::map_anon(bytes.ok_or(io::ErrorKind::OutOfMemory)?)?;
         Ok(Self {
             map,
             len,
             of: std::marker::PhantomData,
         })
     }
+
+    /// The same in large pages where the system has them: reading gigabytes in small ones is slower by the misses of the
+    /// translation buffer. A large page is cleared in one go when it is first written.
+    pub(crate) fn large_zeros(len: usize) -> io::Result<Self> {
+        let zeros = Self::zeros(len)?;
+        #[cfg(target_os = "linux")]
+        if let Err(error) = zeros.map.advise(Advice::HugePage) {
+            tracing::debug!(%error, "no large pages");
+        }
+        Ok(zeros)
+    }
 }
 
-impl<T: Plain> Deref for Pages<T> {
+impl<T: Plain> Deref for Mapped<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -51,7 +58,7 @@ impl<T: Plain> Deref for Pages<T> {
     }
 }
 
-impl<T: Plain> DerefMut for Pages<T> {
+impl<T: Plain> DerefMut for Mapped<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; it is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.len) }

@@ -15,7 +15,7 @@ use std::io;
 use half::bf16;
 
 use crate::element::{Element, Numbers};
-use crate::memory::Pages;
+use crate::memory::Mapped;
 use crate::simd::MOST_LANES;
 use crate::threads::Writable;
 
@@ -74,8 +74,8 @@ impl PoolShape {
 #[derive(Debug)]
 pub struct Pool {
     shape: PoolShape,
-    keys: Pages<u32>,
-    values: Pages<u32>,
+    keys: Mapped<u32>,
+    values: Mapped<u32>,
 }
 
 impl Pool {
@@ -84,11 +84,15 @@ impl Pool {
     /// # Errors
     /// When there is not that much memory.
     pub fn new(shape: PoolShape) -> io::Result<Self> {
-        let heads = shape.pages * shape.kv_heads;
+        let heads = shape.pages.checked_mul(shape.kv_heads);
+        let units = |of_head: usize| {
+            let units = heads.and_then(|heads| heads.checked_mul(of_head));
+            units.ok_or(io::Error::from(io::ErrorKind::OutOfMemory))
+        };
         Ok(Self {
             shape,
-            keys: Pages::zeros(heads * shape.key_units())?,
-            values: Pages::zeros(heads * shape.value_units())?,
+            keys: Mapped::zeros(units(shape.key_units())?)?,
+            values: Mapped::zeros(units(shape.value_units())?)?,
         })
     }
 
@@ -124,6 +128,11 @@ impl Pool {
 
     fn put_all<E: Element>(&mut self, slot: usize, key: &[E], value: &[E]) {
         let width = self.shape.head_dim;
+        let all = self.shape.kv_heads * width;
+        assert!(
+            key.len() == all && value.len() == all,
+            "{all} numbers of a token"
+        );
         let writer = self.writer::<E>();
         let heads = key.chunks_exact(width).zip(value.chunks_exact(width));
         for (head, (key, value)) in heads.enumerate() {

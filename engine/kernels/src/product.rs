@@ -1,5 +1,4 @@
-//! Products with packed weights: `out = x · weightᵀ + bias`. Owns: how the work is cut, and rounding of `x` to 16-bit
-//! integers for weights of 8 bits.
+//! Products with packed weights: `out = x · weightᵀ + bias`. Owns: how the work is cut.
 #![expect(unsafe_code, reason = "the innermost loops")]
 
 use std::marker::PhantomData;
@@ -7,6 +6,7 @@ use std::ops::Range;
 
 use crate::element::{Element, Numbers, NumbersMut};
 use crate::level::{Available, Work};
+use crate::rounding::rounded;
 use crate::simd::Simd;
 use crate::threads::{Threads, Writable};
 use crate::tile::{self, OnRows, Rows};
@@ -68,13 +68,14 @@ impl Product<'_> {
             "a bias for each output"
         );
         let cut = Cut::new(rows, outputs, threads.count());
+        let numbers_in_all = rows.saturating_mul(outputs).saturating_mul(inputs);
         let out = Writable::new(out);
         let Self { weight, bias, .. } = *self;
         match &weight.packed {
             Packed::Byte { numbers, .. } => {
-                let (integers, scales) = integers(x, inputs);
+                let (integers, scales) = rounded(level, threads, x, inputs);
                 let x = Rows::new(&integers, weight.units());
-                threads.run(cut.parts(), |part| {
+                threads.run(cut.parts(), numbers_in_all, |part| {
                     let place = cut.place(part);
                     level.run(Integers(Part {
                         weight,
@@ -98,7 +99,7 @@ impl Product<'_> {
                 );
                 let padded = padded(x, inputs);
                 let x = Rows::new(padded.as_deref().unwrap_or(x), weight.units());
-                threads.run(cut.parts(), |part| {
+                threads.run(cut.parts(), numbers_in_all, |part| {
                     let place = cut.place(part);
                     let part = Part {
                         weight,
@@ -281,11 +282,11 @@ impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
                 let row = row + index;
                 let of_row = S::splat(part.scales[row]);
                 let of_column = scales[self.column..].as_ptr();
-                let scaled =
-                    |sum, of_column| S::mul(S::mul(S::floats(sum), of_row), S::load(of_column));
+                let first = S::mul(S::floats(left), of_row);
+                let second = S::mul(S::floats(right), of_row);
                 let sums = [
-                    scaled(left, of_column),
-                    scaled(right, of_column.add(S::LANES)),
+                    S::mul(first, S::load(of_column)),
+                    S::mul(second, S::load(of_column.add(S::LANES))),
                 ];
                 part.write::<S>(row, self.column, sums);
             }
@@ -329,30 +330,4 @@ fn padded<E: Element>(x: &[E], inputs: usize) -> Option<Vec<E>> {
         to[..inputs].copy_from_slice(from);
     }
     Some(padded)
-}
-
-/// Rows as pairs of 16-bit integers, and what each row of integers is to be multiplied with. They are as large as sums of
-/// their products with 8-bit integers allow in 32 bits: 12 bits and more up to 8,192 inputs, where a 16-bit float has 8.
-fn integers<E: Element>(x: &[E], inputs: usize) -> (Vec<u32>, Vec<f32>) {
-    const LARGEST_WEIGHT: usize = 127;
-    let most = (i32::MAX as usize / LARGEST_WEIGHT / inputs).min(i16::MAX as usize) as f32;
-    // Adding and taking away 1.5 * 2^23 leaves a whole number.
-    const WHOLE: f32 = 12_582_912.0;
-    let mut integers = Vec::with_capacity(x.len() / inputs * inputs.div_ceil(2));
-    let mut scales = Vec::with_capacity(x.len() / inputs);
-    for row in x.chunks_exact(inputs) {
-        let largest = row
-            .iter()
-            .map(|number| number.to_f32().abs())
-            .fold(0.0, f32::max);
-        let scale = largest / most;
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        scales.push(scale);
-        integers.extend(row.chunks(2).map(|pair| {
-            let whole = |number: E| ((number.to_f32() * inverse + WHOLE) - WHOLE) as i16 as u16;
-            let second = pair.get(1).map_or(0, |number| whole(*number));
-            u32::from(whole(pair[0])) | u32::from(second) << 16
-        }));
-    }
-    (integers, scales)
 }

@@ -11,7 +11,7 @@ use crate::simd::{Simd, sigmoid, tanh};
 use crate::threads::{Threads, Writable};
 use crate::tile::{load_some, store_some};
 
-/// Numbers for which a further thread is worth waking.
+/// Numbers of a part.
 const NUMBERS_PER_PART: usize = 16_384;
 
 /// What is between two products.
@@ -65,8 +65,9 @@ fn norm_all<E: Element>(
     assert_eq!(x.len(), out.len(), "a norm keeps its shape");
     assert_eq!(x.len() % width.max(1), 0, "rows of {width} numbers");
     let (count, rows) = parts(x.len() / width.max(1), width);
+    let numbers = x.len();
     let out = Writable::new(out);
-    threads.run(count, |part| {
+    threads.run(count, numbers, |part| {
         level.run(NormPart {
             x,
             weight,
@@ -158,8 +159,9 @@ fn activate_all<E: Element>(
     );
     assert_eq!(out.len() % width.max(1), 0, "rows of {width} numbers");
     let (count, rows) = parts(out.len() / width.max(1), width);
+    let numbers = out.len();
     let out = Writable::new(out);
-    threads.run(count, |part| {
+    threads.run(count, numbers, |part| {
         level.run(ActivationPart {
             x,
             activation,
@@ -313,9 +315,8 @@ impl Heads<'_> {
         let writer = pool.writer::<E>();
         let out = Writable::new(out);
         // A head is worked on by one thread: tokens of a page share units of values.
-        let turned = self.heads + shape.kv_heads;
-        let (count, heads) = parts(turned, tokens * width);
-        threads.run(count, |part| {
+        let (count, heads) = parts(self.heads + shape.kv_heads, tokens * width);
+        threads.run(count, qkv.len(), |part| {
             level.run(HeadsPart {
                 all: self,
                 qkv,

@@ -1,7 +1,7 @@
 //! Threads that share the work of one product. Owns: the threads; work is cut into parts that are taken one by one, so
 //! that a thread which the system holds up takes fewer of them.
 //!
-//! A thread without work looks for some for a few microseconds, then sleeps: steps come one after the other, but beside
+//! A thread without work looks for some for some tens of microseconds, then sleeps: steps come one after the other, but beside
 //! a busy neighbour or under a quota every turn of a waiting thread is one that a working thread lacks.
 #![expect(
     unsafe_code,
@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
-/// How often a thread looks before it sleeps: some 20 µs.
+/// How often a thread looks before it sleeps: some tens of microseconds.
 const LOOKS: usize = 2_000;
+/// Multiplications for which a further thread is worth waking.
+const NUMBERS_PER_THREAD: usize = 16_384;
 
 /// Some threads, of which the caller is one.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ struct Shared {
     ended: AtomicBool,
 }
 
-type Work<'a> = dyn Fn(usize) + Sync + 'a;
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 impl Threads {
     /// So many, the caller included. Fewer where the system gives no more.
@@ -75,26 +77,27 @@ impl Threads {
         self.others.len() + 1
     }
 
-    /// Runs `work` for each of `0..parts`, each once, on all threads; returns when all are done. One job runs at a time:
-    /// `&mut` is what makes it so.
+    /// Runs `work` for each of `0..parts`, each once; returns when all are done. Of the threads it wakes as many as `numbers`
+    /// multiplications are worth. One job runs at a time: `&mut` is what makes it so.
     ///
     /// # Panics
     /// When `work` does.
-    pub fn run(&mut self, parts: usize, work: impl Fn(usize) + Sync) {
-        if self.others.is_empty() || parts <= 1 {
+    pub(crate) fn run(&mut self, parts: usize, numbers: usize, work: impl Fn(usize) + Sync) {
+        let worth = (numbers / NUMBERS_PER_THREAD).min(parts.saturating_sub(1));
+        if self.others.is_empty() || worth == 0 {
             (0..parts).for_each(work);
             return;
         }
         let shared = &*self.shared;
-        let work: &Work<'_> = &work;
-        let place: *const &Work<'_> = &raw const work;
+        let work: &Job<'_> = &work;
+        let place: *const &Job<'_> = &raw const work;
         shared
             .work
             .store(place.expose_provenance(), Ordering::Relaxed);
         shared.parts.store(parts, Ordering::Relaxed);
         shared.next.store(0, Ordering::Relaxed);
         shared.job.fetch_add(1, Ordering::SeqCst);
-        for other in &self.others {
+        for other in self.others.iter().take(worth) {
             other.thread().unpark();
         }
         let own =
@@ -110,13 +113,11 @@ impl Threads {
                 thread::yield_now();
             }
         }
+        let broken = shared.broken.swap(false, Ordering::Relaxed);
         if let Err(panic) = own {
             std::panic::resume_unwind(panic);
         }
-        assert!(
-            !shared.broken.swap(false, Ordering::Relaxed),
-            "a kernel's thread panicked"
-        );
+        assert!(!broken, "a kernel's thread panicked");
     }
 }
 
@@ -133,7 +134,7 @@ impl Drop for Threads {
 }
 
 impl Shared {
-    fn take_parts(&self, work: &Work<'_>) {
+    fn take_parts(&self, work: &Job<'_>) {
         let parts = self.parts.load(Ordering::Relaxed);
         loop {
             let part = self.next.fetch_add(1, Ordering::Relaxed);
@@ -152,10 +153,10 @@ impl Shared {
             if job % 2 == 1 {
                 last = job;
                 let place = self.work.load(Ordering::Relaxed);
-                let place = std::ptr::with_exposed_provenance::<&Work<'static>>(place);
+                let place = std::ptr::with_exposed_provenance::<&Job<'static>>(place);
                 // SAFETY: written by `run` before it began this job, and alive until `run` has ended it and then has
                 // seen that no worker is active, which this one is.
-                let work: &Work<'_> = unsafe { *place };
+                let work: &Job<'_> = unsafe { *place };
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     self.take_parts(work)
                 }));
@@ -236,7 +237,7 @@ mod tests {
             let mut threads = threads(count);
             for parts in [0, 1, 2, 7, 1000] {
                 let ran: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
-                threads.run(parts, |part| {
+                threads.run(parts, usize::MAX, |part| {
                     ran[part].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(
@@ -252,7 +253,7 @@ mod tests {
         let mut threads = threads(3);
         let sum = AtomicUsize::new(0);
         for _ in 0..20_000 {
-            threads.run(4, |part| {
+            threads.run(4, usize::MAX, |part| {
                 sum.fetch_add(part, Ordering::Relaxed);
             });
         }
@@ -262,13 +263,13 @@ mod tests {
     #[test]
     fn a_panic_is_the_callers_and_the_threads_live_on() {
         let mut threads = threads(2);
-        for bad in 0..4 {
+        for bad in [0..1, 1..2, 2..3, 3..4, 0..4] {
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                threads.run(4, |part| assert_ne!(part, bad));
+                threads.run(4, usize::MAX, |part| assert!(!bad.contains(&part)));
             }));
             assert!(ran.is_err());
         }
-        threads.run(4, |_| {});
+        threads.run(4, usize::MAX, |_| {});
         assert_eq!(threads.count(), 2);
     }
 }

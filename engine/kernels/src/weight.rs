@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::slice::{ChunksExactMut, ChunksMut};
 
 use crate::element::{Element, Numbers};
-use crate::memory::Pages;
+use crate::memory::Mapped;
+use crate::rounding::largest;
 
 /// Columns that stand together: a whole number of vectors on every level.
 pub(crate) const PANEL: usize = 32;
@@ -22,12 +23,12 @@ pub struct Weight {
 #[derive(Debug)]
 pub(crate) enum Packed {
     /// `[panel][input][column]`.
-    Float(Pages<u32>),
+    Float(Mapped<u32>),
     /// `[panel][pair of inputs][column][2]`.
-    Half(Pages<u32>),
+    Half(Mapped<u32>),
     /// The same of 8-bit integers, and what each column is to be multiplied with.
     Byte {
-        numbers: Pages<i8>,
+        numbers: Mapped<i8>,
         scales: Vec<f32>,
     },
 }
@@ -140,15 +141,15 @@ fn units<E: Element>(
     rows: &[E],
     [outputs, inputs]: [usize; 2],
     threads: NonZeroUsize,
-) -> io::Result<Pages<u32>> {
+) -> io::Result<Mapped<u32>> {
     assert_eq!(
-        rows.len(),
-        outputs * inputs,
+        Some(rows.len()),
+        outputs.checked_mul(inputs),
         "a matrix of {outputs} by {inputs}"
     );
     let units = inputs.div_ceil(E::PER_UNIT);
     let panels = outputs.div_ceil(PANEL);
-    let mut packed = Pages::zeros(panels * units * PANEL)?;
+    let mut packed = Mapped::large_zeros(panels * units * PANEL)?;
     let mut nothing = vec![(); panels];
     let parts = packed
         .chunks_exact_mut((units * PANEL).max(1))
@@ -173,22 +174,19 @@ fn bytes<E: Element>(
     threads: NonZeroUsize,
 ) -> io::Result<Packed> {
     assert_eq!(
-        rows.len(),
-        outputs * inputs,
+        Some(rows.len()),
+        outputs.checked_mul(inputs),
         "a matrix of {outputs} by {inputs}"
     );
     let pairs = inputs.div_ceil(2);
-    let mut numbers = Pages::zeros(outputs.next_multiple_of(PANEL) * 2 * pairs)?;
+    let mut numbers = Mapped::large_zeros(outputs.next_multiple_of(PANEL) * 2 * pairs)?;
     let mut scales = vec![0.0; outputs.next_multiple_of(PANEL)];
     let parts = numbers
         .chunks_exact_mut((2 * pairs * PANEL).max(1))
         .zip(scales.chunks_mut(PANEL));
     by_panel(parts, threads, |panel, packed, scales| {
         for (column, row) in rows_of(rows, inputs, panel).into_iter().enumerate() {
-            let most = row
-                .iter()
-                .map(|number| number.to_f32().abs())
-                .fold(0.0, f32::max);
+            let most = largest(row);
             let scale = most / 127.0;
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
             scales[column] = scale;

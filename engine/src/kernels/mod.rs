@@ -1,5 +1,5 @@
-//! What computes on tensors. Owns: the seam between the model's layers and the operations whose speed counts, and all
-//! `unsafe` code of the project. Knows no checkpoint, no sequence and no call.
+//! What computes on tensors. Owns: the seam between the model's layers and the operations whose speed counts, and, with
+//! `lps-engine-kernels`, all `unsafe` code of the project. Knows no checkpoint, no sequence and no call.
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 

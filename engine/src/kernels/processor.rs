@@ -40,7 +40,7 @@ impl Kernels for Processor {
         let Weight::Own(weight) = &linear.weight else {
             return Err(of_others());
         };
-        let x = x.f_contiguous()?;
+        let x = rows_of(x, weight.inputs())?;
         let kind = if linear.wide { Kind::Float } else { x.kind() };
         let mut out = Tensor::f_empty(
             [
@@ -63,7 +63,7 @@ impl Kernels for Processor {
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor, TchError> {
-        let x = x.f_contiguous()?;
+        let x = rows_of(x, weight.numel())?;
         let mut out = x.f_empty_like()?;
         rows::rms_norm(
             (self.level, &mut self.threads.borrow_mut()),
@@ -184,6 +184,17 @@ fn of_others() -> TchError {
     TchError::Kind("these weights or pages are of other kernels".to_owned())
 }
 
+/// Rows of so many numbers, one after the other.
+fn rows_of(x: &Tensor, width: usize) -> Result<Tensor, TchError> {
+    if x.size().last() != Some(&signed(width)) {
+        let size = x.size();
+        return Err(TchError::Shape(format!(
+            "rows of {width} numbers are wanted, not {size:?}"
+        )));
+    }
+    x.f_contiguous()
+}
+
 fn count(x: &Tensor) -> i64 {
     signed(x.numel())
 }
@@ -214,7 +225,9 @@ pub(super) fn numbers(x: &Tensor) -> Result<Numbers<'_>, TchError> {
     // Nobody writes to them meanwhile: all tensors belong to one thread, which waits for the kernel.
     unsafe {
         match x.kind() {
-            _ if count == 0 => Ok(Numbers::Float(&[])),
+            // An empty tensor may be nowhere.
+            Kind::Float if count == 0 => Ok(Numbers::Float(&[])),
+            Kind::BFloat16 if count == 0 => Ok(Numbers::Half(&[])),
             Kind::Float => Ok(Numbers::Float(std::slice::from_raw_parts(
                 data.cast(),
                 count,
@@ -230,9 +243,12 @@ pub(super) fn numbers(x: &Tensor) -> Result<Numbers<'_>, TchError> {
 
 fn numbers_mut(x: &mut Tensor) -> Result<NumbersMut<'_>, TchError> {
     let (data, count) = place(x)?;
-    // SAFETY: as in `numbers`; the tensor is new, so no other has its memory.
+    // SAFETY: as in `numbers`; the tensor is new, so no other has its memory. What is in it is not read, and any bits are
+    // a number of these kinds.
     unsafe {
         match x.kind() {
+            Kind::Float if count == 0 => Ok(NumbersMut::Float(&mut [])),
+            Kind::BFloat16 if count == 0 => Ok(NumbersMut::Half(&mut [])),
             Kind::Float => Ok(NumbersMut::Float(std::slice::from_raw_parts_mut(
                 data.cast(),
                 count,

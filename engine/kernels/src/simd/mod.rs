@@ -29,7 +29,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn store(to: *mut f32, x: Self::Floats);
     /// 16-bit floats, widened.
     unsafe fn load_half(from: *const u16) -> Self::Floats;
-    /// Rounded to the nearest 16-bit float, to even where there are two.
+    /// Rounded to the nearest 16-bit float, to even where there are two; what is nearly zero may become zero.
     unsafe fn store_half(to: *mut u16, x: Self::Floats);
     unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     unsafe fn sub(a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -142,6 +142,10 @@ pub(crate) unsafe fn tanh<S: Simd>(x: S::Floats) -> S::Floats {
     // SAFETY: what the caller promised.
     unsafe {
         let twice = sigmoid::<S>(S::add(x, x));
-        S::sub(S::add(twice, twice), S::splat(1.0))
+        let tanh = S::sub(S::add(twice, twice), S::splat(1.0));
+        // What is no number stays none: of it and a number the second is taken.
+        let bounded = S::max(S::splat(-1.0), x);
+        let bounded = S::max(S::splat(-1.0), S::sub(S::zero(), bounded));
+        S::add(tanh, S::sub(bounded, bounded))
     }
 }

@@ -155,7 +155,8 @@ impl Subject {
             cap: self.cap,
             window: self.window,
         };
-        let mut threads = threads(2);
+        // Chunks on three threads, a whole on one.
+        let mut threads = threads(if chunks.len() > 1 { 3 } else { 1 });
         if half {
             let mut out = vec![bf16::ZERO; query.len()];
             attention.compute(level, &mut threads, NumbersMut::Half(&mut out));
@@ -217,6 +218,27 @@ fn a_token_is_the_same_in_whatever_chunk() {
                 {
                     assert_eq!(found, expected, "{}, place {place}", level.level());
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_that_is_no_number_spoils_its_own_result_only() {
+    let mut subject = Subject::new([4, 2, 32], 20);
+    let row = subject.heads * subject.width;
+    subject.queries[7 * row] = f32::NAN;
+    for cap in [None, Some(2.0)] {
+        subject.cap = cap;
+        for level in levels() {
+            let whole = 0..20;
+            let found = subject.attend(level, false, &[whole]);
+            for (head, found) in found.chunks_exact(subject.width).enumerate() {
+                let none = head == 7 * subject.heads;
+                assert!(
+                    found.iter().all(|x| x.is_nan() == none),
+                    "{level:?}, head {head}"
+                );
             }
         }
     }

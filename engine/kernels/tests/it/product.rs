@@ -41,7 +41,9 @@ fn product(level: Available, weight: &Weight, x: Numbers<'_>, bias: &[f32]) -> V
         x,
         bias: Some(bias),
     };
-    product.compute(level, &mut threads(2), NumbersMut::Float(&mut out));
+    // Many rows on three threads, one on one.
+    let count = if rows > 1 { 3 } else { 1 };
+    product.compute(level, &mut threads(count), NumbersMut::Float(&mut out));
     out
 }
 
@@ -161,5 +163,25 @@ fn eight_bits_lose_no_more_than_their_rounding() {
         let found = product(level, &weight, Numbers::Float(&x), &bias);
         let largest = exact.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
         assert_near(level.level().name(), &found, &exact, largest * 2e-4);
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let (outputs, inputs) = (4, 66);
+    let weight = random(11, outputs * inputs);
+    let mut x = random(12, 2 * inputs);
+    x[5] = f32::NAN;
+    let none = [0.0; 4];
+    let packed = [
+        Weight::pack(Numbers::Float(&weight), [outputs, inputs], THREADS),
+        Weight::pack_bytes(Numbers::Float(&weight), [outputs, inputs], THREADS),
+    ];
+    for weight in packed.map(|packed| packed.expect("there is memory")) {
+        for level in levels() {
+            let found = product(level, &weight, Numbers::Float(&x), &none);
+            assert!(found[..outputs].iter().all(|x| x.is_nan()), "{found:?}");
+            assert!(found[outputs..].iter().all(|x| x.is_finite()), "{found:?}");
+        }
     }
 }
