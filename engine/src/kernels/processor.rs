@@ -243,7 +243,7 @@ pub(super) fn numbers(x: &Tensor) -> Result<Numbers<'_>, TchError> {
 
 fn numbers_mut(x: &mut Tensor) -> Result<NumbersMut<'_>, TchError> {
     let (data, count) = place(x)?;
-    // SAFETY: as in `numbers`; the tensor is new, so no other has its memory. What is in it is not read, and any bits are
+    // SAFETY: as in `numbers`; callers made the tensor, so no other has its memory. What is in it is not read, and any bits are
     // a number of these kinds.
     unsafe {
         match x.kind() {
@@ -261,6 +261,20 @@ fn numbers_mut(x: &mut Tensor) -> Result<NumbersMut<'_>, TchError> {
             }
             _ => Err(of_no_use(x)),
         }
+    }
+}
+
+/// The numbers of a tensor of 32 bits that is whole in the processor's memory, and nobody else's.
+///
+/// # Errors
+/// When it is of another type or elsewhere.
+pub fn floats_mut(x: &mut Tensor) -> Result<&mut [f32], TchError> {
+    if x.kind() != Kind::Float {
+        return Err(of_no_use(x));
+    }
+    match numbers_mut(x)? {
+        NumbersMut::Float(numbers) => Ok(numbers),
+        NumbersMut::Half(_) => Ok(&mut []),
     }
 }
 

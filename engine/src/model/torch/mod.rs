@@ -29,12 +29,13 @@ use std::num::NonZeroUsize;
 use lps_engine_core::batch::{Batch, Outputs};
 use lps_engine_core::model::{Model, StepError};
 use lps_engine_core::sampler;
-use tch::{Kind, TchError};
+use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::Kernels;
 use crate::kernels::choice::Choice;
 use crate::kernels::native::{self, InferenceMode};
 use crate::kernels::pages::LayerPages;
+use crate::kernels::processor;
 use crate::model::directory::ModelDirectory;
 use crate::model::torch::architecture::Architecture;
 use crate::model::torch::decoder::Decoder;
@@ -157,51 +158,51 @@ fn set_threads(kernels: Choice, threads: NonZeroUsize) {
 }
 
 impl TorchModel {
-    /// One row of 32-bit logits for each sequence that draws, in the batch's order.
-    fn logits(&mut self, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>, TchError> {
-        let _inference = InferenceMode::begin()?;
+    /// 32-bit logits, `[sequences that draw, vocabulary]` in the batch's order; nothing when none draws.
+    fn logits(&mut self, batch: &Batch<'_>) -> Result<Option<Tensor>, TchError> {
         let inputs = self.shape.inputs(batch)?;
         let logits = self
             .decoder
             .forward(&*self.kernels, &mut self.pages, &inputs)?;
-        let Some(logits) = logits else {
-            return Ok(Vec::new());
+        let on_processor = |logits: Tensor| {
+            logits
+                .f_to_kind(Kind::Float)?
+                .f_to_device(tch::Device::Cpu)?
+                .f_contiguous()
         };
-        let logits = logits
-            .f_to_kind(Kind::Float)?
-            .f_to_device(tch::Device::Cpu)?;
-        let (rows, width) = logits.size2()?;
-        (0..rows)
-            .map(|row| {
-                let mut values = vec![0.0; width.unsigned_abs() as usize];
-                logits
-                    .f_get(row)?
-                    .f_copy_data(&mut values, width.unsigned_abs() as usize)?;
-                Ok(values)
-            })
-            .collect()
+        logits.map(on_processor).transpose()
     }
-}
 
-impl Model for TorchModel {
-    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
-        let rows = self.logits(batch).map_err(|error| StepError {
-            step: batch.step,
-            tokens: batch.tokens(),
-            reason: process::reason(error),
-        })?;
+    fn draw(&mut self, batch: &Batch<'_>) -> Result<Outputs, TchError> {
+        let _inference = InferenceMode::begin()?;
+        let Some(mut logits) = self.logits(batch)? else {
+            return Ok(Outputs {
+                sampled: Vec::new(),
+            });
+        };
+        let (_, width) = logits.size2()?;
+        let rows = processor::floats_mut(&mut logits)?;
         let drawing = batch
             .sequences
             .iter()
             .filter_map(|sequence| Some((sequence, sequence.sample.as_ref()?)));
         let sampled = drawing
-            .zip(rows)
-            .map(|((sequence, sample), mut logits)| {
-                let drawn =
-                    sampler::sample(&mut logits, sample, sequence.tokens, sequence.prompt_len);
+            .zip(rows.chunks_exact_mut(width.unsigned_abs() as usize))
+            .map(|((sequence, sample), logits)| {
+                let drawn = sampler::sample(logits, sample, sequence.tokens, sequence.prompt_len);
                 (sequence.id, drawn)
             })
             .collect();
         Ok(Outputs { sampled })
+    }
+}
+
+impl Model for TorchModel {
+    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
+        self.draw(batch).map_err(|error| StepError {
+            step: batch.step,
+            tokens: batch.tokens(),
+            reason: process::reason(error),
+        })
     }
 }
