@@ -26,14 +26,16 @@ WORKLOADS = {
     "mcts": ("mcts,programs=400", 0.61),
     "swe-bench": ("swe-bench,programs=400", 0.345),
     "mixed": ("mixed,programs=1500", 0.80),
+    "coding": ("coding,programs=200", 0.00088),
 }
 LOADS = [0.2, 0.5, 0.8, 1.0, 1.3]
 POLICIES = ["fcfs", "program-fcfs", "mlfq", "plas", "atlas", "gittins", "srpt"]
 ENGINE = "roofline:a100-8b"
 CODING = "coding,programs=84,arrivals=at-once"
 CODING_ENGINE = "roofline:a100-8b,slots=64,kv=1450000"
-# Virtual seconds after which a run is cut off: without a working set some never end.
+# Virtual seconds after which a run is cut off: without a working set some never end. Coding sessions come far apart.
 UNTIL = 300_000
+UNTIL_CODING = 2_000_000
 # Policies, multiples of the knee, and halvings of the search for the rate at which tokens come three times as late as idle.
 # Chat is not among the workloads: most of its latency is people's gaps.
 RATES = {"policies": ["fcfs", "mlfq", "plas", "atlas", "gittins"], "workloads": ["react", "mcts", "swe-bench", "mixed"],
@@ -60,7 +62,8 @@ class Study:
     def sim(self, workload, policies, seed, engine=ENGINE, rules=(), out=None):
         """The summaries of some policies on one workload."""
         command = [self.lps, "--json", "sim", "--no-checks", "--workload", workload, "--policy", ",".join(policies),
-                   "--engine", engine, "--seed", str(seed), "--until", str(UNTIL), "--set", "locality_threshold=0"]
+                   "--engine", engine, "--seed", str(seed), "--set", "locality_threshold=0",
+                   "--until", str(UNTIL_CODING if workload.startswith("coding,") and "rate=" in workload else UNTIL)]
         for rule in rules:
             command += ["--set", rule]
         if out:
@@ -95,7 +98,7 @@ class Study:
         def work(job):
             name, load, on, seed = job
             generator, knee = WORKLOADS[name]
-            return self.sim(f"{generator},rate={knee * load:.4f}", POLICIES, seed, rules=[f"working_set={on}"])
+            return self.sim(f"{generator},rate={knee * load:.6f}", POLICIES, seed, rules=[f"working_set={on}"])
 
         rows = []
         for (name, load, on, seed), summaries in self.each(jobs, work):
