@@ -33,9 +33,10 @@ POLICIES = ["fcfs", "program-fcfs", "mlfq", "plas", "atlas", "gittins", "srpt"]
 ENGINE = "roofline:a100-8b"
 CODING = "coding,programs=84,arrivals=at-once"
 CODING_ENGINE = "roofline:a100-8b,slots=64,kv=1450000"
-# Virtual seconds after which a run is cut off: without a working set some never end. Coding sessions come far apart.
+# Virtual seconds after which a run is cut off: without a working set some never end. Coding sessions come far apart, so
+# theirs take longer.
 UNTIL = 300_000
-UNTIL_CODING = 2_000_000
+CURVES_UNTIL = {"coding": 2_000_000}
 # Policies, multiples of the knee, and halvings of the search for the rate at which tokens come three times as late as idle.
 # Chat is not among the workloads: most of its latency is people's gaps.
 RATES = {"policies": ["fcfs", "mlfq", "plas", "atlas", "gittins"], "workloads": ["react", "mcts", "swe-bench", "mixed"],
@@ -59,11 +60,10 @@ class Study:
         self.out.mkdir(parents=True, exist_ok=True)
         self.lines = []
 
-    def sim(self, workload, policies, seed, engine=ENGINE, rules=(), out=None):
+    def sim(self, workload, policies, seed, engine=ENGINE, rules=(), out=None, until=UNTIL):
         """The summaries of some policies on one workload."""
         command = [self.lps, "--json", "sim", "--no-checks", "--workload", workload, "--policy", ",".join(policies),
-                   "--engine", engine, "--seed", str(seed), "--set", "locality_threshold=0",
-                   "--until", str(UNTIL_CODING if workload.startswith("coding,") and "rate=" in workload else UNTIL)]
+                   "--engine", engine, "--seed", str(seed), "--until", str(until), "--set", "locality_threshold=0"]
         for rule in rules:
             command += ["--set", rule]
         if out:
@@ -98,7 +98,8 @@ class Study:
         def work(job):
             name, load, on, seed = job
             generator, knee = WORKLOADS[name]
-            return self.sim(f"{generator},rate={knee * load:.6f}", POLICIES, seed, rules=[f"working_set={on}"])
+            return self.sim(f"{generator},rate={knee * load:.6f}", POLICIES, seed, rules=[f"working_set={on}"],
+                            until=CURVES_UNTIL.get(name, UNTIL))
 
         rows = []
         for (name, load, on, seed), summaries in self.each(jobs, work):
