@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use lps_engine::model::Dtype;
 use lps_engine::model::embedding::normalise;
+use lps_engine::model::{Dtype, KernelsAsked};
 use lps_engine_core::batch::Texts;
 use lps_engine_core::request::TokenId;
+use lps_engine_kernels::level::Level;
 use serde::Deserialize;
 
 use crate::engine::{Case, LoadedEmbedder, golden_file, load_embedder};
@@ -44,7 +45,7 @@ impl Golden {
 fn made(name: &str, dtype: Dtype) -> LoadedEmbedder {
     let folder = tempfile::tempdir().expect("a temporary folder");
     Case::all_of_embeddings()[name].make(folder.path());
-    load_embedder(folder.path(), dtype).expect("a golden checkpoint loads")
+    load_embedder(folder.path(), dtype, KernelsAsked::Auto).expect("a golden checkpoint loads")
 }
 
 fn vectors((embedder, embedding): &mut LoadedEmbedder, texts: &[&[TokenId]]) -> Vec<Vec<f32>> {
@@ -138,7 +139,7 @@ fn a_vector_does_not_depend_on_its_neighbours() {
 }
 
 fn refusal(folder: &Path) -> String {
-    let text = match load_embedder(folder, Dtype::Float32) {
+    let text = match load_embedder(folder, Dtype::Float32, KernelsAsked::Auto) {
         Ok(_) => panic!("it is broken"),
         Err(error) => error.to_string(),
     };
@@ -212,4 +213,19 @@ fn what_cannot_be_served_is_named() {
         let text = refusal(folder.path());
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[test]
+fn kernels_that_only_texts_have_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    Case::all_of_embeddings()["bert"].make(folder.path());
+    let asked = KernelsAsked::Level(Level::Portable);
+    let error = match load_embedder(folder.path(), Dtype::Float32, asked) {
+        Ok(_) => panic!("vectors have no such kernels"),
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        error.contains("--kernels portable is for models that make text"),
+        "{error}"
+    );
 }

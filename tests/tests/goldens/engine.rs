@@ -159,14 +159,15 @@ pub(crate) fn load(source: &Source, dtype: Dtype, kernels: KernelsAsked) -> Resu
 pub(crate) type LoadedEmbedder = (Box<dyn Embedder + Send>, Embedding);
 
 /// Loads what makes vectors.
-pub(crate) fn load_embedder(folder: &Path, dtype: Dtype) -> Result<LoadedEmbedder, Error> {
+pub(crate) fn load_embedder(
+    folder: &Path,
+    dtype: Dtype,
+    kernels: KernelsAsked,
+) -> Result<LoadedEmbedder, Error> {
     let directory = ModelDirectory::open(&Source::Directory(folder.to_path_buf()))?;
     let embedding = Embedding::read(&directory)?.expect("it makes vectors");
-    let embedder = model::load_embedder(
-        &directory,
-        &embedding,
-        &load_options(dtype, KernelsAsked::Auto),
-    )?;
+    let options = load_options(dtype, kernels);
+    let embedder = model::load_embedder(&directory, &embedding, &options)?;
     Ok((embedder, embedding))
 }
 

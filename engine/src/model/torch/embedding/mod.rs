@@ -29,7 +29,7 @@ use crate::model::torch::embedding::encoder::Encoder;
 use crate::model::torch::embedding::rows::Rows;
 use crate::model::torch::weights::{Placement, Weights};
 use crate::model::torch::{families, process, set_threads, useful_threads};
-use crate::model::{Device, Dtype, Error, LoadOptions};
+use crate::model::{Device, Dtype, Error, KernelsAsked, LoadOptions};
 
 /// What makes the tokens' vectors.
 #[derive(Debug)]
@@ -59,12 +59,7 @@ pub fn load(
         Device::Cpu => tch::Device::Cpu,
         Device::Cuda => tch::Device::Cuda(0),
     };
-    if options.quantization.is_some() {
-        return Err(Error::Device {
-            device: format!("{:?}", options.device).to_lowercase(),
-            reason: "--quantization is for models that make text".to_owned(),
-        });
-    }
+    refuse_what_is_for_texts(options)?;
     let _inference = InferenceMode::begin().map_err(|error| Error::Device {
         device: format!("{:?}", options.device).to_lowercase(),
         reason: process::reason(error),
@@ -111,6 +106,19 @@ pub fn load(
         pools: embedding.pools.clone(),
         device,
     }))
+}
+
+/// Vectors are computed by libtorch's operators.
+fn refuse_what_is_for_texts(options: &LoadOptions) -> Result<(), Error> {
+    let flag = match (options.quantization, options.kernels) {
+        (Some(_), _) => "--quantization".to_owned(),
+        (None, KernelsAsked::Level(level)) => format!("--kernels {level}"),
+        (None, KernelsAsked::Auto | KernelsAsked::Operators) => return Ok(()),
+    };
+    Err(Error::Device {
+        device: format!("{:?}", options.device).to_lowercase(),
+        reason: format!("{flag} is for models that make text"),
+    })
 }
 
 impl TorchEmbedder {

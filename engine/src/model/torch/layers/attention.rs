@@ -6,7 +6,7 @@ use crate::kernels::linear::Linear;
 use crate::kernels::pages::{LayerPages, Reads, Slots};
 use crate::kernels::{Angles, HeadNorms, Heads, Kernels, Scores};
 use crate::model::Error;
-use crate::model::torch::layers::loader::{Loader, Product};
+use crate::model::torch::layers::loader::Loader;
 use crate::model::torch::layers::norm;
 
 /// See the module.
@@ -39,27 +39,15 @@ impl Attention {
     /// When a weight is missing or does not fit.
     pub fn load(loader: &Loader<'_>, layer: usize) -> Result<Self, Error> {
         let a = loader.architecture;
-        let (queries, keys) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
-        let qkv = Product {
-            names: &loader.names(layer, a.names.qkv),
-            outputs: &[queries, keys, keys],
-            inputs: a.hidden,
-            bias: a.biases.qkv,
-        };
-        let out = Product {
-            names: &loader.names(layer, &[a.names.out]),
-            outputs: &[a.hidden],
-            inputs: queries,
-            bias: a.biases.out,
-        };
+        let (qkv, out) = loader.attention(layer)?;
         let head_norms = match a.names.head_norms {
             None => None,
             Some(parts) => Some(head_norms(loader, layer, parts)?),
         };
         Ok(Self {
-            qkv: loader.linear(&qkv)?,
+            qkv,
             head_norms,
-            out: loader.linear(&out)?,
+            out,
             heads: a.heads,
             head_dim: a.head_dim,
             scores: a.scores,

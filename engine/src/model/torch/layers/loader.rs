@@ -79,6 +79,28 @@ impl Loader<'_> {
         self.native(&names[0], merged())
     }
 
+    /// The products around a layer's attention: queries, keys and values as one, and what follows.
+    ///
+    /// # Errors
+    /// When a weight is missing or does not fit.
+    pub fn attention(&self, layer: usize) -> Result<(Linear, Linear), Error> {
+        let a = self.architecture;
+        let (queries, keys) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
+        let qkv = self.linear(&Product {
+            names: &self.names(layer, a.names.qkv),
+            outputs: &[queries, keys, keys],
+            inputs: a.hidden,
+            bias: a.biases.qkv,
+        })?;
+        let out = self.linear(&Product {
+            names: &self.names(layer, &[a.names.out]),
+            outputs: &[a.hidden],
+            inputs: queries,
+            bias: a.biases.out,
+        })?;
+        Ok((qkv, out))
+    }
+
     /// `[outputs, inputs]`, however it is stored.
     fn matrix(&self, name: &str, outputs: i64, inputs: i64) -> Result<Tensor, Error> {
         if self.architecture.names.transposed {

@@ -10,7 +10,7 @@ use crate::kernels::linear::Linear;
 use crate::kernels::reference::rotate;
 use crate::kernels::{Angles, Kernels, Scores};
 use crate::model::Error;
-use crate::model::torch::layers::loader::{Loader, Product};
+use crate::model::torch::layers::loader::Loader;
 use crate::model::torch::layers::norm;
 
 /// Texts of equal length, one after the other.
@@ -48,29 +48,17 @@ impl TextAttention {
     /// When a weight is missing or does not fit.
     pub fn load(loader: &Loader<'_>, layer: usize, causal: bool) -> Result<Self, Error> {
         let a = loader.architecture;
-        let (queries, keys) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
-        let qkv = Product {
-            names: &loader.names(layer, a.names.qkv),
-            outputs: &[queries, keys, keys],
-            inputs: a.hidden,
-            bias: a.biases.qkv,
-        };
-        let out = Product {
-            names: &loader.names(layer, &[a.names.out]),
-            outputs: &[a.hidden],
-            inputs: queries,
-            bias: a.biases.out,
-        };
+        let (qkv, out) = loader.attention(layer)?;
         let head_norm = |part| norm::weight(loader, &loader.name(layer, part), a.head_dim);
         let head_norms = match a.names.head_norms {
             None => None,
             Some([query, key]) => Some([head_norm(query)?, head_norm(key)?]),
         };
         Ok(Self {
-            qkv: loader.linear(&qkv)?,
+            qkv,
             head_norms,
             epsilon: a.epsilon,
-            out: loader.linear(&out)?,
+            out,
             heads: a.heads,
             kv_heads: a.kv_heads,
             head_dim: a.head_dim,
