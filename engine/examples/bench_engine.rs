@@ -16,6 +16,7 @@ use lps_api::ids::{CallId, ProgramId};
 use lps_api::quantity::{Attempt, Micros, Order};
 use lps_engine::config::BLOCK_TOKENS;
 use lps_engine::model::directory::{ModelDirectory, Source};
+use lps_engine::model::progress::Progress;
 use lps_engine::model::sim::SimCost;
 use lps_engine::model::torch::process;
 use lps_engine::model::{
@@ -132,6 +133,7 @@ impl Bench {
             max_batched_tokens: MAX_BATCHED_TOKENS,
             sim: SimCost::default(),
             printable_tokens: Vec::new(),
+            progress: Progress::silent(),
         };
         let loaded = model::load(&directory, &options)?;
         let core = Core::new(Config {

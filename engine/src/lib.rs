@@ -5,6 +5,8 @@
 
 /// The process as a whole: start, serve, drain.
 pub mod server;
+/// From settings to a model that has said its first token.
+mod loading;
 /// Every setting, its range and its default.
 pub mod config;
 /// HTTP: what clients and the router ask of this engine.

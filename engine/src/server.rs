@@ -8,12 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use lps_api::ids::{CallId, EngineId, ProgramId};
+use lps_api::ids::EngineId;
 use lps_api::protocol::{self, Hello};
-use lps_api::quantity::{Attempt, Order, Tokens};
-use lps_engine_core::core::Batching;
-use lps_engine_core::embedding;
-use lps_engine_core::request::{Request, SamplingParams, Stopping};
+use lps_api::quantity::Tokens;
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -26,19 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, BLOCK_TOKENS, Config};
 use crate::executor::metrics::Metrics;
-use crate::executor::{self, CallEvent, Fatal, Handle, Running};
+use crate::executor::{self, Fatal, Handle};
 use crate::http::parse::ModelFacts;
 use crate::http::{self, Shared};
+use crate::loading::{self, Loading};
 use crate::model::directory::ModelDirectory;
 use crate::model::embedding::Embedding;
 use crate::model::{self, LoadOptions};
 use crate::text::Text;
+use crate::text::tokenizer::Tokenizer;
 
 /// How long answers may take to reach their clients after the engine failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The call that is made before any client's.
-const WARM_UP: &str = "warm-up";
 
 /// Why the process cannot start, or must end.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +120,10 @@ impl Server {
     /// Starts serving; resolves when the engine is ready.
     ///
     /// # Errors
-    /// One line that names what is wrong; nothing is left running.
+    /// One line that names what is wrong. Nothing is left running but a thread that loads, which ends when it has.
     pub async fn start(config: Config, host: Host) -> Result<Self, Error> {
         config.check()?;
         let directory = ModelDirectory::open(&config.model).map_err(Error::Files)?;
-        let text = Text::open(&directory).map_err(Error::Files)?;
         let embedding = Embedding::read(&directory).map_err(Error::Files)?;
         let max_model_len = longest(&config, &directory, embedding.as_ref())?;
         let facts = ModelFacts {
@@ -139,34 +134,36 @@ impl Server {
             generation: directory.generation,
             embedding: embedding.clone(),
         };
+        let registry = Registry::new();
+        let starting = Readiness::Starting("loading weights".to_owned());
+        let (readiness, ready) = watch::channel(starting);
+        let loading = Loading {
+            thread: thread_options(&config, &host, &registry)?,
+            options: load_options(&config, &directory, max_model_len, &readiness)?,
+            batching: config.batching,
+            directory: directory.clone(),
+            embedding,
+        };
+        // Weights load while text is made ready and addresses are bound.
+        let running = task::spawn("load", loading.run());
+        let text = open_text(directory).await?;
         let (listener, http) = listen(SocketAddr::new(config.host, config.port)).await?;
         let (admin_listener, admin) =
             listen(SocketAddr::new(config.host, config.admin_port())).await?;
         if let Some(path) = &config.address_file {
-            tell_addresses(path, http, admin).map_err(|source| Error::AddressFile {
-                path: path.display().to_string(),
-                source,
-            })?;
+            tell_addresses(path, http, admin)?;
         }
-        let registry = Registry::new();
-        let (readiness, ready) = watch::channel(Readiness::Starting("loading weights".to_owned()));
         let closed = CancellationToken::new();
         let admin_server = Admin {
-            registry: registry.clone(),
+            registry,
             ready,
-            telemetry: host.telemetry.clone(),
+            telemetry: host.telemetry,
         };
         let admin_server = admin_server.serve(admin_listener, closed.clone().cancelled_owned());
         let admin_server = task::spawn("admin", admin_server);
 
-        let options = load_options(&config, &text, &directory, max_model_len);
-        let metrics = Metrics::new(&registry).expect("names of metrics are distinct");
-        let thread = thread_options(&config, &host, metrics)?;
-        let running = match embedding {
-            Some(embedding) => run_embedding(thread, (directory, embedding), options).await?,
-            None => run(thread, directory, options, config.batching).await?,
-        };
-
+        let running = running.await.unwrap_or(Err(Fatal::Panic));
+        let running = running.map_err(Error::Start)?;
         let shared = Arc::new(Shared {
             engine: running.handle.clone(),
             text,
@@ -181,7 +178,8 @@ impl Server {
         let drain = shared.drain.clone();
         let api = task::spawn("api", http::serve(listener, shared));
         readiness.send_replace(Readiness::Ready);
-        tracing::info!(%http, %admin, engine = %running.handle.hello().engine, model = %running.handle.hello().model, kv_blocks = running.handle.hello().kv_blocks_total, "ready");
+        let hello = running.handle.hello();
+        tracing::info!(%http, %admin, engine = %hello.engine, model = %hello.model, kv_blocks = hello.kv_blocks_total, "ready");
         Ok(Self {
             http,
             admin,
@@ -247,48 +245,6 @@ fn longest(
     Ok(config.model_len(context)?)
 }
 
-/// Loads a model that makes text, and lets it make some.
-async fn run(
-    thread: executor::Options,
-    directory: ModelDirectory,
-    options: LoadOptions,
-    batching: Batching,
-) -> Result<Running, Error> {
-    // A static batch starts only when it is full.
-    let sequences = match batching {
-        Batching::Static => options.max_num_seqs,
-        Batching::Continuous | Batching::Timeout(_) => 1,
-    };
-    let load = move || model::load(&directory, &options);
-    let running = executor::start(thread, load).await.map_err(Error::Start)?;
-    warm_up(&running.handle, sequences).await?;
-    Ok(running)
-}
-
-/// The same for one that makes vectors.
-async fn run_embedding(
-    mut thread: executor::Options,
-    (directory, embedding): (ModelDirectory, Embedding),
-    options: LoadOptions,
-) -> Result<Running, Error> {
-    thread.core.max_model_len = options.max_model_len;
-    let load = move || model::load_embedder(&directory, &embedding, &options);
-    let running = executor::start_embedding(thread, load);
-    let running = running.await.map_err(Error::Start)?;
-    let request = embedding::Request {
-        call: CallId::parse(WARM_UP).expect("a word is an id"),
-        attempt: Attempt(0),
-        program: ProgramId::parse(WARM_UP).expect("a word is an id"),
-        order: Order::default(),
-        texts: vec![Arc::from([0])],
-    };
-    let failed = |_| Error::Start(Fatal::Panic);
-    let warming = running.handle.embed(request).await.map_err(failed)?;
-    let ended = warming.end().await;
-    ended.map_err(|_| Error::Start(Fatal::Panic))?;
-    Ok(running)
-}
-
 fn server_error(
     name: &'static str,
     served: Result<std::io::Result<()>, tokio::task::JoinError>,
@@ -301,6 +257,12 @@ fn server_error(
     Error::Server(name, error)
 }
 
+async fn open_text(directory: ModelDirectory) -> Result<Text, Error> {
+    let text = tokio::task::spawn_blocking(move || Text::open(&directory)).await;
+    let text = text.map_err(|_| Error::Start(Fatal::Panic))?;
+    text.map_err(Error::Files)
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -309,26 +271,33 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
 }
 
 /// Whoever sees the file sees all of it.
-fn tell_addresses(path: &Path, http: SocketAddr, admin: SocketAddr) -> std::io::Result<()> {
+fn tell_addresses(path: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Error> {
     let draft = path.with_extension("draft");
-    let mut file = std::fs::File::create(&draft)?;
-    writeln!(file, "{http}\n{admin}")?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)
+    let write = || {
+        let mut file = std::fs::File::create(&draft)?;
+        writeln!(file, "{http}\n{admin}")?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)
+    };
+    write().map_err(|source| Error::AddressFile {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn load_options(
     config: &Config,
-    text: &Text,
     directory: &ModelDirectory,
     max_model_len: u32,
-) -> LoadOptions {
+    readiness: &watch::Sender<Readiness>,
+) -> Result<LoadOptions, Error> {
     let printable_tokens = if directory.is_sim() {
-        text.tokenizer.printable_tokens()
+        let tokenizer = Tokenizer::open(directory).map_err(Error::Files)?;
+        tokenizer.printable_tokens()
     } else {
         Vec::new()
     };
-    LoadOptions {
+    Ok(LoadOptions {
         dtype: config.dtype.or(directory.dtype_preferred()),
         kernels: config.kernels,
         quantization: config.quantization,
@@ -340,13 +309,14 @@ fn load_options(
         max_batched_tokens: config.max_batched_tokens,
         sim: config.sim(),
         printable_tokens,
-    }
+        progress: loading::told_by(readiness.clone()),
+    })
 }
 
 fn thread_options(
     config: &Config,
     host: &Host,
-    metrics: Metrics,
+    registry: &Registry,
 ) -> Result<executor::Options, Error> {
     let incarnation = host.started.as_nanos() as u64 ^ u64::from(std::process::id()) << 48;
     let made = || EngineId::parse(&format!("engine-{incarnation:x}"));
@@ -379,35 +349,6 @@ fn thread_options(
         },
         step_log: config.step_log.clone(),
         clock: host.clock,
-        metrics,
+        metrics: Metrics::new(registry).expect("names of metrics are distinct"),
     })
-}
-
-/// One token of each sequence, so that the first client does not pay for what happens once.
-async fn warm_up(engine: &Handle, sequences: u32) -> Result<(), Error> {
-    let request = Request {
-        call: CallId::parse(WARM_UP).expect("a word is an id"),
-        attempt: Attempt(0),
-        program: ProgramId::parse(WARM_UP).expect("a word is an id"),
-        order: Order::default(),
-        prompt: Arc::from([0]),
-        resumed: Vec::new(),
-        cache_salt: u64::MAX,
-        choices: sequences,
-        sampling: SamplingParams::default(),
-        stopping: Stopping {
-            max_tokens: 1,
-            min_tokens: 0,
-            stop_tokens: Vec::new(),
-        },
-    };
-    let failed = |_| Error::Start(Fatal::Panic);
-    let mut call = engine.submit(request).await.map_err(failed)?;
-    loop {
-        match call.next().await {
-            None => return Err(Error::Start(Fatal::Panic)),
-            Some(CallEvent::Ended { .. }) => return Ok(()),
-            Some(_) => {}
-        }
-    }
 }

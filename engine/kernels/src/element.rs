@@ -29,6 +29,8 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// Numbers of a unit.
     const PER_UNIT: usize;
 
+    /// Numbers of this type, if they are.
+    fn of(numbers: Numbers<'_>) -> Option<&[Self]>;
     /// To 32 bits.
     fn to_f32(self) -> f32;
     /// A unit of as many numbers; zeros take the place of those that are missing.
@@ -43,6 +45,13 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
 
 impl Element for f32 {
     const PER_UNIT: usize = 1;
+
+    fn of(numbers: Numbers<'_>) -> Option<&[Self]> {
+        match numbers {
+            Numbers::Float(numbers) => Some(numbers),
+            Numbers::Half(_) => None,
+        }
+    }
 
     #[inline(always)]
     fn to_f32(self) -> f32 {
@@ -80,6 +89,13 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const PER_UNIT: usize = 2;
+
+    fn of(numbers: Numbers<'_>) -> Option<&[Self]> {
+        match numbers {
+            Numbers::Half(numbers) => Some(numbers),
+            Numbers::Float(_) => None,
+        }
+    }
 
     #[inline(always)]
     fn to_f32(self) -> f32 {

@@ -5,6 +5,8 @@ use std::iter::Zip;
 use std::num::NonZeroUsize;
 use std::slice::{ChunksExactMut, ChunksMut};
 
+use half::bf16;
+
 use crate::element::{Element, Numbers};
 use crate::memory::Mapped;
 use crate::rounding::largest;
@@ -34,21 +36,28 @@ pub(crate) enum Packed {
 }
 
 impl Weight {
-    /// Packs `rows`, `outputs` of them with `inputs` numbers each, on so many threads.
+    /// Packs `outputs` rows of `inputs` numbers each, on so many threads. They may come in parts that follow each other,
+    /// all of one type: what is multiplied as one need not lie together.
     ///
     /// # Errors
     /// When there is not that much memory.
     ///
     /// # Panics
-    /// When the numbers are not as many.
+    /// When the numbers are not as many, or not of one type.
     pub fn pack(
-        rows: Numbers<'_>,
+        parts: &[Numbers<'_>],
         [outputs, inputs]: [usize; 2],
         threads: NonZeroUsize,
     ) -> io::Result<Self> {
-        let packed = match rows {
-            Numbers::Float(rows) => Packed::Float(units(rows, [outputs, inputs], threads)?),
-            Numbers::Half(rows) => Packed::Half(units(rows, [outputs, inputs], threads)?),
+        let packed = match parts.first() {
+            Some(Numbers::Half(_)) => {
+                let rows = rows_of::<bf16>(parts, [outputs, inputs]);
+                Packed::Half(units(&rows, inputs, threads)?)
+            }
+            Some(Numbers::Float(_)) | None => {
+                let rows = rows_of::<f32>(parts, [outputs, inputs]);
+                Packed::Float(units(&rows, inputs, threads)?)
+            }
         };
         Ok(Self {
             outputs,
@@ -65,13 +74,19 @@ impl Weight {
     /// # Panics
     /// As [`Weight::pack`].
     pub fn pack_bytes(
-        rows: Numbers<'_>,
+        parts: &[Numbers<'_>],
         [outputs, inputs]: [usize; 2],
         threads: NonZeroUsize,
     ) -> io::Result<Self> {
-        let packed = match rows {
-            Numbers::Float(rows) => bytes(rows, [outputs, inputs], threads)?,
-            Numbers::Half(rows) => bytes(rows, [outputs, inputs], threads)?,
+        let packed = match parts.first() {
+            Some(Numbers::Half(_)) => {
+                let rows = rows_of::<bf16>(parts, [outputs, inputs]);
+                bytes(&rows, inputs, threads)?
+            }
+            Some(Numbers::Float(_)) | None => {
+                let rows = rows_of::<f32>(parts, [outputs, inputs]);
+                bytes(&rows, inputs, threads)?
+            }
         };
         Ok(Self {
             outputs,
@@ -129,38 +144,46 @@ fn by_panel<T: Send, U: Send>(
     });
 }
 
-/// The rows of a panel.
-fn rows_of<E: Element>(rows: &[E], inputs: usize, panel: usize) -> Vec<&[E]> {
-    rows.chunks_exact(inputs)
-        .skip(panel * PANEL)
-        .take(PANEL)
-        .collect()
-}
-
-fn units<E: Element>(
-    rows: &[E],
-    [outputs, inputs]: [usize; 2],
-    threads: NonZeroUsize,
-) -> io::Result<Mapped<u32>> {
+/// Each row of the parts.
+fn rows_of<'a, E: Element>(parts: &[Numbers<'a>], [outputs, inputs]: [usize; 2]) -> Vec<&'a [E]> {
+    let parts: Vec<&[E]> = parts
+        .iter()
+        .map(|part| E::of(*part).expect("parts of a matrix are of one type"))
+        .collect();
     assert_eq!(
-        Some(rows.len()),
+        Some(parts.iter().map(|part| part.len()).sum()),
         outputs.checked_mul(inputs),
         "a matrix of {outputs} by {inputs}"
     );
+    let rows = parts.iter().flat_map(|part| {
+        assert!(
+            part.len().is_multiple_of(inputs.max(1)),
+            "a part ends with a row"
+        );
+        part.chunks_exact(inputs.max(1))
+    });
+    rows.collect()
+}
+
+fn units<E: Element>(
+    rows: &[&[E]],
+    inputs: usize,
+    threads: NonZeroUsize,
+) -> io::Result<Mapped<u32>> {
     let units = inputs.div_ceil(E::PER_UNIT);
-    let panels = outputs.div_ceil(PANEL);
+    let panels = rows.len().div_ceil(PANEL);
     let mut packed = Mapped::large_zeros(panels * units * PANEL)?;
     let mut nothing = vec![(); panels];
     let parts = packed
         .chunks_exact_mut((units * PANEL).max(1))
         .zip(nothing.chunks_mut(1));
     by_panel(parts, threads, |panel, packed, _| {
-        let rows = rows_of(rows, inputs, panel);
+        let rows = panel_of(rows, panel);
         // Written in its order, read in as many as there are columns; the tail of the last panel stays zero.
         for (unit, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
             let start = unit * E::PER_UNIT;
             let end = inputs.min(start + E::PER_UNIT);
-            for (packed, row) in packed.iter_mut().zip(&rows) {
+            for (packed, row) in packed.iter_mut().zip(rows) {
                 *packed = E::unit(&row[start..end]);
             }
         }
@@ -168,24 +191,22 @@ fn units<E: Element>(
     Ok(packed)
 }
 
-fn bytes<E: Element>(
-    rows: &[E],
-    [outputs, inputs]: [usize; 2],
-    threads: NonZeroUsize,
-) -> io::Result<Packed> {
-    assert_eq!(
-        Some(rows.len()),
-        outputs.checked_mul(inputs),
-        "a matrix of {outputs} by {inputs}"
-    );
+/// The rows of a panel.
+fn panel_of<'a, E>(rows: &'a [&'a [E]], panel: usize) -> &'a [&'a [E]] {
+    let start = panel * PANEL;
+    &rows[start..rows.len().min(start + PANEL)]
+}
+
+fn bytes<E: Element>(rows: &[&[E]], inputs: usize, threads: NonZeroUsize) -> io::Result<Packed> {
+    let columns = rows.len().next_multiple_of(PANEL);
     let pairs = inputs.div_ceil(2);
-    let mut numbers = Mapped::large_zeros(outputs.next_multiple_of(PANEL) * 2 * pairs)?;
-    let mut scales = vec![0.0; outputs.next_multiple_of(PANEL)];
+    let mut numbers = Mapped::large_zeros(columns * 2 * pairs)?;
+    let mut scales = vec![0.0; columns];
     let parts = numbers
         .chunks_exact_mut((2 * pairs * PANEL).max(1))
         .zip(scales.chunks_mut(PANEL));
     by_panel(parts, threads, |panel, packed, scales| {
-        for (column, row) in rows_of(rows, inputs, panel).into_iter().enumerate() {
+        for (column, row) in panel_of(rows, panel).iter().enumerate() {
             let most = largest(row);
             let scale = most / 127.0;
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };

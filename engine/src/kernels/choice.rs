@@ -53,14 +53,14 @@ impl Choice {
         }
     }
 
-    /// A weight `[out, in]` to multiply with, and its bias `[out]`.
+    /// A weight `[out, in]` to multiply with, in parts that follow each other, and its bias `[out]`.
     ///
     /// # Errors
     /// What libtorch says, or that there is not that much memory.
-    pub fn linear(self, weight: &Tensor, bias: Option<Tensor>) -> Result<Linear, TchError> {
+    pub fn linear(self, parts: &[Tensor], bias: Option<Tensor>) -> Result<Linear, TchError> {
         match self {
-            Self::Operators => Linear::for_operators(weight, bias),
-            Self::Own { bytes, threads, .. } => Linear::for_own(weight, bias, (bytes, threads)),
+            Self::Operators => Linear::for_operators(parts, bias),
+            Self::Own { bytes, threads, .. } => Linear::for_own(parts, bias, (bytes, threads)),
         }
     }
 

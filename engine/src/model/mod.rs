@@ -16,6 +16,8 @@ pub mod embedding;
 pub mod directory;
 /// How many KV pages the memory gives.
 pub mod memory;
+/// How far loading is.
+pub mod progress;
 
 use std::str::FromStr;
 
@@ -25,6 +27,7 @@ use lps_engine_kernels::level::Level;
 
 use crate::model::directory::ModelDirectory;
 use crate::model::embedding::Embedding;
+use crate::model::progress::Progress;
 use crate::model::sim::{SimCost, SimModel};
 use crate::model::sim_embedder::SimEmbedder;
 
@@ -167,6 +170,8 @@ pub struct LoadOptions {
     pub sim: SimCost,
     /// Tokens that are printable text by themselves; only the simulated model draws from them.
     pub printable_tokens: Vec<TokenId>,
+    /// Told how far loading is.
+    pub progress: Progress,
 }
 
 impl LoadOptions {

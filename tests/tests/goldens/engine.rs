@@ -11,6 +11,7 @@ use lps_cli::model::pooling::Pooling;
 use lps_cli::model::shape::{Family, Rope};
 use lps_engine::model::directory::{ModelDirectory, Source};
 use lps_engine::model::embedding::Embedding;
+use lps_engine::model::progress::Progress;
 use lps_engine::model::{
     self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded, Quantization,
 };
@@ -137,6 +138,7 @@ fn load_options(dtype: Dtype, kernels: KernelsAsked) -> LoadOptions {
         max_batched_tokens: 4096,
         sim: model::sim::SimCost::default(),
         printable_tokens: Vec::new(),
+        progress: Progress::silent(),
     }
 }
 

@@ -58,11 +58,11 @@ fn products_are_right_on_every_level() {
         let (half_weight, half_x) = (halves(&weight), halves(&x));
         let exact = expected(&x, &weight, &bias, inputs);
         let exact_half = expected(&widened(&half_x), &widened(&half_weight), &bias, inputs);
-        let float = Weight::pack(Numbers::Float(&weight), [outputs, inputs], THREADS)
+        let float = Weight::pack(&[Numbers::Float(&weight)], [outputs, inputs], THREADS)
             .expect("there is memory");
-        let half = Weight::pack(Numbers::Half(&half_weight), [outputs, inputs], THREADS)
+        let half = Weight::pack(&[Numbers::Half(&half_weight)], [outputs, inputs], THREADS)
             .expect("there is memory");
-        let byte = Weight::pack_bytes(Numbers::Half(&half_weight), [outputs, inputs], THREADS)
+        let byte = Weight::pack_bytes(&[Numbers::Half(&half_weight)], [outputs, inputs], THREADS)
             .expect("there is memory");
         for level in levels() {
             let what = format!("{outputs}x{inputs}, {rows} rows, {}", level.level());
@@ -89,12 +89,13 @@ fn a_row_is_the_same_whatever_its_neighbours_and_threads() {
     let x = halves(&random(5, rows * inputs));
     let bias = random(6, outputs);
     let packed = [
-        Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).expect("there is memory"),
-        Weight::pack_bytes(Numbers::Half(&weight), [outputs, inputs], THREADS)
+        Weight::pack(&[Numbers::Half(&weight)], [outputs, inputs], THREADS)
+            .expect("there is memory"),
+        Weight::pack_bytes(&[Numbers::Half(&weight)], [outputs, inputs], THREADS)
             .expect("there is memory"),
     ];
     let floats = Weight::pack(
-        Numbers::Float(&widened(&weight)),
+        &[Numbers::Float(&widened(&weight))],
         [outputs, inputs],
         THREADS,
     )
@@ -122,8 +123,8 @@ fn results_of_sixteen_bits_are_the_rounded_ones_of_32() {
     let (outputs, inputs, rows) = (40, 64, 3);
     let weight = halves(&random(7, outputs * inputs));
     let x = halves(&random(8, rows * inputs));
-    let weight =
-        Weight::pack(Numbers::Half(&weight), [outputs, inputs], THREADS).expect("there is memory");
+    let weight = Weight::pack(&[Numbers::Half(&weight)], [outputs, inputs], THREADS)
+        .expect("there is memory");
     for level in levels() {
         let wide = product(level, &weight, Numbers::Half(&x), &vec![0.0; outputs]);
         let mut out = vec![bf16::ZERO; rows * outputs];
@@ -157,12 +158,34 @@ fn eight_bits_lose_no_more_than_their_rounding() {
     );
     let bias = vec![0.0; outputs];
     let exact = expected(&x, &weight, &bias, inputs);
-    let weight = Weight::pack_bytes(Numbers::Float(&weight), [outputs, inputs], THREADS)
+    let weight = Weight::pack_bytes(&[Numbers::Float(&weight)], [outputs, inputs], THREADS)
         .expect("there is memory");
     for level in levels() {
         let found = product(level, &weight, Numbers::Float(&x), &bias);
         let largest = exact.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
         assert_near(level.level().name(), &found, &exact, largest * 2e-4);
+    }
+}
+
+#[test]
+fn parts_are_packed_as_the_whole() {
+    let (outputs, inputs) = (70, 33);
+    let weight = random(13, outputs * inputs);
+    let x = random(14, 3 * inputs);
+    let bias = random(15, outputs);
+    let parts = [
+        Numbers::Float(&weight[..5 * inputs]),
+        Numbers::Float(&weight[5 * inputs..41 * inputs]),
+        Numbers::Float(&weight[41 * inputs..]),
+    ];
+    for pack in [Weight::pack, Weight::pack_bytes] {
+        let [whole, parts] = [&[Numbers::Float(&weight)][..], &parts]
+            .map(|parts| pack(parts, [outputs, inputs], THREADS).expect("there is memory"));
+        for level in levels() {
+            let [whole, parts] =
+                [&whole, &parts].map(|packed| product(level, packed, Numbers::Float(&x), &bias));
+            assert_eq!(whole, parts, "{}", level.level());
+        }
     }
 }
 
@@ -174,8 +197,8 @@ fn what_is_no_number_stays_none() {
     x[5] = f32::NAN;
     let none = [0.0; 4];
     let packed = [
-        Weight::pack(Numbers::Float(&weight), [outputs, inputs], THREADS),
-        Weight::pack_bytes(Numbers::Float(&weight), [outputs, inputs], THREADS),
+        Weight::pack(&[Numbers::Float(&weight)], [outputs, inputs], THREADS),
+        Weight::pack_bytes(&[Numbers::Float(&weight)], [outputs, inputs], THREADS),
     ];
     for weight in packed.map(|packed| packed.expect("there is memory")) {
         for level in levels() {

@@ -182,11 +182,14 @@ fn output(loader: &Loader<'_>, embedding: &Tensor) -> Result<Linear, Error> {
     let a = loader.architecture;
     let name = a.names.output;
     if a.tied {
-        let linear = loader.placement.kernels.linear(embedding, None);
+        let linear = loader
+            .placement
+            .kernels
+            .linear(std::slice::from_ref(embedding), None);
         return Ok(loader.native(name, linear)?.wide());
     }
     let weight = loader.table(name, a.vocab_size)?;
-    let linear = loader.placement.kernels.linear(&weight, None);
+    let linear = loader.placement.kernels.linear(&[weight], None);
     Ok(loader.native(name, linear)?.wide())
 }
 

@@ -79,7 +79,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         reason,
     })?;
     set_threads(kernels, threads);
-    let weights = Weights::open(&directory.files)?;
+    let weights = Weights::open(&directory.files, &options.progress)?;
     let placement = Placement {
         kind,
         device,

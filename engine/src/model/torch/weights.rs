@@ -1,6 +1,7 @@
 //! Weights of a checkpoint by name: one safetensors file, or several with an index, mapped or in the binary. Owns:
 //! finding them and checking shape and type. Knows no layer.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use safetensors::{Dtype as StoredType, SafeTensors};
@@ -10,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::kernels::blob::{self, Blob};
 use crate::kernels::choice::Choice;
 use crate::model::directory::{File, Files};
+use crate::model::progress::Progress;
 use crate::model::{Error, missing};
 
 const SINGLE: &str = "model.safetensors";
@@ -22,6 +24,9 @@ pub struct Weights {
     blobs: Vec<Blob>,
     /// Named in messages about what is missing.
     main_file: String,
+    /// Bytes of those that were taken.
+    taken: Cell<u64>,
+    progress: Progress,
 }
 
 #[derive(Debug)]
@@ -44,11 +49,11 @@ pub struct Placement {
 }
 
 impl Weights {
-    /// Maps the files and reads their headers.
+    /// Maps the files and reads their headers; `progress` is told of each release.
     ///
     /// # Errors
     /// One line that names the file.
-    pub fn open(files: &Files) -> Result<Self, Error> {
+    pub fn open(files: &Files, progress: &Progress) -> Result<Self, Error> {
         let (main_file, names) = match files.json(INDEX)? {
             Some(index) => (INDEX, shards(files, index.get("weight_map"))?),
             None => (SINGLE, vec![SINGLE.to_owned()]),
@@ -57,6 +62,8 @@ impl Weights {
             tensors: BTreeMap::new(),
             blobs: Vec::new(),
             main_file: files.path(main_file),
+            taken: Cell::new(0),
+            progress: progress.clone(),
         };
         for name in names {
             weights.add(files, &name)?;
@@ -136,11 +143,17 @@ impl Weights {
                 .f_to_device(placement.device)?
                 .f_to_kind(placement.kind)
         };
+        self.taken.set(self.taken.get() + stored.bytes.len() as u64);
         placed().map_err(|error| fail(&stored.path, format!("cannot be loaded: {error}")))
     }
 
-    /// Gives back the memory of what was read; what is still used comes back from the files.
+    /// Gives back the memory of what was read; what is still used comes back from the files. Call it after each layer.
     pub fn release(&self) {
+        let all = self
+            .tensors
+            .values()
+            .map(|stored| stored.bytes.len() as u64);
+        self.progress.tell(self.taken.get(), all.sum());
         for blob in &self.blobs {
             blob.release();
         }

@@ -73,7 +73,7 @@ pub fn load(
         kernels: Choice::Operators,
     };
     let fields = Fields::of(directory);
-    let weights = Weights::open(&directory.files)?;
+    let weights = Weights::open(&directory.files, &options.progress)?;
     let body = match fields.text("model_type")? {
         Some("bert") => {
             let bert = bert::read(&fields)?;

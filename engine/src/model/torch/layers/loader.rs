@@ -71,10 +71,7 @@ impl Loader<'_> {
             } else {
                 None
             };
-            match &weights[..] {
-                [weight] => kernels.linear(weight, bias),
-                several => kernels.linear(&Tensor::f_cat(several, 0)?, bias),
-            }
+            kernels.linear(&weights, bias)
         };
         self.native(&names[0], merged())
     }
