@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::element::{Element, Numbers, NumbersMut};
 use crate::level::{Available, Work};
 use crate::pages::{PAGE_TOKENS, Pool};
-use crate::simd::{Simd, exp, tanh};
+use crate::simd::{Simd, ask_for, exp, tanh};
 use crate::threads::{Threads, Writable};
 use crate::tile::{self, OnRows, Rows};
 
@@ -180,20 +180,25 @@ impl<E: Element> Work for Part<'_, E> {
         let start = window.map_or(0, |window| (self.place(0) + 1).saturating_sub(window));
         for first in (start / TILE * TILE..end).step_by(TILE) {
             let places = (end - first).min(TILE);
-            let pages: [usize; TILE_PAGES] = std::array::from_fn(|page| {
-                // Beyond the end the last page again: its scores are masked.
-                let page = (first / PAGE_TOKENS + page).min((end - 1) / PAGE_TOKENS);
-                self.block.sequence.pages[page] as usize
-            });
+            let pages = |first: usize| -> [usize; TILE_PAGES] {
+                std::array::from_fn(|page| {
+                    // Beyond the end the last page again: its scores are masked.
+                    let page = (first / PAGE_TOKENS + page).min((end - 1) / PAGE_TOKENS);
+                    self.block.sequence.pages[page] as usize
+                })
+            };
+            let keys = |page: usize| pool.keys(page, self.block.head).as_ptr();
+            let values = |page: usize| pool.values(page, self.block.head).as_ptr();
+            // Pages lie anywhere, so the processor does not foresee them: each reading asks for what is read next.
+            let (now, next) = (pages(first), pages(first + TILE));
+            let (keys, values, next_keys) = (now.map(keys), now.map(values), next.map(keys));
             // SAFETY: the caller has the level; pages are in the pool, asserted at the beginning.
             unsafe {
-                let keys = pages.map(|page| pool.keys(page, self.block.head).as_ptr());
-                let values = pages.map(|page| pool.values(page, self.block.head).as_ptr());
-                self.score::<S>(&mut state, keys, places);
+                self.score::<S>(&mut state, [keys, values], places);
                 for row in 0..state.rows {
                     self.soften::<S>(&mut state, row, first, places);
                 }
-                self.weigh::<S>(&mut state, values, places);
+                self.weigh::<S>(&mut state, [values, next_keys], places);
             }
         }
         // SAFETY: the caller has the level.
@@ -241,12 +246,12 @@ impl<E: Element> Part<'_, E> {
         self.block.sequence.computed + self.block.tokens.start + row / self.group
     }
 
-    /// Products of all rows with the keys of a tile.
+    /// Products of all rows with the keys of a tile; asks for what comes next.
     #[inline(always)]
     unsafe fn score<S: Simd>(
         &self,
         state: &mut State<E>,
-        keys: [*const u32; TILE_PAGES],
+        [keys, next]: [[*const u32; TILE_PAGES]; 2],
         places: usize,
     ) {
         let units = self.attention.pool.shape().key_columns() / E::PER_UNIT;
@@ -254,11 +259,14 @@ impl<E: Element> Part<'_, E> {
         let out = state.scores.as_mut_ptr();
         for first in (0..places).step_by(2 * S::LANES) {
             // Both vectors may be of one page, or each of its own.
-            let vector = |place: usize| keys[place / PAGE_TOKENS].wrapping_add(place % PAGE_TOKENS);
-            let columns = [vector(first), vector(first + S::LANES)];
+            let vector = |pages: [*const u32; TILE_PAGES], place: usize| {
+                pages[place / PAGE_TOKENS].wrapping_add(place % PAGE_TOKENS)
+            };
+            let both = |pages| [vector(pages, first), vector(pages, first + S::LANES)];
             let mut scores = Scores {
                 x,
-                columns,
+                columns: both(keys),
+                next: both(next),
                 units,
                 out: out.wrapping_add(first),
                 of: PhantomData::<E>,
@@ -340,12 +348,12 @@ impl<E: Element> Part<'_, E> {
         }
     }
 
-    /// Adds the values of a tile, each with its weight.
+    /// Adds the values of a tile, each with its weight; asks for what comes next.
     #[inline(always)]
     unsafe fn weigh<S: Simd>(
         &self,
         state: &mut State<E>,
-        values: [*const u32; TILE_PAGES],
+        [values, next]: [[*const u32; TILE_PAGES]; 2],
         places: usize,
     ) {
         let columns = self.attention.pool.shape().value_columns();
@@ -354,6 +362,7 @@ impl<E: Element> Part<'_, E> {
             let mut weighted = Weighted {
                 x,
                 values,
+                next,
                 // The last vector may be alone: then it is computed twice.
                 columns: [column, (column + S::LANES).min(columns - S::LANES)],
                 row_columns: columns,
@@ -390,10 +399,22 @@ impl<E: Element> Part<'_, E> {
     }
 }
 
+/// Asks for what is read next; the first rows do it for all.
+#[inline(always)]
+fn ask_once(row: usize, next: [*const u32; 2], come: usize) {
+    if row == 0 {
+        for next in next {
+            ask_for(next.wrapping_add(come));
+        }
+    }
+}
+
 /// Scores of some rows for two vectors of places.
 struct Scores<E> {
     x: Rows,
     columns: [*const u32; 2],
+    /// What is asked for meanwhile.
+    next: [*const u32; 2],
     units: usize,
     out: *mut f32,
     of: PhantomData<E>,
@@ -405,13 +426,11 @@ impl<E: Element> OnRows for Scores<E> {
         // SAFETY: what the caller promised.
         unsafe {
             let mut sums = tile::zero::<S, R>();
-            tile::add::<S, E, R>(
-                &mut sums,
-                self.x.from(row, 0),
-                self.columns,
-                PAGE_TOKENS,
-                self.units,
-            );
+            let x = self.x.from(row, 0);
+            let sizes = [PAGE_TOKENS, self.units];
+            tile::add_and::<S, E, R>(&mut sums, x, self.columns, sizes, |come| {
+                ask_once(row, self.next, come);
+            });
             for (index, [left, right]) in sums.into_iter().enumerate() {
                 let out = self.out.add((row + index) * TILE);
                 S::store(out, left);
@@ -425,6 +444,8 @@ impl<E: Element> OnRows for Scores<E> {
 struct Weighted<E> {
     x: Rows,
     values: [*const u32; TILE_PAGES],
+    /// What is asked for meanwhile.
+    next: [*const u32; TILE_PAGES],
     columns: [usize; 2],
     row_columns: usize,
     /// Units of places, in all pages.
@@ -445,15 +466,18 @@ impl<E: Element> OnRows for Weighted<E> {
             for (index, sums) in sums.iter_mut().enumerate() {
                 *sums = [S::load(at(index).add(left)), S::load(at(index).add(right))];
             }
-            for (page, values) in self.values.iter().enumerate() {
+            for (page, (values, next)) in self.values.iter().zip(self.next).enumerate() {
                 let done = page * page_units;
                 if done >= self.units {
                     break;
                 }
                 let x = self.x.from(row, done);
                 let columns = [values.add(left), values.add(right)];
-                let units = (self.units - done).min(page_units);
-                tile::add::<S, E, R>(&mut sums, x, columns, self.row_columns, units);
+                let next = [next.wrapping_add(left), next.wrapping_add(right)];
+                let sizes = [self.row_columns, (self.units - done).min(page_units)];
+                tile::add_and::<S, E, R>(&mut sums, x, columns, sizes, |come| {
+                    ask_once(row, next, come);
+                });
             }
             for (index, sums) in sums.into_iter().enumerate() {
                 S::store(at(index).add(right), sums[1]);

@@ -78,18 +78,33 @@ pub(crate) unsafe fn add<S: Simd, E: Element, const R: usize>(
     stride: usize,
     units: usize,
 ) {
-    let [mut left, mut right] = columns;
+    // SAFETY: what the caller promised.
+    unsafe { add_and::<S, E, R>(sums, x, columns, [stride, units], |_| {}) }
+}
+
+/// The same, and `meanwhile` for each unit: it is told how far the columns have come.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn add_and<S: Simd, E: Element, const R: usize>(
+    sums: &mut Sums<S, R>,
+    x: Rows,
+    [left, right]: [*const u32; 2],
+    [stride, units]: [usize; 2],
+    meanwhile: impl Fn(usize),
+) {
     for unit in 0..units {
+        let come = unit * stride;
         // SAFETY: what the caller promised.
         unsafe {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = x.unit(row, unit);
-                sums[0] = E::dot::<S>(sums[0], x, left);
-                sums[1] = E::dot::<S>(sums[1], x, right);
+                sums[0] = E::dot::<S>(sums[0], x, left.wrapping_add(come));
+                sums[1] = E::dot::<S>(sums[1], x, right.wrapping_add(come));
             }
         }
-        left = left.wrapping_add(stride);
-        right = right.wrapping_add(stride);
+        meanwhile(come);
     }
 }
 

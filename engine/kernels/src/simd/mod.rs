@@ -11,6 +11,19 @@ pub(crate) mod avx512;
 /// Any processor.
 pub(crate) mod portable;
 
+/// Asks for the memory at a place before it is read. The place need not be there.
+#[inline(always)]
+pub(crate) fn ask_for(place: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this kind has the instruction, and it fails on no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// A level's vectors. The processor must have the level wherever a method is called; pointers must be readable or
 /// writable for [`Simd::LANES`] numbers, and need no alignment.
 pub(crate) trait Simd: Copy {
