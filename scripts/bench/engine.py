@@ -30,7 +30,7 @@ FIELDS = ["shape", "arm", "dtype", "round", "workload", "seconds", "tokens", "to
 def prepare(cache, shapes):
     """Builds our programs and makes the checkpoints; the folder of the built examples."""
     cargo = ["cargo", "build", "--release", "--locked", "--quiet"]
-    subprocess.run([*cargo, "-p", "lps-engine", "--example", "bench_engine", "--example", "bandwidth"], cwd=arms.ROOT, check=True)
+    subprocess.run([*cargo, "-p", "lps-engine", "--bins", "--example", "bench_engine", "--example", "bandwidth"], cwd=arms.ROOT, check=True)
     about = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=arms.ROOT, check=True, stdout=subprocess.PIPE)
     release = Path(json.loads(about.stdout)["target_directory"]) / "release"
     for shape in shapes:
