@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official OpenAI client;
 # the last level, left out with `local`, runs the release on a real Kubernetes.
+#   test.sh long …    the long end-to-end tests instead, with released programs; what follows is pytest's
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-tests tests/e2e/requirements.txt)
+if [ "${1:-all}" = long ]; then
+  scripts/build-release.sh
+  LPS_TEST_BIN="$cache/target/release" "$venv/bin/pytest" tests/e2e -m long -s "${@:2}"
+  exit
+fi
 cargo test --locked --workspace
 
 # The end-to-end tests start these two, built as the tests were.

@@ -6,6 +6,10 @@ import pytest
 from stack import Stack, manifest
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; not part of `make test`")
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """Two engines with the built-in demo model."""

@@ -40,6 +40,13 @@ def free_port():
             return port
 
 
+def metric(url, name):
+    """The sum of a metric's series on an admin port, whatever their labels."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+
 def manifest(name="demo", *, builtin="demo", engines=1, slots=None, scheduling=None, **engine):
     """An `LLMProgramServing` of a built-in model with a fixed number of engines."""
     if slots:
@@ -167,10 +174,8 @@ class Stack:
                 return error.code, error.headers, json.loads(error.read())
 
     def metric(self, name):
-        """The sum of a metric's series on the admin port, whatever their labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+        """The sum of a metric's series on the router's admin port."""
+        return metric(f"http://127.0.0.1:{self.admin_port}/metrics", name)
 
     def engines(self):
         """The engines that the router knows."""

@@ -424,4 +424,6 @@ fn mix(value: u64) -> u64 {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

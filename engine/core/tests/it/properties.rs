@@ -1,5 +1,6 @@
 //! Random operations against what must always hold.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lps_api::ids::ProgramId;
@@ -7,6 +8,7 @@ use lps_api::quantity::{Micros, Order};
 use lps_engine_core::core::{Batching, Config, Finish, Preemption};
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use crate::support::*;
 
@@ -311,29 +313,34 @@ fn program_id(program: u8) -> ProgramId {
     ProgramId::parse(&format!("program-{program}")).expect("a valid name")
 }
 
-/// At least 500; `PROPTEST_CASES` asks for more.
-fn cases() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    ProptestConfig {
-        cases: default.cases.max(500),
+/// At least so many; a run makes about a fifth more, and steps until all calls have ended besides.
+const OPERATIONS_MIN: u64 = 100_000;
+
+#[test]
+fn whatever_happens_the_invariants_hold() {
+    let config = ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2_000),
         failure_persistence: None,
-        ..default
+        ..ProptestConfig::default()
+    };
+    let made = Cell::new(0);
+    let operations = prop::collection::vec(operation(), 20..100);
+    let ran =
+        TestRunner::new(config).run(&(engine_config(), operations), |(config, operations)| {
+            made.set(made.get() + operations.len() as u64);
+            let mut run = Run {
+                engine: Engine::new(config),
+                asked: Vec::new(),
+                charged: BTreeMap::new(),
+            };
+            for operation in operations {
+                run.perform(operation);
+            }
+            run.finish();
+            Ok(())
+        });
+    if let Err(failure) = ran {
+        panic!("{failure}");
     }
-}
-
-proptest! {
-    #![proptest_config(cases())]
-
-    #[test]
-    fn whatever_happens_the_invariants_hold(
-        config in engine_config(),
-        operations in prop::collection::vec(operation(), 1..80),
-    ) {
-        let mut run =
-            Run { engine: Engine::new(config), asked: Vec::new(), charged: BTreeMap::new() };
-        for operation in operations {
-            run.perform(operation);
-        }
-        run.finish();
-    }
+    assert!(made.get() >= OPERATIONS_MIN, "{} operations", made.get());
 }
