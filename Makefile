@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-cluster check bench-engine bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-long test-cluster check bench-engine bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test: setup ## Run every test (the last level on a real Kubernetes, where the ma
 
 test-local: setup ## Run the tests that need no Kubernetes
 	@scripts/test.sh local
+
+test-long: setup ## Run the long end-to-end tests: a thousand calls at random, small machines (root; ARGS="-k …")
+	@scripts/test.sh long $(ARGS)
 
 test-cluster: setup ## Run the tests on a real one-node Kubernetes that they build and start (root, Go; 8 minutes the first time)
 	@scripts/test-cluster.sh

@@ -11,6 +11,7 @@ use std::time::Duration;
 use lps_api::ids::EngineId;
 use lps_api::protocol::{self, Hello};
 use lps_api::quantity::Tokens;
+use lps_engine_kernels::memory;
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, BLOCK_TOKENS, Config};
 use crate::executor::metrics::Metrics;
-use crate::executor::{self, Fatal, Handle};
+use crate::executor::{self, Fatal, Handle, Running};
 use crate::http::parse::ModelFacts;
 use crate::http::{self, Shared};
 use crate::loading::{self, Loading};
@@ -162,8 +163,7 @@ impl Server {
         let admin_server = admin_server.serve(admin_listener, closed.clone().cancelled_owned());
         let admin_server = task::spawn("admin", admin_server);
 
-        let running = running.await.unwrap_or(Err(Fatal::Panic));
-        let running = running.map_err(Error::Start)?;
+        let running = loaded(running).await?;
         let shared = Arc::new(Shared {
             engine: running.handle.clone(),
             text,
@@ -255,6 +255,14 @@ fn server_error(
         Err(error) => std::io::Error::other(error),
     };
     Error::Server(name, error)
+}
+
+/// Waits for the weights, and lets go of what was read on the way there.
+async fn loaded(loading: JoinHandle<Result<Running, Fatal>>) -> Result<Running, Error> {
+    let running = loading.await.unwrap_or(Err(Fatal::Panic));
+    let running = running.map_err(Error::Start)?;
+    memory::give_back_unused();
+    Ok(running)
 }
 
 async fn open_text(directory: ModelDirectory) -> Result<Text, Error> {

@@ -25,8 +25,8 @@ mod rounding;
 pub mod element;
 /// Threads that share the work of one product.
 pub mod threads;
-/// Memory in large pages.
-mod memory;
+/// Memory from the system, and back to it.
+pub mod memory;
 /// What the processor can do.
 pub mod level;
 /// Vectors of 32-bit floats on each level.

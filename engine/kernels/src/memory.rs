@@ -1,10 +1,26 @@
-//! Memory from the system. Owns: asking for it, in large pages where that pays; zeros until written.
-#![expect(unsafe_code, reason = "memory as the type that is asked for")]
+//! Memory from the system, and back to it. Owns: asking for it, in large pages where that pays; zeros until written.
+#![expect(
+    unsafe_code,
+    reason = "memory as the type that is asked for; a call of the C library"
+)]
 
 use std::io;
 use std::ops::{Deref, DerefMut};
 
 use memmap2::{Advice, MmapMut};
+
+/// Gives back what the heap holds and nobody uses. The C library keeps what is freed in the midst of a thread's heap for
+/// that thread: after a start this is what parsing left behind, up to 250 MB.
+pub fn give_back_unused() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: takes a number, and may be called by any thread at any time.
+        unsafe { malloc_trim(0) };
+    }
+}
 
 /// What may be made of bytes that are all zero, and of any others.
 ///

@@ -64,6 +64,14 @@ impl Choice {
         }
     }
 
+    /// Bytes of one weight, in a model of `kind`.
+    pub fn weight_bytes(self, kind: Kind) -> u64 {
+        match self {
+            Self::Own { bytes: true, .. } => 1,
+            Self::Own { .. } | Self::Operators => kind.elt_size_in_bytes() as u64,
+        }
+    }
+
     /// Keys and values of one layer.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! How many KV pages the memory gives. Owns: what counts as free on this machine (the control group's limit included)
-//! and the rule from bytes to pages. Knows no tensor.
+//! What fits into memory. Owns: what counts as free on this machine (the control group's limit included), whether weights
+//! fit, and the rule from bytes to KV pages. Knows no tensor.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,50 @@ use crate::model::KvSize;
 
 /// Too little memory, with the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "too little memory for the KV cache: {given} of {free} free hold {blocks} pages of {block}, but one sequence of \
-     --max-model-len needs {blocks_min}; lower --max-model-len or raise --kv-cache-size"
-)]
-pub struct Error {
-    given: Bytes,
-    free: Bytes,
-    block: Bytes,
-    blocks: u64,
-    blocks_min: u64,
+pub enum Error {
+    /// Weights would take more than is free.
+    #[error(
+        "too little memory for the weights: they take {needed}, and {free} are free; give more memory, or fewer bits with \
+         --quantization or --dtype"
+    )]
+    Weights {
+        /// Bytes of the weights that are multiplied with.
+        needed: Bytes,
+        /// Bytes that are free.
+        free: Bytes,
+    },
+    /// A size was asked for that is more than is free.
+    #[error(
+        "too little memory for the KV cache: {size} are asked for, and {free} are free; lower --kv-cache-size"
+    )]
+    Size {
+        /// What was asked for.
+        size: Bytes,
+        /// Bytes that are free with weights loaded.
+        free: Bytes,
+    },
+    /// The pages are too few for one sequence.
+    #[error(
+        "too little memory for the KV cache: {given} of {free} free hold {blocks} pages of {block}, but one sequence of \
+         --max-model-len needs {blocks_min}; lower --max-model-len, or raise --kv-cache-size or --kv-cache-fraction"
+    )]
+    Pages {
+        /// Bytes that are for the cache.
+        given: Bytes,
+        /// Bytes that are free with weights loaded.
+        free: Bytes,
+        /// Bytes of a page.
+        block: Bytes,
+        /// Pages that they hold.
+        blocks: u64,
+        /// Pages of the longest sequence.
+        blocks_min: u64,
+    },
 }
 
 /// For people: in the unit that leaves at least one digit before the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bytes(u64);
+pub struct Bytes(u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,6 +80,21 @@ pub struct Demand {
     pub blocks_useful: u64,
 }
 
+/// Whether weights of so many bytes fit. Asked before they are loaded: what does not fit is ended by the kernel, without a
+/// word.
+///
+/// # Errors
+/// When they do not.
+pub fn weights_fit(needed_bytes: u64, free_bytes: u64) -> Result<(), Error> {
+    if needed_bytes <= free_bytes {
+        return Ok(());
+    }
+    Err(Error::Weights {
+        needed: Bytes(needed_bytes),
+        free: Bytes(free_bytes),
+    })
+}
+
 /// Pages of the pool.
 ///
 /// # Errors
@@ -65,14 +109,19 @@ pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
         }
     };
     let blocks = (given / block_bytes).min(most).min(u64::from(u32::MAX));
-    if blocks < demand.blocks_min || given.min(blocks * block_bytes) > demand.free_bytes {
-        return Err(Error {
+    let free = Bytes(demand.free_bytes);
+    if blocks < demand.blocks_min {
+        return Err(Error::Pages {
             given: Bytes(given),
-            free: Bytes(demand.free_bytes),
+            free,
             block: Bytes(block_bytes),
             blocks,
             blocks_min: demand.blocks_min,
         });
+    }
+    if blocks * block_bytes > demand.free_bytes {
+        let size = Bytes(given);
+        return Err(Error::Size { size, free });
     }
     Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
 }
@@ -95,27 +144,31 @@ fn available_bytes(meminfo: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// The least that any control group above this process leaves; page cache that can be dropped counts as free.
 fn group_bytes() -> Option<u64> {
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    least_left(&own, Path::new("/sys/fs/cgroup"))
+}
+
+/// The least that any control group above a process leaves, given its `/proc/PID/cgroup`; page cache that can be dropped
+/// counts as free.
+fn least_left(own: &str, root: &Path) -> Option<u64> {
     let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
     let version_1 = own.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         rest.strip_prefix("memory:")
     });
-    let unified = unified.map(|path| ("/sys/fs/cgroup", path, GroupFiles::V2));
-    let version_1 = version_1.map(|path| ("/sys/fs/cgroup/memory", path, GroupFiles::V1));
+    let unified = unified.map(|path| (root.to_owned(), path, GroupFiles::V2));
+    let version_1 = version_1.map(|path| (root.join("memory"), path, GroupFiles::V1));
     [unified, version_1]
         .into_iter()
         .flatten()
-        .flat_map(|(root, path, files)| folders(root, path).into_iter().map(move |f| (f, files)))
+        .flat_map(|(root, path, files)| folders(&root, path).into_iter().map(move |f| (f, files)))
         .filter_map(|(folder, files)| files.left(&folder))
         .min()
 }
 
 /// The group's folder and all above it. Inside a container the path may be the host's and not be there.
-fn folders(root: &str, path: &str) -> Vec<PathBuf> {
-    let root = Path::new(root);
+fn folders(root: &Path, path: &str) -> Vec<PathBuf> {
     let full = root.join(path.trim_start_matches('/'));
     full.ancestors()
         .take_while(|folder| folder.starts_with(root))
@@ -201,7 +254,19 @@ mod tests {
             kv: KvSize::Bytes(200 << 20),
             ..DEMAND
         };
-        assert!(kv_blocks(&more_than_free).is_err());
+        let error = kv_blocks(&more_than_free).expect_err("200 MiB").to_string();
+        assert!(
+            error.contains("200.0 MiB are asked for, and 100.0 MiB are free"),
+            "{error}"
+        );
+        assert_eq!(weights_fit(3 << 30, 3 << 30), Ok(()));
+        let error = weights_fit(3 << 30, 2 << 30)
+            .expect_err("3 GiB")
+            .to_string();
+        assert!(
+            error.contains("take 3.0 GiB, and 2.0 GiB are free"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -215,5 +280,45 @@ mod tests {
             Some(77)
         );
         assert!(free_bytes() > 0 && free_bytes() < u64::MAX);
+    }
+
+    /// A folder of the group's files, in the form of each version.
+    fn group(root: &Path, folder: &str, [limit, used, droppable]: [&str; 3]) {
+        let folder = root.join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let stat = format!("anon 1\ninactive_file {droppable}\ntotal_inactive_file {droppable}\n");
+        for (name, text) in [
+            ("memory.max", limit),
+            ("memory.limit_in_bytes", limit),
+            ("memory.current", used),
+            ("memory.usage_in_bytes", used),
+            ("memory.stat", &stat),
+        ] {
+            std::fs::write(folder.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_least_that_a_group_above_leaves_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        group(root, "pods", ["3000", "1500", "0"]);
+        group(root, "pods/one", ["2000", "1200", "500"]);
+        group(root, "pods/other", ["max", "700", "0"]);
+        for (own, left) in [
+            ("0::/pods/one\n", Some(1300)),
+            // No limit of its own: the one above holds.
+            ("0::/pods/other\n", Some(1500)),
+            // The host's path, seen from a container.
+            ("0::/../elsewhere/pod\n", None),
+            ("0::/\n", None),
+        ] {
+            assert_eq!(least_left(own, root), left, "{own}");
+        }
+        group(root, "memory/pod", ["900", "100", "50"]);
+        assert_eq!(
+            least_left("7:cpu:/pod\n4:memory:/pod\n0::/\n", root),
+            Some(850)
+        );
     }
 }

@@ -79,6 +79,8 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         reason,
     })?;
     set_threads(kernels, threads);
+    let weight_bytes = architecture.multiplied().unsigned_abs() * kernels.weight_bytes(kind);
+    memory::weights_fit(weight_bytes, free_bytes(options).map_err(fail)?)?;
     let weights = Weights::open(&directory.files, &options.progress)?;
     let placement = Placement {
         kind,
@@ -89,11 +91,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
     let decoder = Decoder::load(architecture, &weights, placement, positions)?;
     let block_tokens = i64::from(options.block_tokens);
     let block_bytes = kernels.block_bytes(&decoder.pool(1, block_tokens)) * decoder.layers() as u64;
-    let free_bytes = match options.device {
-        Device::Cpu => memory::free_bytes(),
-        Device::Cuda => native::device_free_bytes().map_err(fail)?,
-    };
-    let kv_blocks = options.kv_blocks(block_bytes, free_bytes)?;
+    let kv_blocks = options.kv_blocks(block_bytes, free_bytes(options).map_err(fail)?)?;
     let pool = decoder.pool(i64::from(kv_blocks), block_tokens);
     let pages = (0..decoder.layers())
         .map(|_| kernels.pages(&pool))
@@ -117,6 +115,14 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         vocab_size: directory.vocab_size,
         max_model_len: options.max_model_len,
     })
+}
+
+/// What is free where weights and pages go.
+fn free_bytes(options: &LoadOptions) -> Result<u64, TchError> {
+    match options.device {
+        Device::Cpu => Ok(memory::free_bytes()),
+        Device::Cuda => native::device_free_bytes(),
+    }
 }
 
 /// Our own kernels are for a processor; elsewhere libtorch's operators compute.
