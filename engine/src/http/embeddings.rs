@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use lps_api::openai::{Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage, Prompt, Vector};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::Order;
-use lps_engine_core::embedding::Request;
+use lps_engine_core::embedding::{Request, Unfinished};
 use lps_engine_core::request::TokenId;
 
 use super::error::Error;
@@ -76,10 +76,11 @@ pub(super) async fn embeddings(
     });
     let ended = open.await?.end().await;
     let ended = ended.map_err(|_| Error::engine_failed())?;
-    let Some(vectors) = ended.vectors else {
-        return Err(Error::cancelled(ended.usage));
-    };
     let model = shared.facts.name.clone();
+    let vectors = ended.vectors.map_err(|unfinished| match unfinished {
+        Unfinished::Cancelled => Error::cancelled(ended.usage),
+        Unfinished::Failed(failure) => Error::numeric(&model, failure, ended.usage),
+    })?;
     let numbers = form.dimensions * vectors.len();
     let write = move || answer(vectors, form, (model, ended.usage));
     let json = if numbers <= INLINE_NUMBERS_MAX {
