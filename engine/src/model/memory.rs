@@ -8,11 +8,32 @@ use crate::model::KvSize;
 
 /// Too little memory, with the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// For one sequence's pages.
+    #[error(transparent)]
+    Kv(KvError),
+    /// For the positions of the longest sequence.
+    #[error(
+        "too little memory for the angles of {positions} positions: they take {needed}, and {free} are free; lower \
+         --max-model-len"
+    )]
+    Angles {
+        /// Tokens of the longest sequence.
+        positions: u64,
+        /// What their tables take.
+        needed: Bytes,
+        /// What is free.
+        free: Bytes,
+    },
+}
+
+/// Too little memory for pages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "too little memory for the KV cache: {given} of {free} free hold {blocks} pages of {block}, but one sequence of \
      --max-model-len needs {blocks_min}; lower --max-model-len or raise --kv-cache-size"
 )]
-pub struct Error {
+pub struct KvError {
     given: Bytes,
     free: Bytes,
     block: Bytes,
@@ -22,7 +43,7 @@ pub struct Error {
 
 /// For people: in the unit that leaves at least one digit before the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bytes(u64);
+pub struct Bytes(u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,15 +87,39 @@ pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
     };
     let blocks = (given / block_bytes).min(most).min(u64::from(u32::MAX));
     if blocks < demand.blocks_min || given.min(blocks * block_bytes) > demand.free_bytes {
-        return Err(Error {
+        return Err(Error::Kv(KvError {
             given: Bytes(given),
             free: Bytes(demand.free_bytes),
             block: Bytes(block_bytes),
             blocks,
             blocks_min: demand.blocks_min,
-        });
+        }));
     }
     Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
+}
+
+/// Bytes that angles take for each number of a position: 32 bits in two tables, and in what they are made from.
+const ANGLE_BYTES: u64 = 16;
+
+/// Whether angles for so many positions can be computed. A file may name any number of them.
+///
+/// # Errors
+/// When they are more than is free.
+pub fn check_angles(positions: u64, numbers: u64) -> Result<(), Error> {
+    let (needed, free) = (
+        positions
+            .saturating_mul(numbers)
+            .saturating_mul(ANGLE_BYTES),
+        free_bytes(),
+    );
+    if needed > free {
+        return Err(Error::Angles {
+            positions,
+            needed: Bytes(needed),
+            free: Bytes(free),
+        });
+    }
+    Ok(())
 }
 
 /// Host memory that this process may still take, in bytes: what the system has available, or what the control group
