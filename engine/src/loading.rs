@@ -103,7 +103,8 @@ impl Loading {
     }
 }
 
-/// One token of each sequence, so that the first client does not pay for what happens once.
+/// One token of each sequence, so that the first client does not pay for what happens once. What the model says does not
+/// matter: if it gives no numbers, this call's end says so, and other tokens' may be sound.
 async fn say(engine: &Handle, sequences: u32) -> Result<(), Fatal> {
     let request = Request {
         call: CallId::parse(WARM_UP).expect("a word is an id"),

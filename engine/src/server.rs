@@ -240,7 +240,7 @@ fn longest(
     let mut context = directory.context_tokens;
     if let Some(embedding) = embedding {
         config.check_for_vectors()?;
-        context = context.min(embedding.tokens_max.unwrap_or(u32::MAX));
+        context = embedding.longest(context);
     }
     Ok(config.model_len(context)?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::config_json::{FieldError, Json, flag, float, needed, number, wrong};
+use super::config_json::{FieldError, Json, flag, float, layers, needed, number, wrong};
 use super::shape::{Family, List, Role, Rope, Shape, Weight};
 
 const TYPES: u32 = 2;
@@ -82,7 +82,7 @@ pub(super) fn read(config: &Json) -> Result<Shape, FieldError> {
         vocab: needed(config, "vocab_size")?,
         hidden,
         intermediate: needed(config, "intermediate_size")?,
-        layers: needed(config, "num_hidden_layers")?,
+        layers: layers(config, "num_hidden_layers")?,
         heads,
         kv_heads: heads,
         head_dim: hidden / heads,

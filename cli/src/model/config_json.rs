@@ -22,6 +22,11 @@ const SCALAR_PART: u32 = 8;
 /// Base of the angles in layers of made Gemma 3 models that have a window.
 const LOCAL_THETA: f64 = 1_000.0;
 
+/// Largest number of a file, and most layers: more than any model has, and little enough that products of two are numbers
+/// and names of all weights fit into memory.
+const NUMBER_MAX: u32 = 1 << 24;
+const LAYERS_MAX: u32 = 1 << 12;
+
 /// Which transformers wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Generation {
@@ -217,6 +222,18 @@ pub(super) fn needed(config: &Json, field: &str) -> Result<u32, FieldError> {
     }
 }
 
+/// Of a model's layers.
+pub(super) fn layers(config: &Json, field: &str) -> Result<u32, FieldError> {
+    let layers = needed(config, field)?;
+    if layers > LAYERS_MAX {
+        return wrong(
+            field,
+            format!("is {layers}; supported are up to {LAYERS_MAX}"),
+        );
+    }
+    Ok(layers)
+}
+
 fn read_gpt2(config: &Json) -> Result<Shape, FieldError> {
     let (hidden, heads) = (needed(config, "n_embd")?, needed(config, "n_head")?);
     Ok(Shape {
@@ -224,7 +241,7 @@ fn read_gpt2(config: &Json) -> Result<Shape, FieldError> {
         vocab: needed(config, "vocab_size")?,
         hidden,
         intermediate: number(config, "n_inner")?.unwrap_or(4 * hidden),
-        layers: needed(config, "n_layer")?,
+        layers: layers(config, "n_layer")?,
         heads,
         kv_heads: heads,
         head_dim: hidden / heads,
@@ -266,7 +283,7 @@ fn read_sizes(config: &Json, family: Family) -> Result<Shape, FieldError> {
         vocab: needed(config, "vocab_size")?,
         hidden,
         intermediate: needed(config, "intermediate_size")?,
-        layers: needed(config, "num_hidden_layers")?,
+        layers: layers(config, "num_hidden_layers")?,
         heads,
         kv_heads: number(config, "num_key_value_heads")?.unwrap_or(kv_heads),
         head_dim: number(config, "head_dim")?.unwrap_or(head_dim),
@@ -328,8 +345,9 @@ pub(super) fn consistent(shape: &Shape) -> Result<(), FieldError> {
         let reason = format!("is {kv_heads}, which does not divide num_attention_heads, {heads}");
         return wrong("num_key_value_heads", reason);
     }
-    let (head_dim, all) = (shape.head_dim, shape.heads * shape.head_dim);
-    if shape.family.divides_hidden() && all != shape.hidden {
+    let head_dim = shape.head_dim;
+    let all = u64::from(shape.heads) * u64::from(head_dim);
+    if shape.family.divides_hidden() && all != u64::from(shape.hidden) {
         let reason = format!(
             "times heads is {all}, not the hidden size, {}",
             shape.hidden
@@ -348,6 +366,10 @@ pub(super) fn number(config: &Json, field: &str) -> Result<Option<u32>, FieldErr
         return Ok(None);
     };
     match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+        Some(number) if number > NUMBER_MAX => wrong(
+            field,
+            format!("is {number}; supported are up to {NUMBER_MAX}"),
+        ),
         Some(number) if number > 0 => Ok(Some(number)),
         _ => wrong(field, format!("is a positive integer, not {value}")),
     }

@@ -137,10 +137,10 @@ pub(super) fn read_header(path: &Path) -> Result<BTreeMap<String, Entry>, String
         end = end.max(entry.data_offsets.1);
         entries.insert(name, entry);
     }
-    if len + 8 + end != file_len {
+    let described = end.saturating_add(len + 8);
+    if described != file_len {
         return Err(format!(
-            "has {file_len} bytes where its header describes {}: it is cut short, or was not written to its end",
-            len + 8 + end
+            "has {file_len} bytes where its header describes {described}: it is cut short, or was not written to its end"
         ));
     }
     Ok(entries)

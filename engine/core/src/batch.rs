@@ -1,5 +1,6 @@
 //! What one step runs: the words between the scheduler, which makes it, and the model, which computes it.
 
+use crate::defect::Defect;
 use crate::request::{SamplingParams, TokenId};
 
 /// Index of a page of the KV pool, `0..kv_blocks_total`.
@@ -69,8 +70,8 @@ pub struct Sample<'a> {
 /// What a step produced: one entry for each sequence with a [`Sample`], in the batch's order.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs {
-    /// The drawn tokens.
-    pub sampled: Vec<(SequenceId, Sampled)>,
+    /// The drawn tokens, or why none can be drawn: the sequence's call ends then.
+    pub sampled: Vec<(SequenceId, Result<Sampled, Defect>)>,
 }
 
 /// One drawn token.

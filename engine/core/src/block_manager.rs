@@ -203,6 +203,13 @@ impl BlockManager {
         }
     }
 
+    /// A referenced page can be found no more, unless others refer to it as well.
+    pub(crate) fn disown(&mut self, block: BlockId) {
+        if self.pages[block as usize].references == 1 {
+            self.forget(block);
+        }
+    }
+
     /// A referenced page is full now: from here on it can be found, unless an equal one can be already.
     pub(crate) fn store(
         &mut self,

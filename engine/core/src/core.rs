@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use lps_api::ids::{CallId, ProgramId};
-use lps_api::protocol::{CallProgress, CallUsage, Load};
+use lps_api::protocol::{CallProgress, CallState, CallUsage, Load};
 use lps_api::quantity::{Micros, Order};
 
 use crate::batch::{Batch, BatchSequence, Outputs, Sample, Sampled, SequenceId};
 pub use crate::block_manager::KvEvents;
 use crate::call::{Arrival, Call, Calls, Limits, ProgramKey};
 pub use crate::config::{Batching, Config, Preemption};
+use crate::defect::{Defect, Failure, Numbers};
 use crate::integrity;
 use crate::request::Request;
 use crate::scheduler::{Member, Scheduler};
@@ -44,6 +45,19 @@ pub enum Finish {
     Length,
     /// A cancel.
     Cancelled,
+    /// Numbers of which no token can be drawn; all choices of the call end with it.
+    Failed(Failure),
+}
+
+impl Finish {
+    /// The state of a call whose last choice ended so.
+    pub const fn state(self) -> CallState {
+        match self {
+            Self::Stop | Self::Length => CallState::Finished,
+            Self::Cancelled => CallState::Cancelled,
+            Self::Failed(_) => CallState::Failed,
+        }
+    }
 }
 
 /// What a step, or a cancel, did to a call.
@@ -73,8 +87,8 @@ pub enum Effect {
         call: CallId,
         /// What it used.
         usage: CallUsage,
-        /// Whether a cancel ended it.
-        cancelled: bool,
+        /// Why its last choice ended.
+        finish: Finish,
     },
 }
 
@@ -171,11 +185,8 @@ impl Core {
     /// is out computes for the call is neither emitted nor charged, as its final figures are given here.
     pub fn cancel(&mut self, call: &CallId) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(&arrival) = self.names.get(call) else {
-            return effects;
-        };
-        for choice in 0..self.calls[&arrival].choices.len() as u32 {
-            self.end_choice(arrival, choice, Finish::Cancelled, &mut effects);
+        if let Some(&arrival) = self.names.get(call) {
+            self.end_call(arrival, Finish::Cancelled, &mut effects);
         }
         effects
     }
@@ -325,7 +336,12 @@ impl Core {
     }
 
     /// What the step did to one sequence.
-    fn advance(&mut self, member: Member, drawn: Option<Sampled>, effects: &mut Vec<Effect>) {
+    fn advance(
+        &mut self,
+        member: Member,
+        drawn: Option<Result<Sampled, Defect>>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Member {
             arrival,
             choice,
@@ -338,11 +354,22 @@ impl Core {
         if call.sequence(choice).stage != Stage::Running {
             return;
         }
+        if let Some(Err(defect)) = drawn {
+            let failure = Failure {
+                step: self.scheduler.step,
+                numbers: Numbers::Logits {
+                    choice,
+                    position: call.sequence(choice).tokens.len(),
+                },
+                defect,
+            };
+            return self.end_call(arrival, Finish::Failed(failure), effects);
+        }
         self.scheduler.paging.advance(call, choice, len);
         if call.sequence(choice).computed >= call.sequence(choice).prompt_len {
             self.scheduler.unblock_all(call);
         }
-        if let Some(sampled) = drawn {
+        if let Some(Ok(sampled)) = drawn {
             if call.stopping.stop_tokens.contains(&sampled.token) {
                 return self.end_choice(arrival, choice, Finish::Stop, effects);
             }
@@ -356,6 +383,13 @@ impl Core {
         }
         if call.sequence(choice).tokens.len() >= call.tokens_max {
             self.end_choice(arrival, choice, Finish::Length, effects);
+        }
+    }
+
+    /// Ends all choices that are open.
+    fn end_call(&mut self, arrival: Arrival, finish: Finish, effects: &mut Vec<Effect>) {
+        for choice in 0..self.calls[&arrival].choices.len() as u32 {
+            self.end_choice(arrival, choice, finish, effects);
         }
     }
 
@@ -377,6 +411,9 @@ impl Core {
         if !open {
             return;
         }
+        if matches!(finish, Finish::Failed(_)) {
+            self.scheduler.paging.disown(call.sequence(choice));
+        }
         self.scheduler.leave(call, choice);
         effects.push(Effect::ChoiceEnded {
             call: call.id.clone(),
@@ -393,11 +430,10 @@ impl Core {
         let call = self.calls.remove(&arrival).expect("it was just there");
         self.names.remove(&call.id);
         self.scheduler.forget(&call);
-        let cancelled = finish == Finish::Cancelled;
         effects.push(Effect::CallEnded {
             call: call.id,
             usage: call.usage,
-            cancelled,
+            finish,
         });
     }
 }

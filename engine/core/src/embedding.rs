@@ -14,6 +14,7 @@ use lps_api::protocol::{CallProgress, CallState, CallUsage, Load};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 
 use crate::batch::Texts;
+use crate::defect::{Defect, Failure, Numbers};
 use crate::request::TokenId;
 
 /// Size of everything, fixed at start.
@@ -72,8 +73,28 @@ pub struct Ended {
     pub program: ProgramId,
     /// Final figures.
     pub usage: CallUsage,
-    /// One a text, in their order; `None`: a cancel ended it.
-    pub vectors: Option<Vec<Vec<f32>>>,
+    /// One a text, in their order.
+    pub vectors: Result<Vec<Vec<f32>>, Unfinished>,
+}
+
+/// Why a call ended without its vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// A cancel.
+    Cancelled,
+    /// A vector that is none.
+    Failed(Failure),
+}
+
+impl Ended {
+    /// As what it ended.
+    pub const fn state(&self) -> CallState {
+        match self.vectors {
+            Ok(_) => CallState::Finished,
+            Err(Unfinished::Cancelled) => CallState::Cancelled,
+            Err(Unfinished::Failed(_)) => CallState::Failed,
+        }
+    }
 }
 
 /// A call's part of a step.
@@ -188,11 +209,7 @@ impl Queue {
     pub fn cancel(&mut self, name: &CallId) -> Option<Ended> {
         assert!(self.running.is_empty(), "a cancel comes between steps");
         let arrival = *self.names.get(name)?;
-        let ended = self.end(arrival);
-        Some(Ended {
-            vectors: None,
-            ..ended
-        })
+        Some(self.end(arrival, Some(Unfinished::Cancelled)))
     }
 
     /// The texts of the next step; `None` when nothing waits.
@@ -249,7 +266,7 @@ impl Queue {
         })
     }
 
-    /// Hands in what the step gave; the calls that have all their vectors end.
+    /// Hands in what the step gave; the calls that have all their vectors end, and those that have one with a defect.
     pub fn complete(&mut self, vectors: Vec<Vec<f32>>, duration: Micros) -> Vec<Ended> {
         let wanted: usize = self.running.iter().map(|part| part.texts.len()).sum();
         assert_eq!(vectors.len(), wanted, "there is a vector for each text");
@@ -260,16 +277,25 @@ impl Queue {
                 .calls
                 .get_mut(&part.arrival)
                 .expect("no call goes during a step");
-            call.vectors.extend(vectors.by_ref().take(part.texts.len()));
             call.usage.executor_us += duration;
-            if call.vectors.len() == call.texts.len() {
-                ended.push(self.end(part.arrival));
+            let mut failed = None;
+            for (text, vector) in part.texts.zip(vectors.by_ref()) {
+                let failure = |defect| Failure {
+                    step: self.steps,
+                    numbers: Numbers::Vector { text },
+                    defect,
+                };
+                failed = failed.or(Defect::of_vector(&vector).map(failure));
+                call.vectors.push(vector);
+            }
+            if failed.is_some() || call.vectors.len() == call.texts.len() {
+                ended.push(self.end(part.arrival, failed.map(Unfinished::Failed)));
             }
         }
         ended
     }
 
-    fn end(&mut self, arrival: u64) -> Ended {
+    fn end(&mut self, arrival: u64, unfinished: Option<Unfinished>) -> Ended {
         let call = self.calls.remove(&arrival).expect("whoever ends is open");
         self.names.remove(&call.name);
         self.line.remove(&(call.order, arrival));
@@ -280,7 +306,7 @@ impl Queue {
             attempt: call.attempt,
             program: call.program,
             usage: call.usage,
-            vectors: Some(call.vectors),
+            vectors: unfinished.map_or(Ok(call.vectors), Err),
         }
     }
 

@@ -31,6 +31,8 @@ pub mod sampler;
 pub mod model;
 /// What one step runs.
 pub mod batch;
+/// Numbers of which nothing can be made.
+pub mod defect;
 /// What a call asks for.
 pub mod request;
 /// When a call's figures are news.

@@ -144,6 +144,14 @@ impl Paging {
         sequence.computed = sequence.computed.min(keep * self.blocks.block_tokens());
     }
 
+    /// A sequence ends by a defect: what no other sequence refers to of its pages is found by nobody again. Whatever
+    /// spoiled the numbers may stand there, and a page that is served again would spoil the next call too.
+    pub(crate) fn disown(&mut self, sequence: &Sequence) {
+        for block in &sequence.blocks {
+            self.blocks.disown(*block);
+        }
+    }
+
     /// A sequence that ran leaves the batch.
     pub(crate) fn preempt(&mut self, call: &mut Call, choice: u32) {
         let place = call.place(choice);

@@ -1,10 +1,12 @@
 //! From logits to a token. Pure: random numbers come from (seed, choice, position). Owns: the sampling rules, in the
 //! order in which [`SamplingParams`] lists them. Knows nothing of sequences or steps.
 //!
-//! A logit that is not a number counts as minus infinity. Where tokens are equal, the one with the lowest id wins.
-//! No path sorts the whole vocabulary, unless the kept set is that large.
+//! Logits that hold not-a-number or plus infinity are drawn from by no rule, nor are those that rule out every token by
+//! themselves ([`Defect`]). Where tokens are equal, the one with the lowest id wins. No path sorts the whole vocabulary,
+//! unless the kept set is that large.
 
 use crate::batch::{Logprobs, Sample, Sampled};
+use crate::defect::Defect;
 use crate::request::{SamplingParams, TokenId};
 
 /// First guess of how many of the most likely tokens reach `top_p`; grown by [`TOP_P_GROWTH`] while they do not.
@@ -18,16 +20,19 @@ const SUM_BLOCK: usize = 1024;
 /// and output so far, of which `prompt_len` are prompt.
 ///
 /// A forbidden token is drawn only if all are forbidden; then it is token 0.
+///
+/// # Errors
+/// When the raw logits have a defect. What bias, penalties and forbidden tokens make of sound ones is none.
 pub fn sample(
     logits: &mut [f32],
     sample: &Sample<'_>,
     tokens: &[TokenId],
     prompt_len: usize,
-) -> Sampled {
+) -> Result<Sampled, Defect> {
     assert!(!logits.is_empty(), "a vocabulary of no tokens");
     let params = sample.params;
-    for logit in logits.iter_mut() {
-        *logit = comparable(*logit);
+    if let Some(defect) = Defect::of_logits(logits) {
+        return Err(defect);
     }
     let raw = params.logprobs.map(|count| Raw::of(logits, count as usize));
     let mut changed = Vec::new();
@@ -57,7 +62,7 @@ pub fn sample(
             top: raw.top,
         }
     });
-    Sampled { token, logprobs }
+    Ok(Sampled { token, logprobs })
 }
 
 /// A number in `[0, 1)` that depends on nothing but its key: three rounds of splitmix64, of which the upper 53 bits
@@ -75,8 +80,8 @@ fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Makes logits comparable: not-a-number becomes minus infinity, plus infinity the largest number (so that
-/// differences are numbers), and minus zero zero.
+/// Makes a changed logit comparable: not-a-number becomes minus infinity, plus infinity the largest number (so that
+/// differences are numbers), and minus zero zero. A request's own rules bring such values about, not the model.
 fn comparable(logit: f32) -> f32 {
     if logit.is_nan() {
         f32::NEG_INFINITY
@@ -99,13 +104,8 @@ impl Raw {
             .iter()
             .map(|&logit| f64::from(logit - max).exp())
             .sum();
-        let log_sum = if max == f32::NEG_INFINITY {
-            0.0
-        } else {
-            f64::from(max) + sum.ln()
-        };
         let mut raw = Self {
-            log_sum,
+            log_sum: f64::from(max) + sum.ln(),
             top: Vec::new(),
         };
         raw.top = best(logits, count)

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use lps_api::ids::CallId;
-use lps_api::protocol::{CallCommand, CallProgress, CallState, Load};
+use lps_api::protocol::{CallCommand, CallProgress, Load};
 use lps_api::quantity::Micros;
 use lps_engine_core::core::KvEvents;
-use lps_engine_core::embedding::{Ended, Queue, Refusal, Request};
+use lps_engine_core::embedding::{Ended, Queue, Refusal, Request, Unfinished};
 use lps_engine_core::model::Embedder;
 use lps_runtime::clock::Clock;
 use tokio::sync::{oneshot, watch};
@@ -213,11 +213,7 @@ impl EmbeddingLoop {
         let Some(client) = self.clients.remove(&ended.call) else {
             return;
         };
-        let cancelled = ended.vectors.is_none();
-        let state = match cancelled {
-            true => CallState::Cancelled,
-            false => CallState::Finished,
-        };
+        let state = ended.state();
         let usage = ended.usage;
         let progress = CallProgress {
             call: ended.call.clone(),
@@ -227,7 +223,10 @@ impl EmbeddingLoop {
         };
         let now = self.now();
         self.reporter.note(progress, now);
-        self.parts.metrics.ended(&usage, cancelled);
+        self.parts.metrics.ended(&usage, state);
+        if let Err(Unfinished::Failed(failure)) = ended.vectors {
+            tracing::error!(call = %ended.call, program = %ended.program, %failure, "the model gave no numbers");
+        }
         tracing::info!(
             call = %ended.call,
             program = %ended.program,
@@ -235,7 +234,7 @@ impl EmbeddingLoop {
             texts = ended.vectors.as_ref().map_or(0, Vec::len),
             prompt_tokens = usage.prompt_tokens.0,
             executor_us = usage.executor_us.0,
-            cancelled,
+            ?state,
             "call ended"
         );
         // A client that left does not read it; the router learns of the end by the event stream.

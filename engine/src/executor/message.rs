@@ -61,7 +61,7 @@ pub enum CallEvent {
     Ended {
         /// Final figures.
         usage: CallUsage,
-        /// Whether a cancel ended it.
-        cancelled: bool,
+        /// Why its last choice ended.
+        finish: Finish,
     },
 }

@@ -1,11 +1,11 @@
 //! Counters and gauges of the loop. The gauges that gateways read have vLLM's names.
 
-use lps_api::protocol::{CallUsage, Load};
+use lps_api::protocol::{CallState, CallUsage, Load};
 use lps_api::quantity::Micros;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 /// Name, what it counts. One table, so that a reference can be made of it.
-pub const METRICS: [(&str, &str); 13] = [
+pub const METRICS: [(&str, &str); 14] = [
     (
         "vllm:num_requests_running",
         "Sequences in the running batch",
@@ -35,6 +35,10 @@ pub const METRICS: [(&str, &str); 13] = [
         "lps_engine_calls_cancelled_total",
         "Calls that a cancel ended",
     ),
+    (
+        "lps_engine_numeric_errors_total",
+        "Calls that ended because the model gave not-a-number or infinity",
+    ),
     ("vllm:prompt_tokens_total", "Prompt tokens of ended calls"),
     (
         "vllm:generation_tokens_total",
@@ -63,6 +67,7 @@ pub struct Metrics {
     preemptions: IntCounter,
     calls: IntCounter,
     cancelled: IntCounter,
+    numeric_errors: IntCounter,
     prompt_tokens: IntCounter,
     output_tokens: IntCounter,
     kv_blocks_total: f64,
@@ -106,8 +111,9 @@ impl Metrics {
             preemptions: counter(8)?,
             calls: counter(9)?,
             cancelled: counter(10)?,
-            prompt_tokens: counter(11)?,
-            output_tokens: counter(12)?,
+            numeric_errors: counter(11)?,
+            prompt_tokens: counter(12)?,
+            output_tokens: counter(13)?,
             kv_blocks_total: 0.0,
         })
     }
@@ -129,11 +135,12 @@ impl Metrics {
         self.preemptions.inc_by(calls as u64);
     }
 
-    pub(super) fn ended(&self, usage: &CallUsage, cancelled: bool) {
-        if cancelled {
-            self.cancelled.inc()
-        } else {
-            self.calls.inc()
+    /// A call ended in this state.
+    pub(super) fn ended(&self, usage: &CallUsage, state: CallState) {
+        match state {
+            CallState::Cancelled => self.cancelled.inc(),
+            CallState::Failed => self.numeric_errors.inc(),
+            _ => self.calls.inc(),
         }
         self.prompt_tokens.inc_by(u64::from(usage.prompt_tokens.0));
         self.output_tokens.inc_by(u64::from(usage.output_tokens.0));

@@ -42,8 +42,6 @@ struct Client {
     attempt: Attempt,
     program: ProgramId,
     choices: u32,
-    /// Why its last choice ended.
-    finish: Option<Finish>,
 }
 
 /// The loop's state.
@@ -187,7 +185,6 @@ impl StepLoop {
             attempt: request.attempt,
             program: request.program.clone(),
             choices: request.choices,
-            finish: None,
         };
         let now = self.now();
         self.parts.core.add(request, now)?;
@@ -341,16 +338,13 @@ impl StepLoop {
                     choice,
                     finish,
                 } => {
-                    if let Some(client) = self.clients.get_mut(&call) {
-                        client.finish = Some(finish);
-                    }
                     self.send(&call, CallEvent::ChoiceEnded { choice, finish });
                 }
                 Effect::CallEnded {
                     call,
                     usage,
-                    cancelled,
-                } => self.end(&call, usage, cancelled),
+                    finish,
+                } => self.end(&call, usage, finish),
             }
         }
         for call in gone {
@@ -364,17 +358,13 @@ impl StepLoop {
             .is_some_and(|client| client.events.send(event).is_ok())
     }
 
-    fn end(&mut self, call: &CallId, usage: CallUsage, cancelled: bool) {
+    fn end(&mut self, call: &CallId, usage: CallUsage, finish: Finish) {
         let Some(client) = self.clients.remove(call) else {
             return;
         };
         // A client that left does not read it; the router learns of the end by the event stream.
-        let _ = client.events.send(CallEvent::Ended { usage, cancelled });
-        let state = if cancelled {
-            CallState::Cancelled
-        } else {
-            CallState::Finished
-        };
+        let _ = client.events.send(CallEvent::Ended { usage, finish });
+        let state = finish.state();
         let progress = CallProgress {
             call: call.clone(),
             attempt: client.attempt,
@@ -383,7 +373,10 @@ impl StepLoop {
         };
         let now = self.now();
         self.reporter.note(progress, now);
-        self.parts.metrics.ended(&usage, cancelled);
+        self.parts.metrics.ended(&usage, state);
+        if let Finish::Failed(failure) = finish {
+            tracing::error!(%call, program = %client.program, %failure, "the model gave no numbers");
+        }
         tracing::info!(
             %call,
             program = %client.program,
@@ -393,7 +386,7 @@ impl StepLoop {
             cached_tokens = usage.cached_tokens.0,
             output_tokens = usage.output_tokens.0,
             executor_us = usage.executor_us.0,
-            finish = word(client.finish),
+            finish = word(finish),
             "call ended"
         );
     }
@@ -414,11 +407,12 @@ impl StepLoop {
     }
 }
 
-fn word(finish: Option<Finish>) -> &'static str {
+fn word(finish: Finish) -> &'static str {
     match finish {
-        Some(Finish::Stop) => "stop",
-        Some(Finish::Length) => "length",
-        Some(Finish::Cancelled) | None => "cancelled",
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Cancelled => "cancelled",
+        Finish::Failed(_) => "numeric_error",
     }
 }
 

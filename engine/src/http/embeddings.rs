@@ -13,13 +13,13 @@ use base64::engine::general_purpose::STANDARD;
 use lps_api::openai::{Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage, Prompt, Vector};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::Order;
-use lps_engine_core::embedding::Request;
+use lps_engine_core::embedding::{Request, Unfinished};
 use lps_engine_core::request::TokenId;
 
 use super::error::Error;
 use super::identity::Identity;
 use super::{Shared, object, parse};
-use crate::model::embedding::{self, Shortening};
+use crate::model::embedding::{self, Shortening, TOKENS_MAX};
 use crate::text::tokenizer::Tokenizer;
 
 type Received = Result<Bytes, BytesRejection>;
@@ -30,8 +30,6 @@ const INPUT: &str = "input";
 const TEXTS_MAX: usize = 2048;
 /// Of one text, before it is tokenised: no model's context is as long.
 const TEXT_BYTES_MAX: usize = 1 << 20;
-/// Of all texts of one request.
-const TOKENS_MAX: usize = 1 << 20;
 /// Texts up to this size in all are tokenised where they are; longer ones on a thread where blocking is no harm.
 const INLINE_BYTES_MAX: usize = 4096;
 /// Numbers up to so many are written where they are; more on such a thread.
@@ -76,10 +74,11 @@ pub(super) async fn embeddings(
     });
     let ended = open.await?.end().await;
     let ended = ended.map_err(|_| Error::engine_failed())?;
-    let Some(vectors) = ended.vectors else {
-        return Err(Error::cancelled(ended.usage));
-    };
     let model = shared.facts.name.clone();
+    let vectors = ended.vectors.map_err(|unfinished| match unfinished {
+        Unfinished::Cancelled => Error::cancelled(ended.usage),
+        Unfinished::Failed(failure) => Error::numeric(&model, failure, ended.usage),
+    })?;
     let numbers = form.dimensions * vectors.len();
     let write = move || answer(vectors, form, (model, ended.usage));
     let json = if numbers <= INLINE_NUMBERS_MAX {
@@ -156,7 +155,7 @@ async fn texts(input: Option<Prompt>, shared: &Shared) -> Result<Texts, Error> {
         parse::check_tokens(INPUT, tokens, &shared.facts)?;
         sum += tokens.len();
     }
-    if sum > TOKENS_MAX {
+    if sum > TOKENS_MAX as usize {
         let message = format!("input has {sum} tokens in all; at most {TOKENS_MAX} are taken");
         return Err(Error::invalid(INPUT, message));
     }

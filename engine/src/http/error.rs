@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use lps_api::openai::{ErrorBody, ErrorObject, FieldError};
 use lps_api::protocol::CallUsage;
 use lps_engine_core::core::Refusal;
+use lps_engine_core::defect::Failure;
 use lps_engine_core::embedding;
 
 use crate::executor::SubmitError;
@@ -112,6 +113,20 @@ impl Error {
     /// The call was cancelled from outside.
     pub(super) fn cancelled(usage: CallUsage) -> Self {
         let error = Self::new(StatusCode::CONFLICT, "cancelled", "the call was cancelled");
+        Self {
+            usage: Some(usage),
+            ..error
+        }
+    }
+
+    /// The model gave not-a-number or infinity. What computed it goes on with its other calls; this one would end like
+    /// that on every engine of the model.
+    pub(super) fn numeric(model: &str, failure: Failure, usage: CallUsage) -> Self {
+        let message = format!(
+            "model {model} cannot go on with this call: {failure}; if other inputs give this too, its weights are \
+             damaged or overflow: load them anew, or in another --dtype"
+        );
+        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "numeric_error", message);
         Self {
             usage: Some(usage),
             ..error

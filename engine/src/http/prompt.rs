@@ -50,7 +50,8 @@ fn chat_text(
 ) -> Result<String, Error> {
     const FIELD: &str = "messages";
     let Some(template) = &shared.text.template else {
-        let message = "the model has no chat template; use /v1/completions";
+        let message = "the model has no chat template, neither chat_template.jinja nor one in \
+                       tokenizer_config.json; use /v1/completions";
         return Err(Error::unsupported(FIELD, message));
     };
     let messages = request.messages.as_deref().unwrap_or_default();

@@ -12,6 +12,7 @@ use lps_api::openai::FinishReason;
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::Order;
 use lps_engine_core::core::Finish;
+use lps_engine_core::defect::Failure;
 use lps_engine_core::request::{Request, Stopping, TokenId};
 
 use super::Shared;
@@ -35,7 +36,7 @@ pub(super) enum Event {
     },
     /// All choices ended. Nothing follows.
     Ended(CallUsage),
-    /// It has no end: cancelled from outside, or the engine is gone. Nothing follows.
+    /// It has no end: cancelled from outside, or the model or the engine failed. Nothing follows.
     Failed(Error),
 }
 
@@ -47,7 +48,17 @@ pub(super) struct Running {
     choices: Vec<ChoiceText>,
     choices_per_call: u32,
     usage: CallUsage,
-    is_cancelled: bool,
+    /// Why there will be no answer: the first end of a call that is none.
+    broken: Option<Broken>,
+    /// For messages.
+    model: String,
+}
+
+/// How a call ends without its answer.
+#[derive(Debug, Clone, Copy)]
+enum Broken {
+    Cancelled,
+    Failed(Failure),
 }
 
 impl Running {
@@ -73,7 +84,8 @@ impl Running {
                 .collect(),
             choices_per_call: rules.choices,
             usage: CallUsage::default(),
-            is_cancelled: false,
+            broken: None,
+            model: shared.facts.name.clone(),
         })
     }
 
@@ -110,7 +122,7 @@ impl Running {
                 let text = &mut self.choices[index as usize];
                 let piece = text.finish();
                 let finish = match finish {
-                    Finish::Cancelled => return None,
+                    Finish::Cancelled | Finish::Failed(_) => return None,
                     Finish::Length if !text.is_stopped() => FinishReason::Length,
                     _ if text.has_tool_calls() => FinishReason::ToolCalls,
                     _ => FinishReason::Stop,
@@ -121,18 +133,29 @@ impl Running {
                     finish: Some(finish),
                 })
             }
-            CallEvent::Ended { usage, cancelled } => {
+            CallEvent::Ended { usage, finish } => {
                 self.open -= 1;
-                if cancelled && !self.is_cancelled {
-                    self.is_cancelled = true;
+                add(&mut self.usage, usage);
+                let broken = match finish {
+                    Finish::Stop | Finish::Length => None,
+                    Finish::Cancelled => Some(Broken::Cancelled),
+                    Finish::Failed(failure) => Some(Broken::Failed(failure)),
+                };
+                if self.broken.is_none() && broken.is_some() {
+                    self.broken = broken;
                     self.calls.iter().for_each(OpenCall::cancel);
                 }
-                add(&mut self.usage, usage);
-                match self.open {
-                    0 if self.is_cancelled => Some(Event::Failed(Error::cancelled(self.usage))),
-                    0 => Some(Event::Ended(self.usage)),
-                    _ => None,
-                }
+                (self.open == 0).then(|| self.end())
+            }
+        }
+    }
+
+    fn end(&self) -> Event {
+        match self.broken {
+            None => Event::Ended(self.usage),
+            Some(Broken::Cancelled) => Event::Failed(Error::cancelled(self.usage)),
+            Some(Broken::Failed(failure)) => {
+                Event::Failed(Error::numeric(&self.model, failure, self.usage))
             }
         }
     }

@@ -24,6 +24,9 @@ const SHORTENABLE: [&str; 1] = ["qwen3"];
 /// Numbers of a vector of the simulated model.
 pub const SIM_DIMENSIONS: u32 = 64;
 
+/// Tokens of the texts of one request, at most, and so of one text.
+pub const TOKENS_MAX: u32 = 1 << 20;
+
 /// What becomes of a text's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
@@ -144,6 +147,13 @@ impl Embedding {
             prompt,
             shortening: files.shortening(is_one_of(&SHORTENABLE))?,
         }))
+    }
+
+    /// Longest text, for a model of so long a context.
+    pub fn longest(&self, context: u32) -> u32 {
+        context
+            .min(self.tokens_max.unwrap_or(context))
+            .min(TOKENS_MAX)
     }
 
     fn simulated() -> Self {

@@ -47,6 +47,19 @@ pub enum Error {
         /// Pages of the longest sequence.
         blocks_min: u64,
     },
+    /// For the positions of the longest sequence.
+    #[error(
+        "too little memory for the angles of {positions} positions: they take {needed}, and {free} are free; lower \
+         --max-model-len"
+    )]
+    Angles {
+        /// Tokens of the longest sequence.
+        positions: u64,
+        /// What their tables take.
+        needed: Bytes,
+        /// What is free.
+        free: Bytes,
+    },
 }
 
 /// For people: in the unit that leaves at least one digit before the point.
@@ -124,6 +137,30 @@ pub fn kv_blocks(demand: &Demand) -> Result<u32, Error> {
         return Err(Error::Size { size, free });
     }
     Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
+}
+
+/// Bytes that angles take for each number of a position: 32 bits in two tables, and in what they are made from.
+const ANGLE_BYTES: u64 = 16;
+
+/// Whether angles for so many positions can be computed. A file may name any number of them.
+///
+/// # Errors
+/// When they are more than is free.
+pub fn check_angles(positions: u64, numbers: u64) -> Result<(), Error> {
+    let (needed, free) = (
+        positions
+            .saturating_mul(numbers)
+            .saturating_mul(ANGLE_BYTES),
+        free_bytes(),
+    );
+    if needed > free {
+        return Err(Error::Angles {
+            positions,
+            needed: Bytes(needed),
+            free: Bytes(free),
+        });
+    }
+    Ok(())
 }
 
 /// Host memory that this process may still take, in bytes: what the system has available, or what the control group

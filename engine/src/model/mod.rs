@@ -40,7 +40,7 @@ fn missing() -> std::io::Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file is not there or cannot be read.
-    #[error("{file}: cannot be read: {source}")]
+    #[error("{}: cannot be read: {source}", line(file))]
     Read {
         /// Its path.
         file: String,
@@ -48,7 +48,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file's content has no use.
-    #[error("{file}: {reason}")]
+    #[error("{}: {}", line(file), line(reason))]
     File {
         /// Its path.
         file: String,
@@ -56,7 +56,7 @@ pub enum Error {
         reason: String,
     },
     /// A field of a JSON file has no use.
-    #[error("{file}: field `{field}` {reason}")]
+    #[error("{}: field `{}` {}", line(file), line(field), line(reason))]
     Field {
         /// The file's path.
         file: String,
@@ -81,6 +81,28 @@ pub enum Error {
         "this build has no libtorch, so it serves builtin:sim and builtin:sim-embedding only; build with default features for {0}"
     )]
     NoTorch(String),
+}
+
+/// Characters of what is quoted from a file: its beginning and its end.
+const QUOTED_MAX: (usize, usize) = (300, 200);
+
+/// A part of a message, which may quote what stands in a file, or be its name: on one line and not long, whatever that is.
+pub(crate) fn line(text: &str) -> String {
+    let (head, tail) = QUOTED_MAX;
+    let count = text.chars().count();
+    let mut line = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if count > head + tail && (head..count - tail).contains(&index) {
+            if index == head {
+                line.push_str(" … ");
+            }
+        } else if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 /// Where tensors live.

@@ -145,7 +145,7 @@ impl Model for SimModel {
             let hash = self.prefill(sequence);
             if let Some(sample) = &sequence.sample {
                 let drawn = self.draw(hash, sequence, sample);
-                outputs.sampled.push((sequence.id, drawn));
+                outputs.sampled.push((sequence.id, Ok(drawn)));
             }
         }
         let duration = self.duration(batch);

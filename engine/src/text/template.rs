@@ -1,6 +1,7 @@
 //! From messages to a prompt. Owns: the chat template, rendered as transformers renders it (Jinja2 in its sandbox, with
 //! `tojson`, `raise_exception`, `strftime_now` and the `generation` tag). Must not know tokens.
 
+use std::io;
 use std::time::Duration;
 
 use lps_api::openai::Object;
@@ -9,21 +10,36 @@ use minijinja::value::{Kwargs, Serde, ValueKind, merge_maps};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde_json::Value as Json;
 
-use crate::model::Error as ModelError;
 use crate::model::directory::{Files, ModelDirectory};
+use crate::model::{Error as ModelError, line};
 use crate::text::python_date::strftime;
 use crate::text::python_json::{Layout, dumps};
 
 const NAME: &str = "chat_template";
 
+/// Instructions of one rendering, at most: a template is a program, and might not end. Those in use take a hundred for a
+/// message.
+const INSTRUCTIONS_MAX: u64 = 5_000_000;
+
+/// Longest text that a template may write: no body of a request is as long.
+pub const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// Spaces by which `tojson` indents, at most.
+const INDENT_MAX: usize = 64;
+
 /// Why a conversation has no prompt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the chat template refuses these messages: {0}")]
-pub struct RenderError(String);
+#[error("{file}: the chat template refuses these messages: {}", line(reason))]
+pub struct RenderError {
+    file: &'static str,
+    reason: String,
+}
 
 /// A model's chat template.
 #[derive(Debug)]
 pub struct Template {
+    /// The file that it is in.
+    file: &'static str,
     environment: Environment<'static>,
     /// Name of the one for requests with tools, where there are two.
     with_tools: &'static str,
@@ -59,9 +75,10 @@ impl Template {
     pub fn open(directory: &ModelDirectory) -> Result<Option<Self>, ModelError> {
         let files = &directory.files;
         let tokenizer_config = files.json("tokenizer_config.json")?.unwrap_or_default();
-        let Some((file, sources)) = sources(files, &tokenizer_config)? else {
+        let Some(sources) = sources(files, &tokenizer_config)? else {
             return Ok(None);
         };
+        let file = sources.file;
         let special_tokens = special_tokens(&tokenizer_config);
         match Self::new(sources, special_tokens) {
             Ok(template) => Ok(Some(template)),
@@ -86,6 +103,7 @@ impl Template {
             environment.add_template_owned(with_tools, without_generation_tags(source))?;
         }
         Ok(Self {
+            file: sources.file,
             environment,
             with_tools,
             special_tokens,
@@ -99,7 +117,12 @@ impl Template {
     /// # Errors
     /// When the template raises, for example because roles do not alternate.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, RenderError> {
-        let failed = |error: minijinja::Error| RenderError(format!("{error:#}"));
+        let failed = |error: minijinja::Error| match error.kind() {
+            ErrorKind::OutOfFuel => self.refuse(format!(
+                "it has not ended after {INSTRUCTIONS_MAX} instructions"
+            )),
+            _ => self.refuse(format!("{error:#}")),
+        };
         let tools = conversation.tools.filter(|tools| !tools.is_empty());
         let name = if tools.is_some() {
             self.with_tools
@@ -119,23 +142,60 @@ impl Template {
         let special = Value::from(Serde(&self.special_tokens));
         let all = merge_maps([given, asked.unwrap_or_default(), special]);
         let template = self.environment.get_template(name).map_err(failed)?;
-        let mut text = template.render(all).map_err(failed)?;
+        let mut written = Bounded::default();
+        let rendered = template.render_captured_to(all, &mut written);
+        if written.is_full {
+            return Err(self.refuse(format!("it writes more than {TEXT_BYTES_MAX} bytes")));
+        }
+        rendered.map_err(failed)?;
+        let text = String::from_utf8(written.text);
+        let mut text = text.map_err(|error| self.refuse(error.to_string()))?;
         if conversation.continue_final_message {
-            cut_after_last(&mut text, conversation.messages)?;
+            let cut = cut_after_last(&mut text, conversation.messages);
+            cut.map_err(|reason| self.refuse(reason.to_owned()))?;
         }
         Ok(text)
+    }
+
+    fn refuse(&self, reason: String) -> RenderError {
+        RenderError {
+            file: self.file,
+            reason,
+        }
+    }
+}
+
+/// Text up to [`TEXT_BYTES_MAX`].
+#[derive(Debug, Default)]
+struct Bounded {
+    text: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full |= self.text.len() + bytes.len() > TEXT_BYTES_MAX;
+        if self.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Ends the text where the last message's content ends.
-fn cut_after_last(text: &mut String, messages: &[Object]) -> Result<(), RenderError> {
+fn cut_after_last(text: &mut String, messages: &[Object]) -> Result<(), &'static str> {
     let last = messages.last().and_then(|message| message.get("content"));
     let content = last.and_then(Json::as_str).unwrap_or_default();
     let trimmed = content.trim();
     let Some(at) = text.rfind(trimmed).filter(|_| !trimmed.is_empty()) else {
-        let reason =
-            "the last message has no content that the prompt shows, so it cannot be continued";
-        return Err(RenderError(reason.to_owned()));
+        return Err(
+            "the last message has no content that the prompt shows, so it cannot be continued",
+        );
     };
     let whole = content.trim_start();
     let length = if text[at..].starts_with(whole) {
@@ -150,15 +210,14 @@ fn cut_after_last(text: &mut String, messages: &[Object]) -> Result<(), RenderEr
 /// The template's text, and a second one for requests with tools where there are two.
 #[derive(Debug, Default)]
 struct Sources {
+    /// Where it stands.
+    file: &'static str,
     plain: String,
     with_tools: Option<String>,
 }
 
-/// Finds the template and the name of the file that it is in: a file of its own stands above the field.
-fn sources(
-    files: &Files,
-    tokenizer_config: &Object,
-) -> Result<Option<(&'static str, Sources)>, ModelError> {
+/// Finds the template: a file of its own stands above the field.
+fn sources(files: &Files, tokenizer_config: &Object) -> Result<Option<Sources>, ModelError> {
     const OWN: &str = "chat_template.jinja";
     const CONFIG: &str = "tokenizer_config.json";
     if let Some(bytes) = files.bytes(OWN)? {
@@ -166,30 +225,35 @@ fn sources(
             file: files.path(OWN),
             reason: format!("is no UTF-8 text: {error}"),
         })?;
-        return Ok(Some((
-            OWN,
-            Sources {
-                plain,
-                with_tools: None,
-            },
-        )));
+        return Ok(Some(Sources {
+            file: OWN,
+            plain,
+            with_tools: None,
+        }));
     }
     let named = |list: &[Json], name: &str| {
         let found = list.iter().find(|entry| entry["name"] == name)?;
         found["template"].as_str().map(str::to_owned)
     };
-    let sources = match tokenizer_config.get("chat_template") {
-        Some(Json::String(plain)) => Some(Sources {
-            plain: plain.clone(),
-            with_tools: None,
-        }),
-        Some(Json::Array(list)) => named(list, "default").map(|plain| Sources {
-            plain,
-            with_tools: named(list, "tool_use"),
-        }),
-        _ => None,
+    let (plain, with_tools) = match tokenizer_config.get(NAME) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(Json::String(plain)) => (Some(plain.clone()), None),
+        Some(Json::Array(list)) => (named(list, "default"), named(list, "tool_use")),
+        Some(_) => (None, None),
     };
-    Ok(sources.map(|sources| (CONFIG, sources)))
+    match plain {
+        Some(plain) => Ok(Some(Sources {
+            file: CONFIG,
+            plain,
+            with_tools,
+        })),
+        None => Err(ModelError::Field {
+            file: files.path(CONFIG),
+            field: NAME.to_owned(),
+            reason: "is a text, or a list of named templates of which one is \"default\""
+                .to_owned(),
+        }),
+    }
 }
 
 /// `bos_token` and the like, as text.
@@ -211,6 +275,7 @@ fn environment() -> Environment<'static> {
         .trim_blocks(true)
         .lstrip_blocks(true)
         .build();
+    environment.set_fuel(Some(INSTRUCTIONS_MAX));
     environment.set_syntax(syntax.expect("the default delimiters are valid"));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", tojson);
@@ -225,8 +290,13 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
         let message = "what is not defined has no JSON form";
         return Err(minijinja::Error::new(ErrorKind::UndefinedError, message));
     }
+    let indent = options.get::<Option<usize>>("indent")?;
+    if indent.is_some_and(|indent| indent > INDENT_MAX) {
+        let message = format!("tojson indents by at most {INDENT_MAX}");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
+    }
     let layout = Layout {
-        indent: options.get::<Option<usize>>("indent")?,
+        indent,
         sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
         ensure_ascii: options
             .get::<Option<bool>>("ensure_ascii")?
@@ -243,20 +313,18 @@ fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else {
+        let (before, inside) = rest.split_at(start + 2);
+        let Some((inner, after)) = inside.split_once("%}") else {
             break;
         };
-        let inner = &rest[start + 2..start + length];
         let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let replaced = match word {
             "generation" => inner.replace(word, "if true"),
             "endgeneration" => inner.replace(word, "endif"),
             _ => inner.to_owned(),
         };
-        text.push_str(&rest[..start + 2]);
-        text.push_str(&replaced);
-        text.push_str("%}");
-        rest = &rest[start + length + 2..];
+        text.extend([before, &replaced, "%}"]);
+        rest = after;
     }
     text.push_str(rest);
     text
@@ -271,6 +339,7 @@ mod tests {
 
     fn template(source: &str) -> Template {
         let sources = Sources {
+            file: "chat_template.jinja",
             plain: source.to_owned(),
             with_tools: None,
         };

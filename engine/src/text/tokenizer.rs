@@ -1,11 +1,15 @@
 //! Text to tokens and back. Owns: the tokenizer file and the bytes of each token.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lps_engine_core::request::TokenId;
 
 use crate::model::Error;
 use crate::model::directory::ModelDirectory;
+
+/// Tokens of a vocabulary, at most: sixty times those of the largest. A file may name any id.
+const SIZE_MAX: u32 = 1 << 24;
 
 /// Why text has no tokens, as the library says it.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,7 @@ impl Tokenizer {
             file: directory.files.path(FILE),
             reason,
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
             .map_err(|error| bad(format!("is no tokenizer in Hugging Face's form: {error}")))?;
         // Some files keep the padding and truncation of training.
         inner.with_padding(None);
@@ -65,7 +69,12 @@ impl Tokenizer {
             Alphabet::Plain
         };
         let vocabulary = inner.get_vocab(true);
-        let size = vocabulary.values().max().map_or(0, |largest| largest + 1);
+        let largest = vocabulary.iter().max_by_key(|(_, id)| **id);
+        if let Some((token, id)) = largest.filter(|(_, id)| **id >= SIZE_MAX) {
+            let reason = format!("gives {token:?} the id {id}; supported are ids below {SIZE_MAX}");
+            return Err(bad(reason));
+        }
+        let size = largest.map_or(0, |(_, id)| id + 1);
         let mut tokenizer = Self {
             inner,
             alphabet,
@@ -84,10 +93,9 @@ impl Tokenizer {
     /// # Errors
     /// As the library says.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<TokenId>, EncodeError> {
-        self.inner
-            .encode_fast(text, add_special)
+        guarded(|| self.inner.encode_fast(text, add_special))
             .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|error| EncodeError(error.to_string()))
+            .map_err(EncodeError)
     }
 
     /// Fewest tokens that a text of so many bytes can have, to refuse absurd ones before they cost anything.
@@ -98,7 +106,7 @@ impl Tokenizer {
 
     /// Text of tokens; ids that the vocabulary does not have are no text.
     pub fn decode(&self, tokens: &[TokenId], skip_special: bool) -> String {
-        self.inner.decode(tokens, skip_special).unwrap_or_default()
+        guarded(|| self.inner.decode(tokens, skip_special)).unwrap_or_default()
     }
 
     /// One more than the largest id.
@@ -149,6 +157,14 @@ impl Tokenizer {
                 && text.chars().all(is_word)
         };
         (0..self.size).filter(is_printable).collect()
+    }
+}
+
+/// What the library says of its input; it panics at some that it should refuse. What it works on is not changed by that.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("the library panicked at it".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The engine over HTTP, on the simulated model: what clients and the router see.
+//! The engine over HTTP, on the simulated model but where weights matter: what clients and the router see.
 #![expect(clippy::unwrap_used, reason = "a test that fails shows where")]
 
 mod answers;
@@ -6,5 +6,7 @@ mod bad_input;
 mod embedding_queue;
 mod embeddings;
 mod failing;
+#[cfg(feature = "torch")]
+mod numeric_errors;
 mod protocol;
 mod support;

@@ -1,7 +1,8 @@
 //! Engines that die, break off or are busy: what the client sees, and how often a call is tried.
 
-use crate::support::engine::Engine;
+use crate::support::engine::{Engine, USAGE};
 use crate::support::{Rig, config, eventually};
+use lps_api::protocol::CallState;
 use serde_json::{Value, json};
 
 fn body() -> Value {
@@ -148,4 +149,59 @@ async fn a_new_start_of_an_engine_loses_what_the_old_one_had() {
         (list["data"].as_array().unwrap().len() == 1).then_some(())
     })
     .await;
+}
+
+/// What the model's numbers did to a call they would do again: the engine's error is the answer, whole or in a stream,
+/// what ran is charged, and the engine stays.
+#[tokio::test]
+async fn a_numeric_error_is_the_answer_and_is_not_tried_again() {
+    let mut engine = Engine::start("e1", 4).await;
+    let rig = Rig::start(config(), &[&engine]).await;
+    let error = json!({
+        "error": {"message": "NaN", "type": "server_error", "param": null, "code": "numeric_error"},
+        "lps": USAGE,
+    });
+
+    let request = json!({"model": "m", "prompt": "x"});
+    let asking = rig
+        .client
+        .post("/v1/completions", &[("x-call-id", "whole")], &request);
+    let failing = async {
+        let call = engine.call().await;
+        engine.progress(&call, CallState::Failed, USAGE);
+        call.answer(500, Vec::new(), &error).await;
+    };
+    let (answer, ()) = tokio::join!(asking, failing);
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()),
+        (500, error.clone())
+    );
+
+    let request = body();
+    let asking = rig.client.stream(
+        "/v1/chat/completions",
+        &[("x-call-id", "streamed")],
+        &request,
+    );
+    let failing = async {
+        let call = engine.call().await;
+        engine.progress(&call, CallState::Failed, USAGE);
+        let stream = call.stream().await;
+        stream.send(CHUNK).await;
+        stream.send(&format!("data: {error}\n\n")).await;
+    };
+    let (mut asked, ()) = tokio::join!(asking, failing);
+    assert_eq!(asked.next().await.unwrap(), CHUNK);
+    assert_eq!(asked.rest().await, format!("data: {error}\n\n"));
+
+    for name in ["whole", "streamed"] {
+        let call = rig.call_is(name, "failed").await;
+        let (attempt, service) = (&call["attempt"], &call["service_us"]);
+        assert_eq!((attempt, service), (&json!(0), &json!(1_500)), "{call}");
+    }
+    let request = json!({"model": "m", "prompt": "y"});
+    let asking = rig.client.post("/v1/completions", &[], &request);
+    let serving = async { engine.call().await.complete("sound").await };
+    let (answer, ()) = tokio::join!(asking, serving);
+    assert_eq!(answer.status, 200);
 }

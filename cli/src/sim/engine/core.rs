@@ -99,7 +99,7 @@ fn draw(batch: &Batch<'_>) -> Outputs {
         let place = sequence.tokens.len() - sequence.prompt_len;
         let token = content::answer(sample.params.seed, place as u32);
         let logprobs = None;
-        Some((sequence.id, Sampled { token, logprobs }))
+        Some((sequence.id, Ok(Sampled { token, logprobs })))
     });
     Outputs {
         sampled: drawn.collect(),

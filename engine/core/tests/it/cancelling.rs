@@ -19,7 +19,7 @@ fn check_cancel(config: Config, a: Request, b: Request, steps: usize) {
     engine.cancel("a");
     engine.cancel("a");
     let end = engine.end("a");
-    assert!(end.cancelled);
+    assert_eq!(end.finish, Some(Finish::Cancelled));
     assert!(
         end.finishes
             .values()
@@ -137,7 +137,7 @@ fn a_choice_stops_alone_and_a_sibling_takes_over_the_prompt() {
             );
             engine.finish();
             let end = engine.end("a");
-            assert!(!end.cancelled);
+            assert_ne!(end.finish, Some(Finish::Cancelled));
             for (other, text) in &expected {
                 if *other == choice {
                     assert!(text.starts_with(&end.texts[other]));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lps_api::ids::{CallId, ProgramId};
-use lps_api::protocol::CallState;
-use lps_api::quantity::{Attempt, Micros, Order};
-use lps_engine_core::embedding::{Config, Ended, Queue, Refusal, Request};
+use lps_api::protocol::{CallState, CallUsage};
+use lps_api::quantity::{Attempt, Micros, Order, Tokens};
+use lps_engine_core::defect::{Defect, Failure, Numbers};
+use lps_engine_core::embedding::{Config, Ended, Queue, Refusal, Request, Unfinished};
 use proptest::prelude::*;
 
 const CONFIG: Config = Config {
@@ -94,7 +95,8 @@ fn an_order_moves_what_has_not_begun() {
     assert!(!queue.reorder(&name(9), Order::default()));
     assert_eq!(step(&mut queue).unwrap().0, [(3, 10)]);
     let ended = queue.cancel(&name(1)).unwrap();
-    assert_eq!((ended.vectors, ended.usage.executor_us), (None, Micros(0)));
+    let (vectors, used) = (ended.vectors, ended.usage.executor_us);
+    assert_eq!((vectors, used), (Err(Unfinished::Cancelled), Micros(0)));
     assert_eq!(queue.cancel(&name(1)), None);
     assert_eq!(step(&mut queue).unwrap().0, [(2, 10)]);
     assert!(step(&mut queue).is_none() && queue.is_empty());
@@ -118,6 +120,45 @@ fn a_call_is_reported_as_it_goes_and_charged_its_steps() {
     assert_eq!(ended.vectors.unwrap(), [[1.0], [2.0]]);
     let usage = ended.usage;
     assert_eq!((usage.prompt_tokens.0, usage.executor_us), (20, Micros(11)));
+}
+
+#[test]
+fn a_vector_with_a_defect_ends_its_call_and_no_other() {
+    for (number, defect) in [
+        (f32::NAN, Defect::NotANumber),
+        (f32::INFINITY, Defect::Infinity),
+        (f32::NEG_INFINITY, Defect::Infinity),
+    ] {
+        let mut queue = Queue::new(CONFIG);
+        queue.add(request(1, 0, &[2, 2, 9])).unwrap();
+        queue.add(request(2, 1, &[2])).unwrap();
+        queue.schedule().unwrap();
+        assert_eq!(
+            queue
+                .complete(vec![vec![1.0], vec![2.0, number]], Micros(5))
+                .remove(0),
+            Ended {
+                call: name(1),
+                attempt: Attempt(1),
+                program: ProgramId::parse("p").unwrap(),
+                usage: CallUsage {
+                    prompt_tokens: Tokens(13),
+                    executor_us: Micros(5),
+                    ..CallUsage::default()
+                },
+                vectors: Err(Unfinished::Failed(Failure {
+                    step: 1,
+                    numbers: Numbers::Vector { text: 1 },
+                    defect,
+                })),
+            }
+        );
+        queue.check_integrity();
+        let (ran, ended) = step(&mut queue).unwrap();
+        assert_eq!(ran, [(2, 2)], "nothing more of the first is computed");
+        assert_eq!(ended[0].vectors, Ok(vec![vec![2.0, 2.0]]));
+        assert!(queue.is_empty());
+    }
 }
 
 #[test]

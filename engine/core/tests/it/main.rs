@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails shows where")]
 
 mod cancelling;
+mod defects;
 mod embedding;
 mod paging;
 mod properties;

@@ -39,6 +39,8 @@ struct Asked {
     stops: bool,
     /// How much of the output an earlier attempt has given.
     resumed: usize,
+    /// Whether no token can be drawn for it.
+    spoilt: bool,
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -48,19 +50,23 @@ fn order() -> impl Strategy<Value = Order> {
 fn asked() -> impl Strategy<Value = Asked> {
     let shape = (0..3_u32, 1..28_usize, 0..2_u64, 1..4_u32);
     let rules = (0..2_u64, 1..14_u32, 0..6_u32, any::<bool>(), 0..8_usize);
-    (0..3_u8, order(), shape, rules).prop_map(|(program, order, shape, rules)| Asked {
-        program,
-        queue: order.queue,
-        rank: order.rank,
-        kind: shape.0,
-        prompt_len: shape.1,
-        salt: shape.2,
-        choices: shape.3,
-        seed: rules.0,
-        max_tokens: rules.1,
-        min_tokens: rules.2,
-        stops: rules.3,
-        resumed: rules.4,
+    let spoilt = prop::bool::weighted(0.1);
+    (0..3_u8, order(), shape, rules, spoilt).prop_map(|(program, order, shape, rules, spoilt)| {
+        Asked {
+            program,
+            queue: order.queue,
+            rank: order.rank,
+            kind: shape.0,
+            prompt_len: shape.1,
+            salt: shape.2,
+            choices: shape.3,
+            seed: rules.0,
+            max_tokens: rules.1,
+            min_tokens: rules.2,
+            stops: rules.3,
+            resumed: rules.4,
+            spoilt,
+        }
     })
 }
 
@@ -162,6 +168,10 @@ impl Run {
 
     fn add(&mut self, asked: Asked) {
         let name = format!("call-{}", self.asked.len());
+        let mut prompt = prompt(asked.kind, asked.prompt_len);
+        if asked.spoilt {
+            *prompt.last_mut().expect("a prompt has a token") = SPOILT;
+        }
         let stop_tokens = if asked.stops { vec![STOP] } else { Vec::new() };
         let mut request = Request {
             program: program_id(asked.program),
@@ -180,7 +190,7 @@ impl Run {
                 min_tokens: asked.min_tokens,
                 stop_tokens,
             },
-            ..request(&name, 0, &prompt(asked.kind, asked.prompt_len), 0)
+            ..request(&name, 0, &prompt, 0)
         };
         let limit = self.engine.config.sequence_tokens_max();
         if asked.prompt_len < limit {
@@ -290,7 +300,11 @@ impl Run {
                 "{name}/{choice}: {text:?} of {whole:?}"
             );
             match end.finishes[choice] {
-                Finish::Length => assert_eq!(text, whole, "{name}/{choice}"),
+                Finish::Length => {
+                    assert_eq!(text, whole, "{name}/{choice}");
+                    assert!(!request.prompt.contains(&SPOILT), "{name}/{choice}");
+                }
+                Finish::Failed(_) => assert!(request.prompt.contains(&SPOILT), "{name}/{choice}"),
                 Finish::Stop | Finish::Cancelled => {}
             }
             emitted += text.len() + known;

@@ -1,6 +1,7 @@
 //! The sampler against a naive reference, which sorts everything, and against single known answers.
 
 use lps_engine_core::batch::{Sample, Sampled};
+use lps_engine_core::defect::Defect;
 use lps_engine_core::request::{SamplingParams, TokenId};
 use lps_engine_core::sampler::{sample, uniform};
 use proptest::prelude::*;
@@ -16,17 +17,23 @@ fn draw_without(
     prompt: usize,
     forbidden: &[TokenId],
 ) -> Sampled {
+    try_draw(logits, params, tokens, prompt, forbidden).expect("the logits are sound")
+}
+
+fn try_draw(
+    logits: &[f32],
+    params: &SamplingParams,
+    tokens: &[TokenId],
+    prompt: usize,
+    forbidden: &[TokenId],
+) -> Result<Sampled, Defect> {
     let mut logits = logits.to_vec();
-    sample(
-        &mut logits,
-        &Sample {
-            params,
-            choice: 0,
-            forbidden,
-        },
-        tokens,
-        prompt,
-    )
+    let sampling = Sample {
+        params,
+        choice: 0,
+        forbidden,
+    };
+    sample(&mut logits, &sampling, tokens, prompt)
 }
 
 fn greedy() -> SamplingParams {
@@ -42,12 +49,7 @@ fn reference(
     forbidden: &[TokenId],
 ) -> Vec<(TokenId, f64)> {
     let mut changed = Vec::new();
-    for (token, &logit) in (0..).zip(logits) {
-        let mut logit = if logit.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            logit
-        };
+    for (token, mut logit) in (0..).zip(logits.iter().copied()) {
         let outputs = tokens[prompt_len..].iter().filter(|t| **t == token).count();
         if tokens.contains(&token) {
             let penalty = params.repetition_penalty;
@@ -139,7 +141,6 @@ fn logit() -> impl Strategy<Value = f32> {
     // Coarse values, so that many are equal.
     prop_oneof![
         30 => (-40..40_i32).prop_map(|value| value as f32 / 4.0),
-        1 => Just(f32::NAN),
         1 => Just(f32::NEG_INFINITY),
         1 => Just(-0.0),
     ]
@@ -169,6 +170,26 @@ proptest! {
         prop_assert!(!forbidden.contains(&drawn));
         let again = draw_without(&logits, &params, &tokens, prompt, &forbidden).token;
         prop_assert_eq!(drawn, again);
+    }
+
+    #[test]
+    fn one_bad_number_anywhere_is_a_defect(
+        mut logits in prop::collection::vec(logit(), 1..3000),
+        params in params(),
+        place in any::<prop::sample::Index>(),
+        is_nan in any::<bool>(),
+        count in prop::option::of(0..12_u32),
+    ) {
+        let (bad, expected) = match is_nan {
+            true => (f32::NAN, Defect::NotANumber),
+            false => (f32::INFINITY, Defect::Infinity),
+        };
+        let place = place.index(logits.len());
+        logits[place] = bad;
+        // What a request does to the token afterwards does not hide it.
+        let params = SamplingParams { logit_bias: vec![(place as u32, -9.0)], logprobs: count, ..params };
+        let drawn = try_draw(&logits, &params, &[0], 1, &[place as u32]);
+        prop_assert_eq!(drawn, Err(expected));
     }
 
     #[test]
@@ -295,20 +316,42 @@ fn the_random_number_is_keyed_and_nothing_else() {
 }
 
 #[test]
-fn not_a_number_is_never_drawn() {
-    let nan = f32::NAN;
-    assert_eq!(draw(&[nan, nan, -5.0, nan], &greedy(), &[0], 1).token, 2);
+fn a_model_may_rule_tokens_out_but_not_all_of_them() {
+    let never = f32::NEG_INFINITY;
+    let warm = SamplingParams {
+        temperature: 1.0,
+        logprobs: Some(2),
+        ..greedy()
+    };
+    for params in [greedy(), warm] {
+        let drawn = draw(&[never, never, -5.0, never], &params, &[0], 1);
+        assert_eq!(drawn.token, 2);
+        for (logits, expected) in [
+            (vec![never; 3], Defect::NothingPossible),
+            (vec![never, f32::NAN, 1.0], Defect::NotANumber),
+            (vec![f32::INFINITY, f32::NAN], Defect::NotANumber),
+            (vec![1.0, f32::INFINITY], Defect::Infinity),
+        ] {
+            assert_eq!(try_draw(&logits, &params, &[0], 1, &[]), Err(expected));
+        }
+    }
+}
+
+/// A request's own rules make no defect of sound logits, however far they go.
+#[test]
+fn what_a_request_asks_for_is_no_defect() {
     for temperature in [0.0, 1.0] {
         let params = SamplingParams {
             temperature,
+            repetition_penalty: f32::MIN_POSITIVE,
+            logit_bias: vec![(0, 100.0)],
             logprobs: Some(2),
             ..greedy()
         };
-        let all = draw_without(&[nan, nan, nan], &params, &[0], 1, &[0]);
-        assert_eq!(all.token, 1, "the lowest that is allowed");
-        let infinite = draw(&[0.0, f32::INFINITY, 0.0], &params, &[0], 1);
-        assert_eq!(infinite.token, 1);
-        assert!(infinite.logprobs.expect("asked for").chosen.is_finite());
+        let drawn = draw(&[f32::MAX, -f32::MAX], &params, &[0, 1], 2);
+        assert_eq!(drawn.token, 0);
+        let all_forbidden = draw_without(&[1.0, 2.0], &params, &[0], 1, &[0, 1]);
+        assert_eq!(all_forbidden.token, 0);
     }
 }
 

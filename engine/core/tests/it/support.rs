@@ -7,6 +7,7 @@ use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros, Order};
 use lps_engine_core::batch::{Batch, BlockId, Outputs, Sampled, SequenceId};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Finish, Preemption};
+use lps_engine_core::defect::Defect;
 use lps_engine_core::model::{Model, StepError};
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
 
@@ -16,12 +17,20 @@ pub(crate) const VOCABULARY: u64 = 13;
 /// The token that ends a text, where a call wants it so.
 pub(crate) const STOP: TokenId = 0;
 
+/// A token that spoils the entries of its own position and of all that follow, as not-a-number in a weight does.
+pub(crate) const SPOILT: TokenId = 999_999;
+
+/// Such an entry.
+const SPOILT_ENTRY: u64 = u64::MAX;
+
 /// A model whose KV can be checked on paper: the entry of a position is the hash of the token there and of the entry
 /// before, **read from the pages**. So a text comes out right only if every page that it went through was right.
 #[derive(Debug)]
 pub(crate) struct Paper {
     block_tokens: usize,
     pool: HashMap<(BlockId, usize), u64>,
+    /// In so many steps more whatever is written is spoilt, as by a machine that errs for a moment.
+    pub(crate) errs: u32,
     /// New tokens of each step, by sequence.
     pub(crate) log: Vec<Vec<(SequenceId, usize)>>,
 }
@@ -31,6 +40,7 @@ impl Paper {
         Self {
             block_tokens: config.block_tokens as usize,
             pool: HashMap::new(),
+            errs: 0,
             log: Vec::new(),
         }
     }
@@ -46,6 +56,8 @@ fn mix(value: u64) -> u64 {
 impl Model for Paper {
     fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
         let mut written = HashMap::new();
+        let errs = self.errs > 0;
+        self.errs = self.errs.saturating_sub(1);
         let mut outputs = Outputs::default();
         for sequence in &batch.sequences {
             let slot = |position: usize| {
@@ -60,7 +72,10 @@ impl Model for Paper {
             };
             assert!(sequence.len > 0, "a sequence without tokens");
             for (offset, &token) in sequence.new_tokens().iter().enumerate() {
-                entry = mix(entry ^ u64::from(token + 1));
+                entry = match entry == SPOILT_ENTRY || token == SPOILT || errs {
+                    true => SPOILT_ENTRY,
+                    false => mix(entry ^ u64::from(token + 1)),
+                };
                 let slot = slot(sequence.computed + offset);
                 self.pool.insert(slot, entry);
                 assert_eq!(
@@ -79,9 +94,12 @@ impl Model for Paper {
                 let token = (0..)
                     .map(drawn)
                     .find(|token| !sample.forbidden.contains(token));
-                let sampled = Sampled {
-                    token: token.expect("endless"),
-                    logprobs: None,
+                let sampled = match entry {
+                    SPOILT_ENTRY => Err(Defect::NotANumber),
+                    _ => Ok(Sampled {
+                        token: token.expect("endless"),
+                        logprobs: None,
+                    }),
                 };
                 outputs.sampled.push((sequence.id, sampled));
             }
@@ -101,7 +119,8 @@ pub(crate) struct Ended {
     pub(crate) texts: BTreeMap<u32, Vec<TokenId>>,
     pub(crate) finishes: BTreeMap<u32, Finish>,
     pub(crate) usage: CallUsage,
-    pub(crate) cancelled: bool,
+    /// Why the last of them ended.
+    pub(crate) finish: Option<Finish>,
 }
 
 /// A core, its model, and what came out so far.
@@ -199,7 +218,7 @@ impl Engine {
                 Effect::CallEnded {
                     call,
                     usage,
-                    cancelled,
+                    finish,
                 } => {
                     let mut end = self.open.remove(&call).expect("a call ends once");
                     assert!(
@@ -207,7 +226,7 @@ impl Engine {
                         "an ended call is forgotten"
                     );
                     end.usage = usage;
-                    end.cancelled = cancelled;
+                    end.finish = Some(finish);
                     self.ended.insert(call, end);
                 }
             }

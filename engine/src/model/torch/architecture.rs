@@ -132,10 +132,11 @@ pub struct Around {
 }
 
 impl Architecture {
-    /// Numbers that one token is multiplied with.
+    /// Numbers that one token is multiplied with, as far as they can be counted.
     pub fn multiplied(&self) -> i64 {
         let attention = 2 * (self.heads + self.kv_heads) * self.head_dim * self.hidden;
         let mlp = (if self.gated { 3 } else { 2 }) * self.intermediate * self.hidden;
-        self.layers.len() as i64 * (attention + mlp) + self.vocab_size * self.hidden
+        let layers = (attention + mlp).saturating_mul(self.layers.len() as i64);
+        layers.saturating_add(self.vocab_size.saturating_mul(self.hidden))
     }
 }

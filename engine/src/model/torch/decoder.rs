@@ -206,6 +206,7 @@ fn position_tables(
     match &loader.architecture.positions {
         Positions::Learned { name, count } => Ok((Some(loader.table(name, *count)?), Vec::new())),
         Positions::Rotary(shapes) => {
+            shapes.iter().try_for_each(|shape| shape.check(positions))?;
             let tables = shapes
                 .iter()
                 .map(|shape| RopeTables::new(shape, positions, kernels.small_kind(kind), device))

@@ -54,7 +54,7 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
 }
 
 /// What libtorch said, without what tch puts before it.
-pub(super) fn reason(error: TchError) -> String {
+pub(in crate::model) fn reason(error: TchError) -> String {
     match error {
         TchError::Torch(text) => text,
         other => other.to_string(),

@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::kernels::Angles;
+use crate::model::memory;
 
 /// What the tables are for.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,14 @@ pub struct LongRope {
 }
 
 impl RopeShape {
+    /// Whether the memory suffices for the angles of so many positions.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check(&self, positions: i64) -> Result<(), memory::Error> {
+        memory::check_angles(positions.unsigned_abs(), self.rotated.unsigned_abs())
+    }
+
     /// Frequencies for a context of so many positions, highest first, in 32 bits as transformers computes them.
     fn frequencies(&self, positions: i64) -> Result<Vec<f32>, TchError> {
         let options = (Kind::Float, Device::Cpu);

@@ -4,14 +4,16 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype as StoredType, SafeTensors};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::kernels::blob::{self, Blob};
 use crate::kernels::choice::Choice;
-use crate::model::directory::{File, Files};
+use crate::model::directory::{File, Files, Json};
 use crate::model::progress::Progress;
+use crate::model::torch::process;
 use crate::model::{Error, missing};
 
 const SINGLE: &str = "model.safetensors";
@@ -82,12 +84,22 @@ impl Weights {
             Some(File::Memory(bytes)) => Blob::Builtin(bytes),
             Some(File::Path(path)) => Blob::map(&path).map_err(unreadable)?,
         };
-        let parsed = SafeTensors::deserialize(blob.bytes()).map_err(|error| Error::File {
-            file: path.clone(),
-            reason: format!(
-                "is no whole safetensors file ({} bytes): {error}",
-                blob.bytes().len()
-            ),
+        let parsed = SafeTensors::deserialize(blob.bytes()).map_err(|error| {
+            let file = path.clone();
+            match at_fault(blob.bytes()) {
+                Some((field, reason)) => Error::Field {
+                    file,
+                    field,
+                    reason,
+                },
+                None => Error::File {
+                    file,
+                    reason: format!(
+                        "is no whole safetensors file ({} bytes): {error}",
+                        blob.bytes().len()
+                    ),
+                },
+            }
         })?;
         for (tensor, view) in parsed.iter() {
             let stored = Stored {
@@ -144,7 +156,10 @@ impl Weights {
                 .f_to_kind(placement.kind)
         };
         self.taken.set(self.taken.get() + stored.bytes.len() as u64);
-        placed().map_err(|error| fail(&stored.path, format!("cannot be loaded: {error}")))
+        placed().map_err(|error| {
+            let reason = format!("cannot be loaded: {}", process::reason(error));
+            fail(&stored.path, reason)
+        })
     }
 
     /// Gives back the memory of what was read; what is still used comes back from the files. Call it after each layer.
@@ -158,6 +173,49 @@ impl Weights {
             blob.release();
         }
     }
+}
+
+/// Which entry of a refused header is at fault, and what is wrong with it; `None` where no single one is. Entries lie one
+/// after the other, and each has as many bytes as its shape and type need.
+fn at_fault(bytes: &[u8]) -> Option<(String, String)> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let header: Json = serde_json::from_slice(rest.get(..length)?).ok()?;
+    let mut entries = Vec::with_capacity(header.len());
+    for (name, entry) in header
+        .into_iter()
+        .filter(|(name, _)| name != "__metadata__")
+    {
+        match serde_json::from_value::<TensorInfo>(entry) {
+            Ok(entry) => entries.push((name, entry)),
+            Err(error) => return Some((name, format!("is described wrongly: {error}"))),
+        }
+    }
+    entries.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut end = 0;
+    for (name, entry) in entries {
+        let (from, to) = entry.data_offsets;
+        if from != end || to < from {
+            let reason = format!("has the bytes {from} to {to}; what lies before it ends at {end}");
+            return Some((name, reason));
+        }
+        let bits = entry.dtype.bitsize();
+        let bits = entry
+            .shape
+            .iter()
+            .try_fold(bits, |bits, n| bits.checked_mul(*n));
+        let bytes = bits.map(|bits| bits / 8);
+        if bytes != Some(to - from) {
+            let (shape, kind) = (entry.shape, entry.dtype);
+            let reason = format!(
+                "has {} bytes, which is not what shape {shape:?} of type {kind:?} needs",
+                to - from
+            );
+            return Some((name, reason));
+        }
+        end = to;
+    }
+    None
 }
 
 /// The files that an index names, each once.

@@ -11,6 +11,12 @@ use crate::model::directory::{Json, ModelDirectory};
 use crate::model::torch::architecture::LayerKind;
 use crate::model::{Dtype, Error};
 
+/// Largest width, and number of heads: fifty times what the largest models have, and small enough that no product of three
+/// overflows.
+const SIZE_MAX: i64 = 1 << 20;
+/// Most layers.
+const LAYERS_MAX: i64 = 1 << 12;
+
 /// The fields of one file.
 #[derive(Debug)]
 pub struct Fields<'a> {
@@ -100,6 +106,43 @@ impl<'a> Fields<'a> {
             Some(number) => Ok(number),
             None => self.fail(name, "is missing".to_owned()),
         }
+    }
+
+    /// A width, or a number of heads.
+    ///
+    /// # Errors
+    /// When it is something else, or more than any model has.
+    pub fn size(&self, name: &str) -> Result<Option<i64>, Error> {
+        match self.number(name)? {
+            Some(size) => self.at_most(name, size, SIZE_MAX).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, where it must be there.
+    ///
+    /// # Errors
+    /// As [`Fields::size`], and when it is not there.
+    pub fn required_size(&self, name: &str) -> Result<i64, Error> {
+        let size = self.required(name)?;
+        self.at_most(name, size, SIZE_MAX)
+    }
+
+    /// The number of layers.
+    ///
+    /// # Errors
+    /// As [`Fields::required_size`].
+    pub fn layers(&self, name: &str) -> Result<usize, Error> {
+        let layers = self.required(name)?;
+        let layers = self.at_most(name, layers, LAYERS_MAX)?;
+        Ok(layers.unsigned_abs() as usize)
+    }
+
+    fn at_most(&self, name: &str, number: i64, most: i64) -> Result<i64, Error> {
+        if number > most {
+            return self.fail(name, format!("is {number}; supported are up to {most}"));
+        }
+        Ok(number)
     }
 
     /// A positive number with fractions.

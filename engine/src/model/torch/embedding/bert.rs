@@ -59,15 +59,15 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Bert, Error> {
         return fields.fail("quantization_config", reason.to_owned());
     }
     let (hidden, heads) = (
-        fields.required("hidden_size")?,
-        fields.required("num_attention_heads")?,
+        fields.required_size("hidden_size")?,
+        fields.required_size("num_attention_heads")?,
     );
     if hidden % heads != 0 {
         let reason = format!("is {heads}, which does not divide hidden_size, {hidden}");
         return fields.fail("num_attention_heads", reason);
     }
     let head_dim = hidden / heads;
-    let layers = fields.required("num_hidden_layers")?.unsigned_abs() as usize;
+    let layers = fields.layers("num_hidden_layers")?;
     let positions = fields.required("max_position_embeddings")?;
     let position_table = "bert.embeddings.position_embeddings";
     Ok(Bert {
@@ -80,7 +80,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Bert, Error> {
         parts: Architecture {
             vocab_size: fields.required("vocab_size")?,
             hidden,
-            intermediate: fields.required("intermediate_size")?,
+            intermediate: fields.required_size("intermediate_size")?,
             heads,
             kv_heads: heads,
             head_dim,

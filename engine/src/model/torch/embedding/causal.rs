@@ -76,6 +76,7 @@ impl Causal {
             weights.release();
         }
         let Placement { kind, device, .. } = placement;
+        shapes.iter().try_for_each(|shape| shape.check(positions))?;
         let ropes = shapes
             .iter()
             .map(|shape| RopeTables::new(shape, positions, kind, device))

@@ -35,14 +35,24 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Architecture, Error> {
         "scale_attn_by_inverse_layer_idx",
         "the same scale in each layer",
     )?;
-    let (hidden, heads) = (fields.required("n_embd")?, fields.required("n_head")?);
+    let (hidden, heads) = (
+        fields.required_size("n_embd")?,
+        fields.required_size("n_head")?,
+    );
     if hidden % heads != 0 {
         let reason = format!("is {heads}, which does not divide n_embd, {hidden}");
         return fields.fail("n_head", reason);
     }
     let head_dim = hidden / heads;
-    let layers = fields.required("n_layer")?.unsigned_abs() as usize;
+    let layers = fields.layers("n_layer")?;
     fields.layers_all(FULL, layers)?;
+    let positions = fields.required("n_positions")?;
+    // It is the context elsewhere, and stands above `n_positions` where both are.
+    let context = fields.number("max_position_embeddings")?;
+    if let Some(other) = context.filter(|context| *context != positions) {
+        let reason = format!("is {other}, but there are n_positions, {positions}, of them");
+        return fields.fail("max_position_embeddings", reason);
+    }
     let scores = if fields.flag("scale_attn_weights", true)? {
         Scores::of_head(head_dim)
     } else {
@@ -54,14 +64,14 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Architecture, Error> {
     Ok(Architecture {
         vocab_size: fields.required("vocab_size")?,
         hidden,
-        intermediate: fields.number("n_inner")?.unwrap_or(4 * hidden),
+        intermediate: fields.size("n_inner")?.unwrap_or(4 * hidden),
         heads,
         kv_heads: heads,
         head_dim,
         layers: vec![LayerKind::default(); layers],
         positions: Positions::Learned {
             name: "transformer.wpe",
-            count: fields.required("n_positions")?,
+            count: positions,
         },
         norm: NormKind::Layer,
         epsilon: fields.float("layer_norm_epsilon")?.unwrap_or(1e-5),

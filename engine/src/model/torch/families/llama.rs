@@ -70,21 +70,21 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Architecture, Error> {
 
 /// What all descendants say alike: full attention, no biases.
 pub(super) fn base(fields: &Fields<'_>, defaults: &Defaults) -> Result<Architecture, Error> {
-    let heads = fields.required("num_attention_heads")?;
-    let hidden = fields.required("hidden_size")?;
-    let head_dim = fields.number("head_dim")?.or(defaults.head_dim);
+    let heads = fields.required_size("num_attention_heads")?;
+    let hidden = fields.required_size("hidden_size")?;
+    let head_dim = fields.size("head_dim")?.or(defaults.head_dim);
     let head_dim = head_dim.unwrap_or(hidden / heads);
     if head_dim < 2 || head_dim % 2 != 0 {
         return fields.fail("head_dim", format!("is {head_dim}; it must be even"));
     }
-    let kv_heads = fields.number("num_key_value_heads")?.or(defaults.kv_heads);
+    let kv_heads = fields.size("num_key_value_heads")?.or(defaults.kv_heads);
     let epsilon = fields.float("rms_norm_eps")?;
     let (activation, otherwise) = defaults.activation;
-    let layers = fields.required("num_hidden_layers")?.unsigned_abs() as usize;
+    let layers = fields.layers("num_hidden_layers")?;
     Ok(Architecture {
         vocab_size: fields.required("vocab_size")?,
         hidden,
-        intermediate: fields.required("intermediate_size")?,
+        intermediate: fields.required_size("intermediate_size")?,
         heads,
         kv_heads: kv_heads.unwrap_or(heads),
         head_dim,
