@@ -27,6 +27,8 @@ mod sequence;
 pub mod config;
 /// From logits to a token.
 pub mod sampler;
+/// Exponentials, sums and maxima of a whole vocabulary.
+mod exponential;
 /// The seam to what computes: `step(&Batch) -> Outputs`.
 pub mod model;
 /// What one step runs.

@@ -7,6 +7,7 @@
 
 use crate::batch::{Logprobs, Sample, Sampled};
 use crate::defect::Defect;
+use crate::exponential::{exp, largest, sum};
 use crate::request::{SamplingParams, TokenId};
 
 /// First guess of how many of the most likely tokens reach `top_p`; grown by [`TOP_P_GROWTH`] while they do not.
@@ -99,11 +100,8 @@ struct Raw {
 
 impl Raw {
     fn of(logits: &[f32], count: usize) -> Self {
-        let max = max_of(logits);
-        let sum: f64 = logits
-            .iter()
-            .map(|&logit| f64::from(logit - max).exp())
-            .sum();
+        let max = largest(logits);
+        let sum = sum(logits, |logit| exp(logit - max));
         let mut raw = Self {
             log_sum: f64::from(max) + sum.ln(),
             top: Vec::new(),
@@ -181,29 +179,26 @@ fn penalise(
 
 /// The greedy token, which is also what remains when no token has a chance.
 fn most_likely(logits: &[f32], forbidden: &[TokenId]) -> TokenId {
-    let mut best = 0;
-    for (token, &logit) in logits.iter().enumerate().skip(1) {
-        if logit > logits[best] {
-            best = token;
-        }
-    }
-    if logits[best] > f32::NEG_INFINITY {
-        return best as TokenId;
-    }
-    (0..logits.len() as TokenId)
-        .find(|token| !forbidden.contains(token))
-        .unwrap_or(0)
+    let max = largest(logits);
+    let allowed = |token: &usize| !forbidden.contains(&(*token as TokenId));
+    let token = if max > f32::NEG_INFINITY {
+        logits.iter().position(|logit| *logit == max)
+    } else {
+        (0..logits.len()).find(allowed)
+    };
+    token.unwrap_or(0) as TokenId
 }
 
 /// Draws by weight; `None` when no token has any.
 fn draw(logits: &[f32], params: &SamplingParams, random: f64) -> Option<TokenId> {
-    let max = max_of(logits);
+    let max = largest(logits);
     if max == f32::NEG_INFINITY {
         return None;
     }
     let scale = Scale {
         max,
-        temperature: f64::from(params.temperature),
+        // Of a temperature that is nearly none it would be infinite, and that times zero no number.
+        per_degree: (1.0 / params.temperature).min(f32::MAX),
     };
     let top_k = params.top_k as usize;
     let limited_k = top_k > 0 && top_k < logits.len();
@@ -213,20 +208,20 @@ fn draw(logits: &[f32], params: &SamplingParams, random: f64) -> Option<TokenId>
     let mut kept = if limited_k {
         best(logits, top_k)
     } else {
-        let total = logits.iter().map(|&logit| scale.weight(logit)).sum();
+        let total = sum(logits, |logit| scale.weight(logit));
         nucleus(logits, scale, total, params.top_p)
     };
     if limited_k && params.top_p < 1.0 {
         let total = kept
             .iter()
-            .map(|&token| scale.weight(logits[token as usize]))
+            .map(|&token| f64::from(scale.weight(logits[token as usize])))
             .sum();
         cut(logits, scale, total, params.top_p, &mut kept);
     }
-    kept.retain(|&token| scale.weight(logits[token as usize]) >= f64::from(params.min_p));
+    kept.retain(|&token| scale.weight(logits[token as usize]) >= params.min_p);
     let weights: Vec<f64> = kept
         .iter()
-        .map(|&token| scale.weight(logits[token as usize]))
+        .map(|&token| f64::from(scale.weight(logits[token as usize])))
         .collect();
     let (index, _) = locate(
         weights.iter().copied(),
@@ -239,12 +234,13 @@ fn draw(logits: &[f32], params: &SamplingParams, random: f64) -> Option<TokenId>
 #[derive(Clone, Copy)]
 struct Scale {
     max: f32,
-    temperature: f64,
+    per_degree: f32,
 }
 
 impl Scale {
-    fn weight(self, logit: f32) -> f64 {
-        ((f64::from(logit) - f64::from(self.max)) / self.temperature).exp()
+    #[inline]
+    fn weight(self, logit: f32) -> f32 {
+        exp((logit - self.max) * self.per_degree)
     }
 }
 
@@ -253,20 +249,15 @@ impl Scale {
 fn draw_from_all(logits: &[f32], scale: Scale, min_p: f32, random: f64) -> Option<TokenId> {
     let weight = |logit: f32| {
         let weight = scale.weight(logit);
-        if weight >= f64::from(min_p) {
-            weight
-        } else {
-            0.0
-        }
+        if weight >= min_p { weight } else { 0.0 }
     };
     let blocks = logits.chunks(SUM_BLOCK);
-    let sums: Vec<f64> = blocks
-        .map(|block| block.iter().map(|&logit| weight(logit)).sum())
-        .collect();
+    let sums: Vec<f64> = blocks.map(|block| sum(block, weight)).collect();
     let (block, left) = locate(sums.iter().copied(), random * sums.iter().sum::<f64>())?;
     let start = block * SUM_BLOCK;
     let end = logits.len().min(start + SUM_BLOCK);
-    let (index, _) = locate(logits[start..end].iter().map(|&logit| weight(logit)), left)?;
+    let weights = logits[start..end].iter();
+    let (index, _) = locate(weights.map(|&logit| f64::from(weight(logit))), left)?;
     Some((start + index) as TokenId)
 }
 
@@ -304,7 +295,7 @@ fn cut(logits: &[f32], scale: Scale, total: f64, top_p: f32, kept: &mut Vec<Toke
     let wanted = f64::from(top_p) * total;
     let mut mass = 0.0;
     let enough = kept.iter().position(|&token| {
-        mass += scale.weight(logits[token as usize]);
+        mass += f64::from(scale.weight(logits[token as usize]));
         mass >= wanted
     });
     if let Some(last) = enough {
@@ -343,8 +334,4 @@ fn best(logits: &[f32], count: usize) -> Vec<TokenId> {
     candidates.sort_unstable_by(by_preference);
     candidates.truncate(count);
     candidates.into_iter().map(|(_, token)| token).collect()
-}
-
-fn max_of(logits: &[f32]) -> f32 {
-    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
