@@ -1,11 +1,11 @@
-"""The Python client as its users get it: installed from its folder, typed, and in the examples."""
+"""The clients as their users get them: Python's installed from its folder and typed, both in their examples."""
 
 import os
 import subprocess
 import sys
 
 import pytest
-from stack import ROOT
+from stack import BIN, ROOT, free_port
 
 CLIENT = ROOT / "clients" / "python"
 EXAMPLES = ROOT / "examples"
@@ -60,3 +60,23 @@ def test_files_are_small():
         assert len(file.read_text().splitlines()) <= 300, file
     for file in EXAMPLES.glob("*.py"):
         assert len(file.read_text().splitlines()) <= 60, file
+
+
+def test_the_rust_client(demo):
+    printed = run(BIN / "examples" / "map_reduce", demo.url)
+    summary, said = printed.splitlines()
+    assert summary.startswith("A hiking trip is ready: ")
+    row = demo.program(said.split()[0])
+    plan, *steps, join = row["calls"]
+    assert (row["state"], row["class"], row["critical_path_us"] > 0) == ("ended", "map-reduce", True)
+    assert [call["parents"] for call in (plan, *steps)] == [[], *[[plan["id"]]] * 3]
+    assert sorted(join["parents"]) == sorted(call["id"] for call in steps)
+    assert (plan["thread"], join["thread"], len({call["thread"] for call in steps})) == ("main", "main", 3)
+
+
+def test_the_rust_client_says_what_helps(no_router):
+    for url, words in [(f"http://127.0.0.1:{free_port()}", "lps up FILE"), (no_router, "is this a router of lps?")]:
+        done = subprocess.run([BIN / "examples" / "map_reduce", url], capture_output=True, text=True, timeout=60,
+                              check=False)
+        assert done.returncode == 1
+        assert words in done.stderr

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import http.server
 import subprocess
 import threading
 
@@ -267,20 +266,9 @@ def test_no_router_is_said_with_the_way_out(monkeypatch):
         pass
 
 
-def test_a_server_without_programs_is_said_to_have_none():
-    with http.server.HTTPServer(("127.0.0.1", 0), NothingHere) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        client = lps_client.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", max_retries=0)
-        with pytest.raises(openai.NotFoundError, match=r"is this a router of lps\?"), client.program():
-            pass
-        server.shutdown()
-
-
-class NothingHere(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.send_error(404)
-
-    def log_message(self, *_):
+def test_a_server_without_programs_is_said_to_have_none(no_router):
+    client = lps_client.OpenAI(base_url=f"{no_router}/v1", max_retries=0)
+    with pytest.raises(openai.NotFoundError, match=r"is this a router of lps\?"), client.program():
         pass
 
 
