@@ -13,8 +13,9 @@ if [ "${1:-all}" = long ]; then
 fi
 cargo test --locked --workspace
 
-# The end-to-end tests start these two, built as the tests were.
+# The end-to-end tests start these, built as the tests were.
 cargo build --locked -p lps-cli -p lps-engine --bins
+cargo build --locked -p lps-client --examples
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
 
 [ "${1:-all}" = all ] || exit 0

@@ -1,11 +1,17 @@
-"""The official OpenAI client, unchanged, against real libtorch engines."""
+"""The official OpenAI client, unchanged, against real libtorch engines; and ours, which can stand in its place."""
 
 import json
 
+import lps_client
 import openai
 import pytest
 
 PROMPT = [{"role": "user", "content": "What is a block?"}]
+
+
+@pytest.fixture(params=[openai.OpenAI, lps_client.OpenAI], ids=["openai", "lps_client"])
+def client(demo, request):
+    return request.param(base_url=f"{demo.url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
 def test_models_are_listed(client):

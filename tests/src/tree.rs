@@ -39,7 +39,7 @@ pub fn root() -> PathBuf {
 }
 
 /// The crates of the workspace, by folder.
-pub const CRATES: [&str; 9] = [
+pub const CRATES: [&str; 10] = [
     "api",
     "runtime",
     "operator",
@@ -48,6 +48,7 @@ pub const CRATES: [&str; 9] = [
     "engine/core",
     "engine/kernels",
     "cli",
+    "clients/rust",
     "tests",
 ];
 
