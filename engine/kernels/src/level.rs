@@ -15,7 +15,8 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 numbers at once.
     Avx512,
-    /// The same with products of pairs of 16-bit floats.
+    /// The same with products of pairs of 16-bit floats, and of 16-bit integers (VNNI), which all processors with the
+    /// first have.
     Avx512Bf16,
 }
 
@@ -43,7 +44,11 @@ impl Level {
                 Self::Portable => true,
                 Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
                 Self::Avx512 => avx512(),
-                Self::Avx512Bf16 => avx512() && is_x86_feature_detected!("avx512bf16"),
+                Self::Avx512Bf16 => {
+                    avx512()
+                        && is_x86_feature_detected!("avx512bf16")
+                        && is_x86_feature_detected!("avx512vnni")
+                }
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -151,7 +156,7 @@ unsafe fn avx512(work: impl Work) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni")]
 unsafe fn avx512_bf16(work: impl Work) {
     // SAFETY: what the caller promised.
     unsafe { work.run::<crate::simd::avx512::Avx512Bf16>() }

@@ -7,6 +7,10 @@ use crate::element::Element;
 use crate::simd::{MOST_LANES, Simd};
 use crate::weight::PANEL;
 
+/// Rows of so few sums that each would wait for its last addition: every other pair of integers has sums of its own, which
+/// are added in the end. Integers give the same in any order.
+const FEW_ROWS: usize = 2;
+
 /// Rows of units.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows {
@@ -163,18 +167,49 @@ pub(crate) unsafe fn add_ints<S: Simd, const R: usize>(
     columns: [*const i8; 2],
     pairs: usize,
 ) {
-    let [mut left, mut right] = columns;
-    for pair in 0..pairs {
-        // SAFETY: what the caller promised.
-        unsafe {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = x.unit(row, pair);
-                sums[0] = S::dot_ints(sums[0], x, left);
-                sums[1] = S::dot_ints(sums[1], x, right);
+    // SAFETY: what the caller promised.
+    unsafe {
+        if R > FEW_ROWS {
+            for pair in 0..pairs {
+                dot_pair::<S, R>(sums, x, columns, pair);
+            }
+            return;
+        }
+        let mut others = [[S::zero_ints(); 2]; R];
+        for pair in (0..pairs / 2 * 2).step_by(2) {
+            dot_pair::<S, R>(sums, x, columns, pair);
+            dot_pair::<S, R>(&mut others, x, columns, pair + 1);
+        }
+        if pairs % 2 == 1 {
+            dot_pair::<S, R>(sums, x, columns, pairs - 1);
+        }
+        for (sums, others) in sums.iter_mut().zip(others) {
+            for (sum, other) in sums.iter_mut().zip(others) {
+                *sum = S::add_ints(*sum, other);
             }
         }
-        left = left.wrapping_add(2 * PANEL);
-        right = right.wrapping_add(2 * PANEL);
+    }
+}
+
+/// Adds one pair of each row times one of the columns.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+unsafe fn dot_pair<S: Simd, const R: usize>(
+    sums: &mut [[S::Ints; 2]; R],
+    x: Rows,
+    columns: [*const i8; 2],
+    pair: usize,
+) {
+    for (row, sums) in sums.iter_mut().enumerate() {
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            // SAFETY: what the caller promised.
+            unsafe {
+                let w = column.wrapping_add(2 * PANEL * pair);
+                *sum = S::dot_ints(*sum, x.unit(row, pair), w);
+            }
+        }
     }
 }
 

@@ -174,6 +174,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn add_ints(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn floats(x: __m256i) -> __m256 {
         // SAFETY: the caller has AVX2.
         unsafe { _mm256_cvtepi32_ps(x) }

@@ -1,21 +1,21 @@
-//! x86-64 with AVX-512: sixteen numbers at once, with and without products of 16-bit floats.
+//! x86-64 with AVX-512: sixteen numbers at once, with and without products of pairs.
 
 use std::arch::x86_64::{
     __m256i, __m512, __m512bh, __m512i, _CMP_GE_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
     _MM_FROUND_TO_NEAREST_INT, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi8_epi16, _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtneps_pbh, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_mask_blend_epi32,
-    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32,
+    _mm512_cvtneps_pbh, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpwssds_epi32,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16,
+    _mm512_mask_blend_epi32, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32,
     _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use crate::simd::Simd;
 
-/// Without products of 16-bit floats: they are widened first.
+/// Without products of pairs: 16-bit floats are widened first, and products of integers added after.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512;
 
@@ -23,7 +23,7 @@ pub(crate) struct Avx512;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512Bf16;
 
-/// The two differ in two methods; all others are here once.
+/// The two differ in three methods; all others are here once.
 macro_rules! shared {
     () => {
         type Floats = __m512;
@@ -128,15 +128,9 @@ macro_rules! shared {
         }
 
         #[inline(always)]
-        unsafe fn dot_ints(acc: __m512i, x: u32, w: *const i8) -> __m512i {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let w = _mm512_cvtepi8_epi16(_mm256_loadu_si256(w.cast()));
-                _mm512_add_epi32(
-                    acc,
-                    _mm512_madd_epi16(_mm512_set1_epi32(x.cast_signed()), w),
-                )
-            }
+        unsafe fn add_ints(a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: the caller has AVX-512.
+            unsafe { _mm512_add_epi32(a, b) }
         }
 
         #[inline(always)]
@@ -189,6 +183,18 @@ impl Simd for Avx512 {
             _mm512_fmadd_ps(_mm512_set1_ps(f32::from_bits(x & 0xffff_0000)), high, acc)
         }
     }
+
+    #[inline(always)]
+    unsafe fn dot_ints(acc: __m512i, x: u32, w: *const i8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let w = _mm512_cvtepi8_epi16(_mm256_loadu_si256(w.cast()));
+            _mm512_add_epi32(
+                acc,
+                _mm512_madd_epi16(_mm512_set1_epi32(x.cast_signed()), w),
+            )
+        }
+    }
 }
 
 impl Simd for Avx512Bf16 {
@@ -210,6 +216,16 @@ impl Simd for Avx512Bf16 {
             let w: __m512bh = std::mem::transmute(_mm512_loadu_si512(w.cast()));
             let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x.cast_signed()));
             _mm512_dpbf16_ps(acc, x, w)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_ints(acc: __m512i, x: u32, w: *const i8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let w = _mm512_cvtepi8_epi16(_mm256_loadu_si256(w.cast()));
+            // The form that saturates, though no sum comes that far: compilers take the other apart again.
+            _mm512_dpwssds_epi32(acc, _mm512_set1_epi32(x.cast_signed()), w)
         }
     }
 }

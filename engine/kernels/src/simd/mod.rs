@@ -66,8 +66,9 @@ pub(crate) trait Simd: Copy {
     /// for each.
     unsafe fn dot_half(acc: Self::Floats, x: u32, w: *const u32) -> Self::Floats;
     unsafe fn zero_ints() -> Self::Ints;
-    /// As [`Simd::dot_half`] of 16-bit integers in `x` and 8-bit integers in `w`, two a lane.
+    /// As [`Simd::dot_half`] of 16-bit integers in `x` and 8-bit integers in `w`, two a lane. Sums fit into 32 bits.
     unsafe fn dot_ints(acc: Self::Ints, x: u32, w: *const i8) -> Self::Ints;
+    unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     unsafe fn floats(x: Self::Ints) -> Self::Floats;
 
     /// The sum of all lanes, in an order that is always the same.

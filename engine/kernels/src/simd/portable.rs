@@ -152,6 +152,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
     unsafe fn floats(x: Self::Ints) -> Self::Floats {
         each(|lane| x[lane] as f32)
     }

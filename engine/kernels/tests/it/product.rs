@@ -208,3 +208,57 @@ fn what_is_no_number_stays_none() {
         }
     }
 }
+
+#[test]
+fn integers_give_the_same_bits_on_every_level() {
+    for ([outputs, inputs], rows) in SHAPES
+        .into_iter()
+        .flat_map(|shape| ROWS.map(|rows| (shape, rows)))
+    {
+        let (weight, x) = (random(20, outputs * inputs), random(21, rows * inputs));
+        let bias = random(22, outputs);
+        let weight = Weight::pack_bytes(&[Numbers::Float(&weight)], [outputs, inputs], THREADS)
+            .expect("there is memory");
+        let mut found = levels()
+            .into_iter()
+            .map(|level| product(level, &weight, Numbers::Float(&x), &bias));
+        let first = found.next().expect("a level");
+        assert!(
+            found.all(|other| other == first),
+            "{outputs}x{inputs}, {rows} rows"
+        );
+    }
+}
+
+#[test]
+fn the_largest_sums_of_integers_fit() {
+    // Weights and inputs are all the largest integers that there are, so sums are as large as they can be.
+    let outputs = 3;
+    for inputs in [1, 63, 515, 8_192, 12_289] {
+        let weight = vec![1.0; outputs * inputs];
+        let weight = Weight::pack_bytes(&[Numbers::Float(&weight)], [outputs, inputs], THREADS)
+            .expect("there is memory");
+        for (rows, sign) in [(1, 1.0), (1, -1.0), (2, 1.0), (5, -1.0)] {
+            let x = vec![sign; rows * inputs];
+            let expected = vec![f64::from(sign) * inputs as f64; rows * outputs];
+            for level in levels() {
+                let found = product(level, &weight, Numbers::Float(&x), &[0.0; 3]);
+                let what = format!("{inputs} inputs, {rows} rows, {}", level.level());
+                assert_near(&what, &found, &expected, 1e-6 * inputs as f64);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_next_to_nothing_are_zero() {
+    let (outputs, inputs) = (2, 6);
+    let weight = vec![1.0; outputs * inputs];
+    let weight = Weight::pack_bytes(&[Numbers::Float(&weight)], [outputs, inputs], THREADS)
+        .expect("there is memory");
+    let x = vec![f32::from_bits(1); inputs];
+    for level in levels() {
+        let found = product(level, &weight, Numbers::Float(&x), &[0.0; 2]);
+        assert_eq!(found, [0.0; 2], "{}", level.level());
+    }
+}
