@@ -272,7 +272,7 @@ impl<E: Element> Part<'_, E> {
                 of: PhantomData::<E>,
             };
             // SAFETY: what the caller promised; a row of scores has room for a tile.
-            unsafe { tile::by_rows::<S>(state.rows, &mut scores) };
+            unsafe { tile::by_rows::<S, _>(state.rows, &mut scores) };
         }
     }
 
@@ -371,7 +371,7 @@ impl<E: Element> Part<'_, E> {
                 of: PhantomData::<E>,
             };
             // SAFETY: what the caller promised; a row of sums has room for all columns.
-            unsafe { tile::by_rows::<S>(state.rows, &mut weighted) };
+            unsafe { tile::by_rows::<S, _>(state.rows, &mut weighted) };
         }
     }
 
@@ -421,14 +421,16 @@ struct Scores<E> {
 }
 
 impl<E: Element> OnRows for Scores<E> {
+    const VECTORS: usize = 2;
+
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         // SAFETY: what the caller promised.
         unsafe {
-            let mut sums = tile::zero::<S, R>();
+            let mut sums = tile::zero::<S, R, 2>();
             let x = self.x.from(row, 0);
             let sizes = [PAGE_TOKENS, self.units];
-            tile::add_and::<S, E, R>(&mut sums, x, self.columns, sizes, |come| {
+            tile::add_and::<S, E, R, 2>(&mut sums, x, self.columns, sizes, |come| {
                 ask_once(row, self.next, come);
             });
             for (index, [left, right]) in sums.into_iter().enumerate() {
@@ -455,6 +457,8 @@ struct Weighted<E> {
 }
 
 impl<E: Element> OnRows for Weighted<E> {
+    const VECTORS: usize = 2;
+
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         let page_units = PAGE_TOKENS / E::PER_UNIT;
@@ -462,7 +466,7 @@ impl<E: Element> OnRows for Weighted<E> {
         let [left, right] = self.columns;
         // SAFETY: what the caller promised.
         unsafe {
-            let mut sums = tile::zero::<S, R>();
+            let mut sums = tile::zero::<S, R, 2>();
             for (index, sums) in sums.iter_mut().enumerate() {
                 *sums = [S::load(at(index).add(left)), S::load(at(index).add(right))];
             }
@@ -475,7 +479,7 @@ impl<E: Element> OnRows for Weighted<E> {
                 let columns = [values.add(left), values.add(right)];
                 let next = [next.wrapping_add(left), next.wrapping_add(right)];
                 let sizes = [self.row_columns, (self.units - done).min(page_units)];
-                tile::add_and::<S, E, R>(&mut sums, x, columns, sizes, |come| {
+                tile::add_and::<S, E, R, 2>(&mut sums, x, columns, sizes, |come| {
                     ask_once(row, next, come);
                 });
             }

@@ -187,8 +187,8 @@ struct Floats<'a, E, O> {
 /// A part with weights of 8 bits.
 struct Integers<'a, O>(Part<'a, i8, O>);
 
-/// Two vectors of columns of a panel.
-struct Columns<'a, K, N, O> {
+/// `C` vectors of columns of a panel.
+struct Columns<'a, K, N, O, const C: usize> {
     part: &'a Part<'a, N, O>,
     /// The first, of all.
     column: usize,
@@ -215,55 +215,75 @@ impl<N, O> Part<'_, N, O> {
     #[inline(always)]
     unsafe fn each_column<'a, S: Simd, K>(&'a self)
     where
-        Columns<'a, K, N, O>: OnRows,
+        Columns<'a, K, N, O, 2>: OnRows,
+        Columns<'a, K, N, O, 4>: OnRows,
     {
+        // Few rows have too few sums in two vectors: each would wait for its last addition. Where vectors are short a panel
+        // has more of them, and is read once.
+        let four = 4 * S::LANES <= PANEL && self.place.rows <= tile::most_rows::<S>(4);
         for panel in self.place.panels.clone() {
-            for column in (panel * PANEL..(panel + 1) * PANEL).step_by(2 * S::LANES) {
-                let mut columns = Columns {
-                    part: self,
-                    column,
-                    kind: PhantomData,
-                };
-                // SAFETY: what the caller promised.
-                unsafe { tile::by_rows::<S>(self.place.rows, &mut columns) };
+            let columns = panel * PANEL..(panel + 1) * PANEL;
+            // SAFETY: what the caller promised.
+            unsafe {
+                if four {
+                    self.each::<S, K, 4>(columns);
+                } else {
+                    self.each::<S, K, 2>(columns);
+                }
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn each<'a, S: Simd, K, const C: usize>(&'a self, columns: Range<usize>)
+    where
+        Columns<'a, K, N, O, C>: OnRows,
+    {
+        for column in columns.step_by(C * S::LANES) {
+            let mut columns = Columns {
+                part: self,
+                column,
+                kind: PhantomData,
+            };
+            // SAFETY: what the caller promised.
+            unsafe { tile::by_rows::<S, _>(self.place.rows, &mut columns) };
         }
     }
 }
 
-impl<E: Element, O: Element> OnRows for Columns<'_, E, u32, O> {
+impl<E: Element, O: Element, const C: usize> OnRows for Columns<'_, E, u32, O, C> {
+    const VECTORS: usize = C;
+
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         let part = self.part;
         let units = part.weight.units();
         let start = self.column / PANEL * PANEL * units + self.column % PANEL;
-        let left = part.numbers[start..].as_ptr();
+        let first = part.numbers[start..].as_ptr();
+        let columns = std::array::from_fn(|vector| first.wrapping_add(vector * S::LANES));
         // SAFETY: the caller has the level; rows, columns and outputs are within what was asserted.
         unsafe {
-            let mut sums = tile::zero::<S, R>();
+            let mut sums = tile::zero::<S, R, C>();
             let row = part.place.row + row;
             let x = part.x.from(row, 0);
-            tile::add::<S, E, R>(
-                &mut sums,
-                x,
-                [left, left.wrapping_add(S::LANES)],
-                PANEL,
-                units,
-            );
+            tile::add::<S, E, R, C>(&mut sums, x, columns, PANEL, units);
             for (index, sums) in sums.into_iter().enumerate() {
-                part.write::<S>(row + index, self.column, sums);
+                part.write::<S, C>(row + index, self.column, sums);
             }
         }
     }
 }
 
-impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
+impl<O: Element, const C: usize> OnRows for Columns<'_, i8, i8, O, C> {
+    const VECTORS: usize = C;
+
     #[inline(always)]
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize) {
         let part = self.part;
         let pairs = part.weight.units();
         let start = 2 * (self.column / PANEL * PANEL * pairs + self.column % PANEL);
-        let left = part.numbers[start..].as_ptr();
+        let first = part.numbers[start..].as_ptr();
+        let columns = std::array::from_fn(|vector| first.wrapping_add(2 * vector * S::LANES));
         let Packed::Byte { scales, .. } = &part.weight.packed else {
             unreachable!("integers are multiplied with integers")
         };
@@ -271,24 +291,17 @@ impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
         // scale for each column of the last panel.
         unsafe {
             let row = part.place.row + row;
-            let mut sums = [[S::zero_ints(); 2]; R];
-            tile::add_ints::<S, R>(
-                &mut sums,
-                part.x.from(row, 0),
-                [left, left.wrapping_add(2 * S::LANES)],
-                pairs,
-            );
-            for (index, [left, right]) in sums.into_iter().enumerate() {
+            let mut ints = [[S::zero_ints(); C]; R];
+            tile::add_ints::<S, R, C>(&mut ints, part.x.from(row, 0), columns, pairs);
+            for (index, ints) in ints.into_iter().enumerate() {
                 let row = row + index;
                 let of_row = S::splat(part.scales[row]);
-                let of_column = scales[self.column..].as_ptr();
-                let first = S::mul(S::floats(left), of_row);
-                let second = S::mul(S::floats(right), of_row);
-                let sums = [
-                    S::mul(first, S::load(of_column)),
-                    S::mul(second, S::load(of_column.add(S::LANES))),
-                ];
-                part.write::<S>(row, self.column, sums);
+                let mut sums = [S::zero(); C];
+                for (vector, (sum, ints)) in sums.iter_mut().zip(ints).enumerate() {
+                    let of_column = scales[self.column + vector * S::LANES..].as_ptr();
+                    *sum = S::mul(S::mul(S::floats(ints), of_row), S::load(of_column));
+                }
+                part.write::<S, C>(row, self.column, sums);
             }
         }
     }
@@ -297,7 +310,12 @@ impl<O: Element> OnRows for Columns<'_, i8, i8, O> {
 impl<N, O: Element> Part<'_, N, O> {
     /// Adds the bias and writes what is not beyond the last column.
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, row: usize, column: usize, sums: [S::Floats; 2]) {
+    unsafe fn write<S: Simd, const C: usize>(
+        &self,
+        row: usize,
+        column: usize,
+        sums: [S::Floats; C],
+    ) {
         let outputs = self.weight.outputs;
         for (index, sum) in sums.into_iter().enumerate() {
             let column = column + index * S::LANES;

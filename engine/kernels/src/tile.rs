@@ -1,4 +1,4 @@
-//! The innermost loops: some rows of `x` times two vectors of columns, in registers. Owns: the order in which a sum is
+//! The innermost loops: some rows of `x` times some vectors of columns, in registers. Owns: the order in which a sum is
 //! formed, which is the order of the units, whatever the number of rows; that is why a row's result does not depend on
 //! its neighbours.
 #![expect(unsafe_code, reason = "the innermost loops")]
@@ -7,9 +7,9 @@ use crate::element::Element;
 use crate::simd::{MOST_LANES, Simd};
 use crate::weight::PANEL;
 
-/// Rows of so few sums that each would wait for its last addition: every other pair of integers has sums of its own, which
-/// are added in the end. Integers give the same in any order.
-const FEW_ROWS: usize = 2;
+/// So few sums that each would wait for its last addition: every other pair of integers has sums of its own, which are
+/// added in the end. Integers give the same in any order.
+const FEW_SUMS: usize = 4;
 
 /// Rows of units.
 #[derive(Debug, Clone, Copy)]
@@ -56,17 +56,17 @@ impl Rows {
     }
 }
 
-/// Sums of `R` rows in two vectors of columns.
-pub(crate) type Sums<S, const R: usize> = [[<S as Simd>::Floats; 2]; R];
+/// Sums of `R` rows in `C` vectors of columns.
+pub(crate) type Sums<S, const R: usize, const C: usize> = [[<S as Simd>::Floats; C]; R];
 
 /// Nothing yet.
 ///
 /// # Safety
 /// The processor has the level of `S`.
 #[inline(always)]
-pub(crate) unsafe fn zero<S: Simd, const R: usize>() -> Sums<S, R> {
+pub(crate) unsafe fn zero<S: Simd, const R: usize, const C: usize>() -> Sums<S, R, C> {
     // SAFETY: what the caller promised.
-    unsafe { [[S::zero(); 2]; R] }
+    unsafe { [[S::zero(); C]; R] }
 }
 
 /// Adds `units` of each row times as many units of the columns: `columns` points at the first unit of each vector, and
@@ -75,15 +75,15 @@ pub(crate) unsafe fn zero<S: Simd, const R: usize>() -> Sums<S, R> {
 /// # Safety
 /// The processor has the level of `S`; rows and columns are there.
 #[inline(always)]
-pub(crate) unsafe fn add<S: Simd, E: Element, const R: usize>(
-    sums: &mut Sums<S, R>,
+pub(crate) unsafe fn add<S: Simd, E: Element, const R: usize, const C: usize>(
+    sums: &mut Sums<S, R, C>,
     x: Rows,
-    columns: [*const u32; 2],
+    columns: [*const u32; C],
     stride: usize,
     units: usize,
 ) {
     // SAFETY: what the caller promised.
-    unsafe { add_and::<S, E, R>(sums, x, columns, [stride, units], |_| {}) }
+    unsafe { add_and::<S, E, R, C>(sums, x, columns, [stride, units], |_| {}) }
 }
 
 /// The same, and `meanwhile` for each unit: it is told how far the columns have come.
@@ -91,10 +91,10 @@ pub(crate) unsafe fn add<S: Simd, E: Element, const R: usize>(
 /// # Safety
 /// As [`add`].
 #[inline(always)]
-pub(crate) unsafe fn add_and<S: Simd, E: Element, const R: usize>(
-    sums: &mut Sums<S, R>,
+pub(crate) unsafe fn add_and<S: Simd, E: Element, const R: usize, const C: usize>(
+    sums: &mut Sums<S, R, C>,
     x: Rows,
-    [left, right]: [*const u32; 2],
+    columns: [*const u32; C],
     [stride, units]: [usize; 2],
     meanwhile: impl Fn(usize),
 ) {
@@ -104,8 +104,9 @@ pub(crate) unsafe fn add_and<S: Simd, E: Element, const R: usize>(
         unsafe {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = x.unit(row, unit);
-                sums[0] = E::dot::<S>(sums[0], x, left.wrapping_add(come));
-                sums[1] = E::dot::<S>(sums[1], x, right.wrapping_add(come));
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = E::dot::<S>(*sum, x, column.wrapping_add(come));
+                }
             }
         }
         meanwhile(come);
@@ -114,6 +115,9 @@ pub(crate) unsafe fn add_and<S: Simd, E: Element, const R: usize>(
 
 /// Work on some rows at once, whose number the compiler knows.
 pub(crate) trait OnRows {
+    /// Vectors of columns that it has of each row.
+    const VECTORS: usize;
+
     /// Does it for `R` rows from `row` on.
     ///
     /// # Safety
@@ -121,25 +125,30 @@ pub(crate) trait OnRows {
     unsafe fn on<S: Simd, const R: usize>(&mut self, row: usize);
 }
 
-/// Cuts `rows` into groups of at most [`Simd::ROWS`].
+/// Rows whose sums fit into registers: as [`Simd::ROWS`] says of two vectors of columns.
+pub(crate) const fn most_rows<S: Simd>(vectors: usize) -> usize {
+    2 * S::ROWS / vectors
+}
+
+/// Cuts `rows` into groups of at most [`most_rows`].
 ///
 /// # Safety
 /// As [`OnRows::on`].
 #[inline(always)]
-pub(crate) unsafe fn by_rows<S: Simd>(rows: usize, work: &mut impl OnRows) {
+pub(crate) unsafe fn by_rows<S: Simd, W: OnRows>(rows: usize, work: &mut W) {
     let mut row = 0;
     while row < rows {
-        let left = (rows - row).min(S::ROWS);
+        let left = (rows - row).min(most_rows::<S>(W::VECTORS));
         // SAFETY: what the caller promised.
         let did = unsafe {
             match left {
-                12.. => on::<S, 12>(work, row),
-                8..=11 => on::<S, 8>(work, row),
-                6 | 7 => on::<S, 6>(work, row),
-                4 | 5 => on::<S, 4>(work, row),
-                3 => on::<S, 3>(work, row),
-                2 => on::<S, 2>(work, row),
-                _ => on::<S, 1>(work, row),
+                12.. => on::<S, W, 12>(work, row),
+                8..=11 => on::<S, W, 8>(work, row),
+                6 | 7 => on::<S, W, 6>(work, row),
+                4 | 5 => on::<S, W, 4>(work, row),
+                3 => on::<S, W, 3>(work, row),
+                2 => on::<S, W, 2>(work, row),
+                _ => on::<S, W, 1>(work, row),
             }
         };
         row += did;
@@ -147,9 +156,9 @@ pub(crate) unsafe fn by_rows<S: Simd>(rows: usize, work: &mut impl OnRows) {
 }
 
 #[inline(always)]
-unsafe fn on<S: Simd, const R: usize>(work: &mut impl OnRows, row: usize) -> usize {
+unsafe fn on<S: Simd, W: OnRows, const R: usize>(work: &mut W, row: usize) -> usize {
     // More rows than registers are never asked for: nothing is compiled for them.
-    if R <= S::ROWS {
+    if R <= most_rows::<S>(W::VECTORS) {
         // SAFETY: what the caller promised.
         unsafe { work.on::<S, R>(row) };
     }
@@ -161,27 +170,27 @@ unsafe fn on<S: Simd, const R: usize>(work: &mut impl OnRows, row: usize) -> usi
 /// # Safety
 /// As [`add`].
 #[inline(always)]
-pub(crate) unsafe fn add_ints<S: Simd, const R: usize>(
-    sums: &mut [[S::Ints; 2]; R],
+pub(crate) unsafe fn add_ints<S: Simd, const R: usize, const C: usize>(
+    sums: &mut [[S::Ints; C]; R],
     x: Rows,
-    columns: [*const i8; 2],
+    columns: [*const i8; C],
     pairs: usize,
 ) {
     // SAFETY: what the caller promised.
     unsafe {
-        if R > FEW_ROWS {
+        if R * C > FEW_SUMS {
             for pair in 0..pairs {
-                dot_pair::<S, R>(sums, x, columns, pair);
+                dot_pair::<S, R, C>(sums, x, columns, pair);
             }
             return;
         }
-        let mut others = [[S::zero_ints(); 2]; R];
+        let mut others = [[S::zero_ints(); C]; R];
         for pair in (0..pairs / 2 * 2).step_by(2) {
-            dot_pair::<S, R>(sums, x, columns, pair);
-            dot_pair::<S, R>(&mut others, x, columns, pair + 1);
+            dot_pair::<S, R, C>(sums, x, columns, pair);
+            dot_pair::<S, R, C>(&mut others, x, columns, pair + 1);
         }
         if pairs % 2 == 1 {
-            dot_pair::<S, R>(sums, x, columns, pairs - 1);
+            dot_pair::<S, R, C>(sums, x, columns, pairs - 1);
         }
         for (sums, others) in sums.iter_mut().zip(others) {
             for (sum, other) in sums.iter_mut().zip(others) {
@@ -196,10 +205,10 @@ pub(crate) unsafe fn add_ints<S: Simd, const R: usize>(
 /// # Safety
 /// As [`add`].
 #[inline(always)]
-unsafe fn dot_pair<S: Simd, const R: usize>(
-    sums: &mut [[S::Ints; 2]; R],
+unsafe fn dot_pair<S: Simd, const R: usize, const C: usize>(
+    sums: &mut [[S::Ints; C]; R],
     x: Rows,
-    columns: [*const i8; 2],
+    columns: [*const i8; C],
     pair: usize,
 ) {
     for (row, sums) in sums.iter_mut().enumerate() {
