@@ -27,11 +27,14 @@ const ADDRESSES: u64 = 4 << 30;
 /// The same for each case of a property, in all tests: weights stay mapped until the process ends.
 const ADDRESSES_PER_CASE: u64 = 16 << 20;
 
-/// So many mutations each run.
+/// What proptest takes where `PROPTEST_CASES` says nothing.
+const CASES_UNSAID: u32 = 256;
+
+/// So many mutations each run; more, or fewer, in proportion to what `PROPTEST_CASES` says.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
-        cases: default.cases.max(cases),
+        cases: (cases * default.cases).div_ceil(CASES_UNSAID),
         failure_persistence: None,
         ..default
     }

@@ -79,9 +79,14 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         reason,
     })?;
     set_threads(kernels, threads);
-    let weight_bytes = architecture.multiplied().unsigned_abs() * kernels.weight_bytes(kind);
-    memory::weights_fit(weight_bytes, free_bytes(options).map_err(fail)?)?;
     let weights = Weights::open(&directory.files, &options.progress)?;
+    // Sizes that the files do not have are refused by name when they are compared.
+    let numbers = architecture
+        .multiplied()
+        .unsigned_abs()
+        .min(weights.numbers());
+    let weight_bytes = numbers * kernels.weight_bytes(kind);
+    memory::weights_fit(weight_bytes, free_bytes(options).map_err(fail)?)?;
     let placement = Placement {
         kind,
         device,

@@ -114,6 +114,15 @@ impl Weights {
         Ok(())
     }
 
+    /// Numbers of all of them.
+    pub fn numbers(&self) -> u64 {
+        let numbers = |stored: &Stored| 8 * stored.bytes.len() / stored.kind.bitsize();
+        self.tensors
+            .values()
+            .map(|stored| numbers(stored) as u64)
+            .sum()
+    }
+
     /// The file to name when no single one is at fault.
     pub fn main_file(&self) -> &str {
         &self.main_file
