@@ -164,8 +164,9 @@ pub fn check_angles(positions: u64, numbers: u64) -> Result<(), Error> {
 }
 
 /// Host memory that this process may still take, in bytes: what the system has available, or what the control group
-/// leaves if that is less.
+/// leaves if that is less. What the heap holds for nobody is given back first.
 pub fn free_bytes() -> u64 {
+    lps_engine_kernels::memory::give_back_unused();
     let system = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| available_bytes(&text))
