@@ -11,9 +11,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::blob::{self, Blob};
 use crate::kernels::choice::Choice;
+use crate::kernels::native;
 use crate::model::directory::{File, Files, Json};
 use crate::model::progress::Progress;
-use crate::model::torch::process;
 use crate::model::{Error, missing};
 
 const SINGLE: &str = "model.safetensors";
@@ -166,7 +166,7 @@ impl Weights {
         };
         self.taken.set(self.taken.get() + stored.bytes.len() as u64);
         placed().map_err(|error| {
-            let reason = format!("cannot be loaded: {}", process::reason(error));
+            let reason = format!("cannot be loaded: {}", native::reason(error));
             fail(&stored.path, reason)
         })
     }
