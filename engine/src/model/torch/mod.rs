@@ -3,6 +3,8 @@
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
+/// Whether a CUDA device computes what it should, and how fast.
+pub mod gpu_check;
 /// Models that make vectors.
 pub mod embedding;
 /// The families of decoders: how each describes itself.
