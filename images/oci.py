@@ -3,7 +3,7 @@
 
     images/oci.py --out DIR --version V [--revision R] [--bin DIR] [--libtorch DIR] [--tools FILE] [--model DIR] NAME...
 
-NAME is operator, router, engine-cpu, engine-cuda (programs of --bin), tools (the static `lps` of --tools) or model (a
+NAME is operator, router, engine-cpu, engine-cuda (programs of --bin; the last with liblps_cuda.so), tools (the static `lps` of --tools) or model (a
 checkpoint's folder, and nothing else: what `spec.model.source.image` names). DIR/lps-NAME.tar is an OCI layout (and a docker archive besides)
 that `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:…` read. The same programs give the
 same bytes. Layers are not compressed, so that a digest does not hang on a compressor; who pushes compresses.
@@ -104,6 +104,11 @@ def linked(program, folders=()):
     return found
 
 
+def folders_of(libtorch):
+    """Where a folder that pip has filled has its libraries: libtorch's own, and CUDA's."""
+    return [libtorch / "torch" / "lib", *sorted(libtorch.glob("nvidia/*/lib")), *sorted(libtorch.glob("*/lib"))]
+
+
 def base(file):
     layer = Layer(file)
     layer.folder("tmp", 0o1777)
@@ -130,14 +135,14 @@ def base(file):
 def libtorch(file, program, folder, device):
     layer = Layer(file)
     if device == "cuda":
-        folders = [folder / "torch" / "lib", *sorted(folder.glob("nvidia/*/lib")), *sorted(folder.glob("*/lib"))]
+        folders = folders_of(folder)
         missing = {name for name, at in linked(folder / "torch/lib/libtorch_cuda.so", folders).items() if at is None}
         if missing - FROM_THE_NODE:
             raise SystemExit(f"oci: {folder} has no CUDA libraries for libtorch_cuda.so: {', '.join(sorted(missing))}; "
                              "install torch with its dependencies into a folder of its own and name it by --libtorch")
         libraries = {at.name: at for one in folders for at in one.glob("lib*.so*") if at.name != "libtorch_python.so"}
     else:
-        libraries = {name: at for name, at in linked(program).items() if at and at.is_relative_to(folder)}
+        libraries = {name: at for name, at in linked(program, folders_of(folder)).items() if at and at.is_relative_to(folder)}
     for name, at in libraries.items():
         layer.put(f"{LIBRARIES}/{name}", at.resolve(), 0o755)
     for terms in sorted(folder.glob("*.dist-info/**/*")):
@@ -146,16 +151,22 @@ def libtorch(file, program, folder, device):
     return layer.close()
 
 
-def program(file, at, scratch, options):
+def program(file, at, scratch, options, device):
     """Debugging information goes, names of functions stay. What speaks to the world brings whom it trusts."""
     folder = options.libtorch
-    foreign = [name for name, path in linked(at).items() if name not in BASE and not (path and path.is_relative_to(folder))]
+    links = linked(at, folders_of(folder))
+    foreign = [name for name, path in links.items() if name not in BASE and not (path and path.is_relative_to(folder))]
     if foreign:
         raise SystemExit(f"oci: {at} links {', '.join(foreign)}, which no layer has: add it to BASE in images/oci.py")
     stripped = scratch / at.name
     subprocess.run(["strip", "--strip-debug", "-o", stripped, at], check=True)
     layer = Layer(file)
     layer.put(f"usr/bin/{at.name}", stripped, 0o755)
+    if device == "cuda":
+        half = at.with_name("liblps_cuda.so")
+        if not half.exists():
+            raise SystemExit(f"oci: no {half}; `make cuda` builds it")
+        layer.put(f"{LIBRARIES}/{half.name}", half, 0o755)
     if at.name == "lps":
         if not CERTIFICATES.exists():
             raise SystemExit(f"oci: no {CERTIFICATES}; install ca-certificates")
@@ -193,7 +204,7 @@ def archive(out, name, layers, entry, options):
     reference = f"localhost/lps-{name}:{options.version}"
     variables = ["PATH=/usr/bin"]
     if name == "engine-cuda":
-        variables += ["NVIDIA_DRIVER_CAPABILITIES=compute,utility", "LD_PRELOAD=libtorch_cuda.so"]
+        variables.append("NVIDIA_DRIVER_CAPABILITIES=compute,utility")
     labels = {"title": f"lps-{name}", "description": DESCRIPTIONS[name], "version": options.version,
               "revision": options.revision}
     if name != "model":  # which has terms of its own
@@ -244,11 +255,12 @@ def layers_of(name, options, below, scratch):
     else:
         executable = given(options, "bin") / f"lps-{name.split('-')[0]}"
     layers = [below()]
-    if name.startswith("engine"):
+    device = name.removeprefix("engine-") if name.startswith("engine") else None
+    if device:
         file = scratch / f"{name}-libtorch.tar"
-        layers.append((*libtorch(file, executable, options.libtorch, name.split("-")[1]), file))
+        layers.append((*libtorch(file, executable, options.libtorch, device), file))
     file = scratch / f"{name}.tar"
-    layers.append((*program(file, executable, scratch, options), file))
+    layers.append((*program(file, executable, scratch, options, device), file))
     return layers, [f"/usr/bin/{executable.name}"]
 
 

@@ -13,6 +13,8 @@ fi
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 [ -z "$revision" ] || git diff --quiet HEAD || revision+=-changed
 [ $# -gt 0 ] || set -- operator router engine-cpu tools
+# A folder of the caller's has what goes beside the programs too.
+case " $* " in *" engine-cuda "*) [ -n "${LPS_IMAGES_BIN:-}" ] || scripts/cuda.sh ;; esac
 static=
 case " $* " in *" tools "*) static=$(scripts/static-lps.sh $profile) ;; esac
 images/oci.py --out "${LPS_IMAGES_OUT:-$cache/images}" --bin "${LPS_IMAGES_BIN:-$cache/target/release}" \

@@ -8,30 +8,12 @@
 
 #include <dlfcn.h>
 
-#include <exception>
 #include <optional>
 #include <stdexcept>
-#include <string>
+
+#include "guarded.h"
 
 namespace {
-
-thread_local std::string last_error;
-
-// Runs `body`; 0 when it went well, else 1, with the reason for `lps_last_error`.
-template <typename Body>
-int guarded(Body body) noexcept {
-  try {
-    body();
-    return 0;
-  } catch (const c10::Error& error) {
-    last_error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-  } catch (...) {
-    last_error = "an exception of unknown kind";
-  }
-  return 1;
-}
 
 using Pack = at::Tensor(const at::Tensor&, std::optional<int64_t>);
 using PackedLinear = at::Tensor(
@@ -85,20 +67,25 @@ int lps_packed_linear(
   });
 }
 
-// Loads libtorch's CUDA half into the process. Must come before any question about CUDA: an earlier one makes
-// libtorch remember that there is none.
-int lps_load_cuda() {
-  return guarded([] {
-    if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+// Loads a library into the process for good, with its names for all that come later.
+int lps_load_library(const char* name, void** library) {
+  return guarded([&] {
+    *library = dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+    if (*library == nullptr) {
       const char* reason = dlerror();
-      throw std::runtime_error(reason == nullptr ? "libtorch_cuda.so cannot be loaded" : reason);
+      throw std::runtime_error(reason == nullptr ? "it cannot be loaded" : reason);
     }
   });
 }
 
-// Bytes of the accelerator's memory that are free.
-int lps_device_free_bytes(uint64_t* bytes) {
-  return guarded([&] { *bytes = at::accelerator::getMemoryInfo(0).first; });
+// The address of a name of a library.
+int lps_find_symbol(void* library, const char* name, const void** symbol) {
+  return guarded([&] {
+    *symbol = dlsym(library, name);
+    if (*symbol == nullptr) {
+      throw std::runtime_error(std::string("it has no ") + name);
+    }
+  });
 }
 
 } // extern "C"

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use lps_api::ids::{EngineId, ModelName};
 use lps_api::quantity::Micros;
 use lps_api::wellknown::port;
@@ -123,6 +123,48 @@ pub struct Config {
     /// builtin:sim: mean length of an answer; 0: answers end at their limit only.
     #[arg(long, env = "LPS_SIM_OUTPUT_TOKENS", default_value_t = 64)]
     pub sim_output_tokens: u32,
+}
+
+/// Tries the kernels on the CUDA device that is there, times it, and writes a report.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gpu-check")]
+pub struct GpuCheck {
+    /// File (.json) that gets the report.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// What the process is asked to do.
+#[derive(Debug)]
+pub enum Task {
+    /// To serve.
+    Serve(Box<Config>),
+    /// To look at the device.
+    GpuCheck(GpuCheck),
+}
+
+impl Task {
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// What is wrong with them; or help, where that was asked for.
+    pub fn parse() -> Result<Self, clap::Error> {
+        Self::of(&Self::command().try_get_matches()?)
+    }
+
+    fn command() -> clap::Command {
+        Config::command()
+            .subcommand(GpuCheck::command())
+            .subcommand_negates_reqs(true)
+            .args_conflicts_with_subcommands(true)
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((_, check)) => GpuCheck::from_arg_matches(check).map(Self::GpuCheck),
+            None => Config::from_arg_matches(matches).map(|config| Self::Serve(Box::new(config))),
+        }
+    }
 }
 
 impl Config {
@@ -328,6 +370,22 @@ mod tests {
             let error = config(flags).expect_err(flags);
             assert!(error.contains(expected), "{flags}: {error}");
         }
+    }
+
+    #[test]
+    fn a_task_is_to_serve_unless_it_is_named() {
+        let task = |flags: &str| {
+            let flags = ["lps-engine"].into_iter().chain(flags.split_whitespace());
+            Task::of(&Task::command().try_get_matches_from(flags)?)
+        };
+        let serve = task("--model builtin:sim --port 9").unwrap();
+        assert!(matches!(serve, Task::Serve(config) if config.port == 9));
+        let check = task("gpu-check --out report.json").unwrap();
+        assert!(matches!(check, Task::GpuCheck(check) if check.out.ends_with("report.json")));
+        let error = task("gpu-check").unwrap_err().to_string();
+        assert!(error.contains("--out"), "{error}");
+        let error = task("").unwrap_err().to_string();
+        assert!(error.contains("--model"), "{error}");
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
-use lps_engine::config::Config;
+use lps_engine::config::{Config, GpuCheck, Task};
 use lps_engine::server::{Host, Server};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -14,8 +13,8 @@ use lps_runtime::telemetry;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let config = match Config::try_parse() {
-        Ok(config) => config,
+    let task = match Task::parse() {
+        Ok(task) => task,
         Err(error) => {
             let code = if error.use_stderr() { USAGE } else { 0 };
             // Where even that cannot be written, the code says it.
@@ -23,7 +22,11 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run(config) {
+    let done = match task {
+        Task::Serve(config) => serve(*config),
+        Task::GpuCheck(check) => gpu_check(&check),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Each message holds that of its cause.
@@ -34,7 +37,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
+#[cfg(feature = "torch")]
+fn gpu_check(check: &GpuCheck) -> anyhow::Result<()> {
+    use lps_engine::model::Device;
+    use lps_engine::model::torch;
+    torch::process::init(Device::Cuda, None)?;
+    Ok(torch::gpu_check::run(&check.out)?)
+}
+
+#[cfg(not(feature = "torch"))]
+fn gpu_check(_: &GpuCheck) -> anyhow::Result<()> {
+    anyhow::bail!("gpu-check: this build has no libtorch; build with default features")
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
     #[cfg(feature = "torch")]
     lps_engine::model::torch::process::init(config.device, config.threads)?;
     if config.exit_with_parent {

@@ -53,6 +53,11 @@ fn configuration() {
     );
     flags(
         &mut text,
+        "lps-engine gpu-check",
+        &lps_engine::config::GpuCheck::command(),
+    );
+    flags(
+        &mut text,
         "lps-operator run",
         &lps_operator::config::Config::augment_args(Command::new("lps-operator")),
     );

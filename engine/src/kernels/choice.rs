@@ -7,6 +7,8 @@ use lps_engine_kernels::pages as own;
 use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::Kernels;
+use crate::kernels::cuda::Cuda;
+use crate::kernels::cuda::library::Library;
 use crate::kernels::linear::Linear;
 use crate::kernels::pages::{LayerPages, PoolShape, TensorPages};
 use crate::kernels::processor::Processor;
@@ -17,6 +19,8 @@ use crate::kernels::reference::Reference;
 pub enum Choice {
     /// Libtorch's operators.
     Operators,
+    /// Our own on CUDA, beside libtorch's operators.
+    Cuda(Library),
     /// Our own, on a processor.
     Own {
         /// With which instructions.
@@ -49,6 +53,7 @@ impl Choice {
     pub fn kernels(self) -> Box<dyn Kernels> {
         match self {
             Self::Operators => Box::new(Reference),
+            Self::Cuda(library) => Box::new(Cuda::new(library)),
             Self::Own { level, threads, .. } => Box::new(Processor::new(level, threads)),
         }
     }
@@ -59,7 +64,7 @@ impl Choice {
     /// What libtorch says, or that there is not that much memory.
     pub fn linear(self, parts: &[Tensor], bias: Option<Tensor>) -> Result<Linear, TchError> {
         match self {
-            Self::Operators => Linear::for_operators(parts, bias),
+            Self::Operators | Self::Cuda(_) => Linear::for_operators(parts, bias),
             Self::Own { bytes, threads, .. } => Linear::for_own(parts, bias, (bytes, threads)),
         }
     }
@@ -68,7 +73,7 @@ impl Choice {
     pub fn weight_bytes(self, kind: Kind) -> u64 {
         match self {
             Self::Own { bytes: true, .. } => 1,
-            Self::Own { .. } | Self::Operators => kind.elt_size_in_bytes() as u64,
+            Self::Own { .. } | Self::Operators | Self::Cuda(_) => kind.elt_size_in_bytes() as u64,
         }
     }
 
@@ -78,7 +83,7 @@ impl Choice {
     /// When there is not that much memory, or a page has not the tokens that the kernels want.
     pub fn pages(self, shape: &PoolShape) -> Result<LayerPages, TchError> {
         match self {
-            Self::Operators => Ok(LayerPages::Tensors(TensorPages::new(shape)?)),
+            Self::Operators | Self::Cuda(_) => Ok(LayerPages::Tensors(TensorPages::new(shape)?)),
             Self::Own { .. } if shape.block_tokens != own::PAGE_TOKENS as i64 => {
                 Err(TchError::Shape(format!(
                     "pages of {} tokens, where the kernels want {}",
@@ -93,7 +98,7 @@ impl Choice {
     /// Bytes of one page in one layer, keys and values.
     pub fn block_bytes(self, shape: &PoolShape) -> u64 {
         match self {
-            Self::Operators => {
+            Self::Operators | Self::Cuda(_) => {
                 let numbers = 2 * shape.block_tokens * shape.kv_heads * shape.head_dim;
                 numbers.unsigned_abs() * shape.kind.elt_size_in_bytes() as u64
             }
@@ -105,7 +110,7 @@ impl Choice {
     /// is between products in 32 bits.
     pub fn small_kind(self, kind: Kind) -> Kind {
         match self {
-            Self::Operators => kind,
+            Self::Operators | Self::Cuda(_) => kind,
             Self::Own { .. } => Kind::Float,
         }
     }

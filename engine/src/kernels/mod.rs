@@ -5,7 +5,9 @@
 
 /// Which kernels a model runs on.
 pub mod choice;
-/// Our own kernels, on tensors.
+/// Our own kernels on CUDA.
+pub mod cuda;
+/// Our own kernels on a processor, on tensors.
 pub mod processor;
 /// The operations in libtorch's own operators: any device, any type; the oracle in tests.
 pub mod reference;

@@ -17,8 +17,12 @@ unsafe extern "C" {
         bias: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> c_int;
-    fn lps_load_cuda() -> c_int;
-    fn lps_device_free_bytes(bytes: *mut u64) -> c_int;
+    fn lps_load_library(name: *const c_char, library: *mut *mut c_void) -> c_int;
+    fn lps_find_symbol(
+        library: *mut c_void,
+        name: *const c_char,
+        symbol: *mut *const c_void,
+    ) -> c_int;
 }
 
 fn check(status: c_int) -> Result<(), TchError> {
@@ -28,6 +32,14 @@ fn check(status: c_int) -> Result<(), TchError> {
     // SAFETY: the shim returns a string that ends with zero and lives until this thread's next failure.
     let text = unsafe { CStr::from_ptr(lps_last_error()) };
     Err(TchError::Torch(text.to_string_lossy().into_owned()))
+}
+
+/// What libtorch said, without what tch puts before it, and without advice and backtraces, which are further lines.
+pub fn reason(error: TchError) -> String {
+    match error {
+        TchError::Torch(text) => text.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// While it lives, this thread's operations keep neither gradients nor version counters: half the cost of a view.
@@ -87,22 +99,31 @@ impl PackedWeight {
     }
 }
 
-/// Loads libtorch's CUDA half. Must come before any question about CUDA.
-///
-/// # Errors
-/// What the dynamic loader says.
-pub fn load_cuda() -> Result<(), TchError> {
-    // SAFETY: takes nothing; loading runs the library's initialisers, which expect to be run like this.
-    check(unsafe { lps_load_cuda() })
-}
+/// A library that was loaded for the life of the process.
+#[derive(Debug)]
+pub(super) struct SharedLibrary(*mut c_void);
 
-/// Bytes of the accelerator's memory that are free.
-///
-/// # Errors
-/// What libtorch says.
-pub fn device_free_bytes() -> Result<u64, TchError> {
-    let mut bytes = 0;
-    // SAFETY: the shim writes one number.
-    check(unsafe { lps_device_free_bytes(&raw mut bytes) })?;
-    Ok(bytes)
+impl SharedLibrary {
+    /// Loads it, by its path or by its name alone; what is loaded later finds its symbols.
+    ///
+    /// # Errors
+    /// What the dynamic loader says.
+    pub(super) fn load(name: &CStr) -> Result<Self, TchError> {
+        let mut library = std::ptr::null_mut();
+        // SAFETY: the name ends with zero and lives through the call, which writes one pointer. Loading runs the library's
+        // initialisers, which expect to be run like this.
+        check(unsafe { lps_load_library(name.as_ptr(), &raw mut library) })?;
+        Ok(Self(library))
+    }
+
+    /// Where something is, of which the library says what it is. It stays there for the life of the process.
+    ///
+    /// # Errors
+    /// When there is nothing of that name.
+    pub(super) fn find(&self, name: &CStr) -> Result<*const c_void, TchError> {
+        let mut symbol = std::ptr::null();
+        // SAFETY: the handle came from `load` and was never closed; the name as there; one pointer is written.
+        check(unsafe { lps_find_symbol(self.0, name.as_ptr(), &raw mut symbol) })?;
+        Ok(symbol)
+    }
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use lps_engine_kernels::pages as own;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::kernels::reference::Gathered;
+use crate::kernels::cuda::paged::Paged;
+use crate::kernels::reference::{Decodes, Prefill};
 
 /// Shape of the pool, the same for every layer.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +98,29 @@ impl Slots {
             device,
         }
     }
+
+    /// Of tokens whose slots come later, in this tensor.
+    pub fn of_tensor(tensor: Tensor) -> Self {
+        Self {
+            places: Vec::new(),
+            device: tensor.device(),
+            tensor: OnceCell::from(tensor),
+        }
+    }
+}
+
+/// What is in the cell; made when it is empty.
+pub(super) fn once<T>(
+    cell: &OnceCell<T>,
+    make: impl FnOnce() -> Result<T, TchError>,
+) -> Result<&T, TchError> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => {
+            let made = make()?;
+            Ok(cell.get_or_init(|| made))
+        }
+    }
 }
 
 /// Whose keys and values each token of a step attends to, in layers with the same window.
@@ -112,8 +136,13 @@ pub struct Reads {
     pub block_tokens: usize,
     /// Type and place of what attends.
     pub options: (Kind, Device),
-    /// What libtorch's operators read by, made when the first layer asks for it.
-    pub(super) gathered: OnceCell<Gathered>,
+    /// What libtorch's operators read by, sequences with one new token. This and what follows is made when the first layer
+    /// asks for it.
+    pub(super) decodes: OnceCell<Vec<Decodes>>,
+    /// Those with several.
+    pub(super) prefills: OnceCell<Vec<Prefill>>,
+    /// What the CUDA kernel reads by.
+    pub(super) paged: OnceCell<Paged>,
 }
 
 /// One sequence's new tokens.
@@ -138,7 +167,22 @@ impl Reads {
             window,
             block_tokens,
             options,
-            gathered: OnceCell::new(),
+            decodes: OnceCell::new(),
+            prefills: OnceCell::new(),
+            paged: OnceCell::new(),
+        }
+    }
+
+    /// Of sequences with one new token each that the CUDA kernel finds in tensors whose numbers come later.
+    pub fn of_paged(
+        window: Option<usize>,
+        block_tokens: usize,
+        options: (Kind, Device),
+        paged: Paged,
+    ) -> Self {
+        Self {
+            paged: OnceCell::from(paged),
+            ..Self::new(window, block_tokens, options)
         }
     }
 

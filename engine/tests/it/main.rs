@@ -3,6 +3,7 @@
 
 mod answers;
 mod bad_input;
+mod cuda;
 mod embedding_queue;
 mod embeddings;
 mod failing;

@@ -3,20 +3,11 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::kernels::pages::{Read, Reads};
-
-/// Every token of the step is in exactly one member.
-#[derive(Debug)]
-pub struct Gathered {
-    /// Sequences with one new token, in groups of similar length.
-    pub(super) decodes: Vec<Decodes>,
-    /// Sequences with several new tokens.
-    pub(super) prefills: Vec<Prefill>,
-}
+use crate::kernels::pages::{Read, Reads, once};
 
 /// Sequences with one new token each, padded to the longest.
 #[derive(Debug)]
-pub(super) struct Decodes {
+pub struct Decodes {
     /// Their tokens' rows in the step; `None` when they are all its rows, in order.
     pub(super) rows: Option<Tensor>,
     /// How many.
@@ -32,7 +23,7 @@ pub(super) struct Decodes {
 
 /// One sequence's new tokens.
 #[derive(Debug)]
-pub(super) struct Prefill {
+pub struct Prefill {
     /// Row of the first; the others follow.
     pub(super) row: i64,
     /// How many are new.
@@ -44,26 +35,32 @@ pub(super) struct Prefill {
     pub(super) mask: Option<Tensor>,
 }
 
-impl Gathered {
-    /// Makes them.
-    ///
-    /// # Errors
-    /// What libtorch says.
-    pub(super) fn new(reads: &Reads) -> Result<Self, TchError> {
-        let (decoding, prefilling): (Vec<&Read>, Vec<_>) =
-            reads.sequences.iter().partition(|read| read.len == 1);
-        let decodes = groups(reads, decoding);
-        Ok(Self {
-            decodes: decodes
-                .iter()
-                .map(|group| Decodes::new(reads, group))
-                .collect::<Result<_, _>>()?,
-            prefills: prefilling
-                .into_iter()
-                .map(|read| Prefill::new(reads, read))
-                .collect::<Result<_, _>>()?,
-        })
-    }
+/// Sequences with one new token, in groups of similar length.
+///
+/// # Errors
+/// What libtorch says.
+pub(in crate::kernels) fn decodes(reads: &Reads) -> Result<&[Decodes], TchError> {
+    let made = once(&reads.decodes, || {
+        let decoding = reads.sequences.iter().filter(|read| read.len == 1);
+        let groups = groups(reads, decoding.collect());
+        groups
+            .iter()
+            .map(|group| Decodes::new(reads, group))
+            .collect()
+    })?;
+    Ok(made)
+}
+
+/// Sequences with several new tokens.
+///
+/// # Errors
+/// What libtorch says.
+pub(in crate::kernels) fn prefills(reads: &Reads) -> Result<&[Prefill], TchError> {
+    let made = once(&reads.prefills, || {
+        let prefilling = reads.sequences.iter().filter(|read| read.len > 1);
+        prefilling.map(|read| Prefill::new(reads, read)).collect()
+    })?;
+    Ok(made)
 }
 
 impl Decodes {
@@ -167,12 +164,12 @@ mod tests {
     use super::*;
 
     /// Sequences as tokens before, new tokens, pages of four.
-    fn gathered(sequences: &[(usize, usize, &[u32])], window: Option<usize>) -> Gathered {
+    fn reads(sequences: &[(usize, usize, &[u32])], window: Option<usize>) -> Reads {
         let mut reads = Reads::new(window, 4, (Kind::Float, Device::Cpu));
         for (computed, len, blocks) in sequences {
             reads.push(*len, *computed, blocks);
         }
-        Gathered::new(&reads).unwrap()
+        reads
     }
 
     fn numbers(tensor: &Tensor) -> Vec<i64> {
@@ -187,17 +184,20 @@ mod tests {
 
     #[test]
     fn places_follow_the_pages() {
-        let found = gathered(&[(3, 3, &[7, 2]), (0, 1, &[5])], None);
-        let prefill = &found.prefills[0];
+        let reads = reads(&[(3, 3, &[7, 2]), (0, 1, &[5])], None);
+        let prefill = &prefills(&reads).unwrap()[0];
         assert_eq!(numbers(&prefill.slots), [28, 29, 30, 31, 8, 9]);
         assert_eq!(visible(prefill), [4, 5, 6]);
-        assert_eq!(numbers(found.decodes[0].rows.as_ref().unwrap()), [3]);
+        let [decode] = decodes(&reads).unwrap() else {
+            panic!("one group")
+        };
+        assert_eq!(numbers(decode.rows.as_ref().unwrap()), [3]);
     }
 
     #[test]
     fn decodes_are_grouped_by_length_and_padded_with_their_own() {
-        let found = gathered(&[(2, 1, &[1]), (7, 1, &[2, 3]), (4, 1, &[4, 5])], None);
-        let [long, short] = &found.decodes[..] else {
+        let reads = reads(&[(2, 1, &[1]), (7, 1, &[2, 3]), (4, 1, &[4, 5])], None);
+        let [long, short] = decodes(&reads).unwrap() else {
             panic!("two groups")
         };
         assert_eq!(numbers(long.rows.as_ref().unwrap()), [1, 2]);
@@ -215,27 +215,27 @@ mod tests {
             (5, 3, &[5, 6]),
             (0, 3, &[7]),
         ];
-        let (all, windowed) = (gathered(&sequences, None), gathered(&sequences, Some(3)));
+        let (all, windowed) = (reads(&sequences, None), reads(&sequences, Some(3)));
         // Position 8 sees 6, 7 and 8; the sequence that is shorter than the window is in the same group.
-        let [group] = &windowed.decodes[..] else {
+        let [group] = decodes(&windowed).unwrap() else {
             panic!("one group")
         };
         assert_eq!((group.count, group.len), (2, 3));
         assert_eq!(numbers(&group.slots), [10, 11, 12, 16, 17, 16]);
-        assert_eq!(all.decodes.len(), 2);
+        assert_eq!(decodes(&all).unwrap().len(), 2);
         // New tokens 5, 6 and 7 see 3 to 7.
-        let [later, first] = &windowed.prefills[..] else {
+        let [later, first] = prefills(&windowed).unwrap() else {
             panic!("two prefills")
         };
         assert_eq!(numbers(&later.slots), [23, 24, 25, 26, 27]);
         assert_eq!(visible(later), [3, 3, 3]);
-        assert_eq!(visible(&all.prefills[0]), [6, 7, 8]);
+        assert_eq!(visible(&prefills(&all).unwrap()[0]), [6, 7, 8]);
         assert!(first.mask.is_none(), "it is no longer than the window");
     }
 
     #[test]
     fn a_first_chunk_longer_than_the_window_has_a_mask() {
-        let found = gathered(&[(0, 5, &[0, 1])], Some(2));
-        assert_eq!(visible(&found.prefills[0]), [1, 2, 2, 2, 2]);
+        let reads = reads(&[(0, 5, &[0, 1])], Some(2));
+        assert_eq!(visible(&prefills(&reads).unwrap()[0]), [1, 2, 2, 2, 2]);
     }
 }

@@ -1,15 +1,14 @@
 //! The operations in libtorch's own operators: any device, any type. Owns: being right; the oracle in tests of every
 //! other implementation. Follows Hugging Face transformers' order of roundings, so that 32-bit texts are equal.
 
-mod gather;
+pub(super) mod gather;
 
 use tch::{Kind, TchError, Tensor};
 
-pub use crate::kernels::reference::gather::Gathered;
+pub use crate::kernels::reference::gather::{Decodes, Prefill};
 
 use crate::kernels::linear::Linear;
-use crate::kernels::pages::{LayerPages, Reads, Slots, TensorPages};
-use crate::kernels::reference::gather::{Decodes, Prefill};
+use crate::kernels::pages::{LayerPages, Reads, Slots, TensorPages, once};
 use crate::kernels::{Activation, Heads, Kernels, Scores};
 
 /// See the module.
@@ -80,42 +79,51 @@ impl Kernels for Reference {
         reads: &Reads,
         scores: Scores,
     ) -> Result<Tensor, TchError> {
-        let LayerPages::Tensors(pages) = pages else {
-            return Err(of_others());
-        };
-        let gathered = match reads.gathered.get() {
-            Some(gathered) => gathered,
-            None => {
-                let gathered = Gathered::new(reads)?;
-                reads.gathered.get_or_init(|| gathered)
-            }
-        };
-        if let ([decodes @ Decodes { rows: None, .. }], []) =
-            (&gathered.decodes[..], &gathered.prefills[..])
-        {
+        let pages = tensors(pages)?;
+        let (decodes, prefills) = (gather::decodes(reads)?, gather::prefills(reads)?);
+        if let ([decodes @ Decodes { rows: None, .. }], []) = (decodes, prefills) {
             return decode(query, pages, decodes, scores);
         }
         let (tokens, heads, head_dim) = query.size3()?;
         let options = (query.kind(), query.device());
         let mut out = Tensor::f_empty([tokens, heads * head_dim], options)?;
-        for part in &gathered.decodes {
+        for part in decodes {
             if let Some(rows) = &part.rows {
                 let attended = decode(&query.f_index_select(0, rows)?, pages, part, scores)?;
                 let _ = out.f_index_copy_(0, rows, &attended)?;
             }
         }
-        for part in &gathered.prefills {
-            let query = query.f_narrow(0, part.row, part.len)?;
-            let attended = prefill(&query, pages, part, scores)?;
-            out.f_narrow(0, part.row, part.len)?.f_copy_(&attended)?;
-        }
+        attend_prefills(query, pages, (reads, scores), &mut out)?;
         Ok(out)
     }
+}
+
+/// Attention of sequences with several new tokens, into their rows of `out`.
+pub(super) fn attend_prefills(
+    query: &Tensor,
+    pages: &TensorPages,
+    (reads, scores): (&Reads, Scores),
+    out: &mut Tensor,
+) -> Result<(), TchError> {
+    for part in gather::prefills(reads)? {
+        let query = query.f_narrow(0, part.row, part.len)?;
+        let attended = prefill(&query, pages, part, scores)?;
+        out.f_narrow(0, part.row, part.len)?.f_copy_(&attended)?;
+    }
+    Ok(())
 }
 
 /// Pages are made by the same choice as the kernels.
 fn of_others() -> TchError {
     TchError::Kind("these pages are of other kernels".to_owned())
+}
+
+/// The pages, if they are of this kind.
+pub(super) fn tensors(pages: &LayerPages) -> Result<&TensorPages, TchError> {
+    match pages {
+        LayerPages::Tensors(pages) => Ok(pages),
+        LayerPages::Own(_) => Err(of_others()),
+    }
 }
 
 fn tensors_mut(pages: &mut LayerPages) -> Result<&mut TensorPages, TchError> {
@@ -151,14 +159,10 @@ fn store(
     value: &Tensor,
     slots: &Slots,
 ) -> Result<(), TchError> {
-    let slots = match slots.tensor.get() {
-        Some(tensor) => tensor,
-        None => {
-            let places: Vec<i64> = slots.places.iter().map(|slot| *slot as i64).collect();
-            let tensor = Tensor::f_from_slice(&places)?.f_to_device(slots.device)?;
-            slots.tensor.get_or_init(|| tensor)
-        }
-    };
+    let slots = once(&slots.tensor, || {
+        let places: Vec<i64> = slots.places.iter().map(|slot| *slot as i64).collect();
+        Tensor::f_from_slice(&places)?.f_to_device(slots.device)
+    })?;
     let _ = pages.keys.f_index_copy_(0, slots, &key.f_flatten(1, -1)?)?;
     let _ = pages
         .values

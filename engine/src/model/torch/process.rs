@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use tch::TchError;
-
-use crate::kernels::native;
+use crate::kernels::cuda::library::Library;
 use crate::model::{Device, Error};
 
 /// Libtorch's OpenMP library reads its environment when it is loaded, which is before `main`.
@@ -37,12 +35,7 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
         .map_err(|error| fail(format!("the engine cannot restart itself: {error}")))?;
     if device == Device::Cuda {
         // Before any question about CUDA: libtorch keeps the first answer for good.
-        native::load_cuda().map_err(|error| fail(reason(error)))?;
-        if !tch::Cuda::is_available() {
-            return Err(fail(
-                "libtorch finds no CUDA device; is the driver visible in here?".to_owned(),
-            ));
-        }
+        Library::load().map_err(|error| fail(error.to_string()))?;
     }
     let threads = threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads
@@ -51,14 +44,6 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
     tch::set_num_threads(threads);
     tch::set_num_interop_threads(1);
     Ok(())
-}
-
-/// What libtorch said, without what tch puts before it.
-pub(in crate::model) fn reason(error: TchError) -> String {
-    match error {
-        TchError::Torch(text) => text,
-        other => other.to_string(),
-    }
 }
 
 #[expect(

@@ -21,6 +21,21 @@ pub struct Inputs {
     pub reads: Vec<Reads>,
 }
 
+/// The same in numbers.
+#[derive(Debug)]
+pub struct Rows {
+    /// A token each.
+    pub tokens: Vec<i64>,
+    /// Where it stands in its sequence.
+    pub positions: Vec<i64>,
+    /// Where its keys and values go.
+    pub slots: Vec<usize>,
+    /// Which rows get logits.
+    sampled: Vec<i64>,
+    /// As in [`Inputs`].
+    pub reads: Vec<Reads>,
+}
+
 /// What tensors of a step are made for.
 #[derive(Debug, Clone)]
 pub struct StepShape {
@@ -40,37 +55,48 @@ impl StepShape {
     /// # Errors
     /// What libtorch says.
     pub fn inputs(&self, batch: &Batch<'_>) -> Result<Inputs, TchError> {
-        let mut row = 0;
-        let (mut tokens, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sampled = Vec::new();
-        let options = (self.kind, self.device);
-        let reads = |window: &Option<usize>| Reads::new(*window, self.block_tokens, options);
-        let mut reads: Vec<Reads> = self.windows.iter().map(reads).collect();
-        for sequence in &batch.sequences {
-            let all = sequence.computed..sequence.computed + sequence.len;
-            tokens.extend(sequence.new_tokens().iter().map(|token| i64::from(*token)));
-            positions.extend(all.clone().map(|position| position as i64));
-            slots.extend(all.map(|position| self.slot(sequence, position)));
-            for reads in &mut reads {
-                reads.push(sequence.len, sequence.computed, sequence.blocks);
-            }
-            row += sequence.len as i64;
-            if sequence.sample.is_some() {
-                sampled.push(row - 1);
-            }
-        }
-        let all_sampled = sampled.len() as i64 == row;
+        let rows = self.rows(batch);
+        let all_sampled = rows.sampled.len() == rows.tokens.len();
         Ok(Inputs {
-            tokens: self.tensor(&tokens)?,
-            positions: self.tensor(&positions)?,
-            slots: Slots::new(slots, self.device),
+            tokens: self.tensor(&rows.tokens)?,
+            positions: self.tensor(&rows.positions)?,
+            slots: Slots::new(rows.slots, self.device),
             sampled: if all_sampled {
                 None
             } else {
-                Some(self.tensor(&sampled)?)
+                Some(self.tensor(&rows.sampled)?)
             },
-            reads,
+            reads: rows.reads,
         })
+    }
+
+    /// Turns a batch into numbers.
+    pub fn rows(&self, batch: &Batch<'_>) -> Rows {
+        let options = (self.kind, self.device);
+        let reads = |window: &Option<usize>| Reads::new(*window, self.block_tokens, options);
+        let mut rows = Rows {
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            slots: Vec::new(),
+            sampled: Vec::new(),
+            reads: self.windows.iter().map(reads).collect(),
+        };
+        for sequence in &batch.sequences {
+            let all = sequence.computed..sequence.computed + sequence.len;
+            let tokens = sequence.new_tokens().iter();
+            rows.tokens.extend(tokens.map(|token| i64::from(*token)));
+            rows.positions
+                .extend(all.clone().map(|position| position as i64));
+            rows.slots
+                .extend(all.map(|position| self.slot(sequence, position)));
+            for reads in &mut rows.reads {
+                reads.push(sequence.len, sequence.computed, sequence.blocks);
+            }
+            if sequence.sample.is_some() {
+                rows.sampled.push(rows.tokens.len() as i64 - 1);
+            }
+        }
+        rows
     }
 
     fn slot(&self, sequence: &BatchSequence<'_>, position: usize) -> usize {

@@ -11,9 +11,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::blob::{self, Blob};
 use crate::kernels::choice::Choice;
+use crate::kernels::native;
 use crate::model::directory::{File, Files, Json};
 use crate::model::progress::Progress;
-use crate::model::torch::process;
 use crate::model::{Error, missing};
 
 const SINGLE: &str = "model.safetensors";
@@ -29,6 +29,8 @@ pub struct Weights {
     /// Bytes of those that were taken.
     taken: Cell<u64>,
     progress: Progress,
+    /// Nothing is missing: what is asked for is drawn.
+    drawn: bool,
 }
 
 #[derive(Debug)]
@@ -66,11 +68,24 @@ impl Weights {
             main_file: files.path(main_file),
             taken: Cell::new(0),
             progress: progress.clone(),
+            drawn: false,
         };
         for name in names {
             weights.add(files, &name)?;
         }
         Ok(weights)
+    }
+
+    /// Every weight there is, small and without meaning, to see how long a model of some shape takes.
+    pub fn drawn() -> Self {
+        Self {
+            tensors: BTreeMap::new(),
+            blobs: Vec::new(),
+            main_file: String::new(),
+            taken: Cell::new(0),
+            progress: Progress::silent(),
+            drawn: true,
+        }
     }
 
     fn add(&mut self, files: &Files, name: &str) -> Result<(), Error> {
@@ -138,6 +153,11 @@ impl Weights {
             field: name.to_owned(),
             reason,
         };
+        if self.drawn {
+            let options = (placement.kind, placement.device);
+            let drawn = || Tensor::f_randn(shape, options)?.f_mul_scalar(0.02);
+            return drawn().map_err(|error| fail(name, format!("cannot be drawn: {error}")));
+        }
         // The body of a model that was saved without its output layer has names without the first part.
         let body = || self.tensors.get(name.split_once('.')?.1);
         let Some(stored) = self.tensors.get(name).or_else(body) else {
@@ -166,7 +186,7 @@ impl Weights {
         };
         self.taken.set(self.taken.get() + stored.bytes.len() as u64);
         placed().map_err(|error| {
-            let reason = format!("cannot be loaded: {}", process::reason(error));
+            let reason = format!("cannot be loaded: {}", native::reason(error));
             fail(&stored.path, reason)
         })
     }

@@ -33,6 +33,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Those of an object, which messages call `file`.
+    pub fn of_object(file: &str, object: &'a Json) -> Self {
+        Self {
+            file: file.to_owned(),
+            object,
+        }
+    }
+
     /// Refuses a field.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::Kernels;
 use crate::kernels::choice::Choice;
-use crate::kernels::native::InferenceMode;
+use crate::kernels::native::{self, InferenceMode};
 use crate::model::directory::ModelDirectory;
 use crate::model::embedding::{Embedding, Pool};
 use crate::model::torch::config::Fields;
@@ -28,7 +28,7 @@ use crate::model::torch::embedding::causal::Causal;
 use crate::model::torch::embedding::encoder::Encoder;
 use crate::model::torch::embedding::rows::Rows;
 use crate::model::torch::weights::{Placement, Weights};
-use crate::model::torch::{families, process, set_threads, useful_threads};
+use crate::model::torch::{families, set_threads, useful_threads};
 use crate::model::{Device, Dtype, Error, KernelsAsked, LoadOptions};
 
 /// What makes the tokens' vectors.
@@ -62,7 +62,7 @@ pub fn load(
     refuse_what_is_for_texts(options)?;
     let _inference = InferenceMode::begin().map_err(|error| Error::Device {
         device: format!("{:?}", options.device).to_lowercase(),
-        reason: process::reason(error),
+        reason: native::reason(error),
     })?;
     let placed = |dtype: Option<Dtype>| Placement {
         kind: match options.dtype.or(dtype) {
@@ -153,7 +153,7 @@ impl Embedder for TorchEmbedder {
         self.vectors(texts).map_err(|error| StepError {
             step: texts.step,
             tokens: texts.count(),
-            reason: process::reason(error),
+            reason: native::reason(error),
         })
     }
 }

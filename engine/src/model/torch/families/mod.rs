@@ -43,7 +43,14 @@ const FAMILIES: [(&str, Read); 8] = [
 /// # Errors
 /// One line that names the field, and what is supported.
 pub fn read(directory: &ModelDirectory) -> Result<Architecture, Error> {
-    let fields = Fields::of(directory);
+    of_fields(&Fields::of(directory))
+}
+
+/// The same of the fields of its `config.json` alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn of_fields(fields: &Fields<'_>) -> Result<Architecture, Error> {
     let found = fields.text("model_type")?;
     let family = FAMILIES.iter().find(|(name, _)| Some(*name) == found);
     let Some((_, read)) = family else {
@@ -55,7 +62,7 @@ pub fn read(directory: &ModelDirectory) -> Result<Architecture, Error> {
         let reason = "is given; supported are weights of float32, bfloat16 and float16";
         return fields.fail("quantization_config", reason.to_owned());
     }
-    let architecture = read(&fields)?;
+    let architecture = read(fields)?;
     let (heads, kv_heads) = (architecture.heads, architecture.kv_heads);
     if heads % kv_heads != 0 {
         let reason = format!("is {kv_heads}, which does not divide num_attention_heads, {heads}");

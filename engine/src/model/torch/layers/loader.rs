@@ -4,9 +4,9 @@
 use tch::{TchError, Tensor};
 
 use crate::kernels::linear::Linear;
+use crate::kernels::native;
 use crate::model::Error;
 use crate::model::torch::architecture::Architecture;
-use crate::model::torch::process;
 use crate::model::torch::weights::{Placement, Weights};
 
 /// Where weights come from, and what they are for.
@@ -136,7 +136,7 @@ impl Loader<'_> {
         result.map_err(|error| Error::Field {
             file: self.weights.main_file().to_owned(),
             field: name.to_owned(),
-            reason: format!("cannot be loaded: {}", process::reason(error)),
+            reason: format!("cannot be loaded: {}", native::reason(error)),
         })
     }
 }
