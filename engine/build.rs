@@ -49,7 +49,13 @@ fn cuda_stamp() -> u64 {
         let entries = std::fs::read_dir(folder).expect("the folder is in the sources");
         entries.map(|entry| entry.expect("it can be read").path())
     };
-    let mut sources: Vec<PathBuf> = files("cpp").chain(files("cuda")).collect();
+    // Editors leave hidden files.
+    let is_hidden = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.')
+    };
+    let files = files("cpp").chain(files("cuda"));
+    let mut sources: Vec<PathBuf> = files.filter(|file| !is_hidden(file)).collect();
     sources.sort();
     let bytes = sources
         .iter()

@@ -12,6 +12,7 @@ target=$(configured target-dir)
 torch=$(configured LIBTORCH)
 
 if [ ! -f "$compiler/.complete" ]; then
+  [ -x "$cache/venv-setup/bin/pip" ] || python3 -m venv "$cache/venv-setup"
   echo "cuda: nvcc $cuda_version from PyPI into $compiler (about 250 MB on disk, 10 s)"
   rm -rf "$compiler.partial"
   "$cache/venv-setup/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-compile --target "$compiler.partial" \
@@ -32,7 +33,9 @@ print(value)
 PYTHON
 )
 built="$target/cuda"
-if [ "$(cat "$built/stamp" 2>/dev/null)" != "$stamp" ]; then
+# What it is made with counts too.
+made="$stamp $compiler $torch"
+if [ "$(cat "$built/stamp" 2>/dev/null)" != "$made" ]; then
   echo "cuda: compiling engine/cuda and engine/cpp/cuda.cpp (half a minute)"
   mkdir -p "$built"
   rm -f "$built/stamp"
@@ -48,9 +51,13 @@ if [ "$(cat "$built/stamp" 2>/dev/null)" != "$stamp" ]; then
   c++ -shared -o "$built/liblps_cuda.so" "$built/cuda.o" "$built/paged.o" \
     -L "$torch/lib" -L "$(dirname "$torch")/nvidia/cu13/lib" -Wl,--no-undefined,--allow-shlib-undefined,--as-needed \
     -ltorch_cuda -lc10_cuda -ltorch_cpu -lc10 -l:libcudart.so.13
-  echo "$stamp" > "$built/stamp"
+  echo "$made" > "$built/stamp"
 fi
 for programs in "$target/debug" "$target/release"; do
   mkdir -p "$programs"
-  cmp -s "$built/liblps_cuda.so" "$programs/liblps_cuda.so" || cp "$built/liblps_cuda.so" "$programs/liblps_cuda.so"
+  cmp -s "$built/liblps_cuda.so" "$programs/liblps_cuda.so" || {
+    # Not over the old one: a program that runs may have it mapped.
+    cp "$built/liblps_cuda.so" "$programs/liblps_cuda.so.partial"
+    mv "$programs/liblps_cuda.so.partial" "$programs/liblps_cuda.so"
+  }
 done

@@ -35,6 +35,11 @@ pub(crate) struct Loading {
     pub(crate) batching: Batching,
 }
 
+/// Of an engine that begins to load.
+pub(crate) fn readiness() -> (watch::Sender<Readiness>, watch::Receiver<Readiness>) {
+    watch::channel(Readiness::Starting("loading weights".to_owned()))
+}
+
 /// Tells how much of the weights is there: in `/readyz`, and once a quarter in the log.
 pub(crate) fn told_by(readiness: watch::Sender<Readiness>) -> Progress {
     let logged = AtomicU64::new(0);

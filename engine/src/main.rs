@@ -32,9 +32,17 @@ fn main() -> ExitCode {
             // Each message holds that of its cause.
             eprintln!("lps-engine: {error}");
             let known = error.downcast_ref::<lps_engine::server::Error>();
-            ExitCode::from(known.map_or(1, lps_engine::server::Error::exit_code))
+            end(known.map_or(1, lps_engine::server::Error::exit_code))
         }
     }
+}
+
+/// What failed may have left a thread behind that loads or computes.
+fn end(code: u8) -> ExitCode {
+    #[cfg(feature = "torch")]
+    lps_engine::kernels::native::end_now(code);
+    #[cfg(not(feature = "torch"))]
+    ExitCode::from(code)
 }
 
 #[cfg(feature = "torch")]

@@ -136,8 +136,7 @@ impl Server {
             embedding: embedding.clone(),
         };
         let registry = Registry::new();
-        let starting = Readiness::Starting("loading weights".to_owned());
-        let (readiness, ready) = watch::channel(starting);
+        let (readiness, ready) = loading::readiness();
         let loading = Loading {
             thread: thread_options(&config, &host, &registry)?,
             options: load_options(&config, &directory, max_model_len, &readiness)?,
@@ -155,6 +154,7 @@ impl Server {
             tell_addresses(path, http, admin)?;
         }
         let closed = CancellationToken::new();
+        let closing = closed.clone().drop_guard();
         let admin_server = Admin {
             registry,
             ready,
@@ -179,6 +179,7 @@ impl Server {
         let api = task::spawn("api", http::serve(listener, shared));
         readiness.send_replace(Readiness::Ready);
         let hello = running.handle.hello();
+        closing.disarm();
         tracing::info!(%http, %admin, engine = %hello.engine, model = %hello.model, kv_blocks = hello.kv_blocks_total, "ready");
         Ok(Self {
             http,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runner import SETTLED, now, serve
 
+START_LIMIT_S = 120
 IDS = re.compile(rb'"token_ids":\[([^\]]*)\]')
 
 
@@ -46,16 +47,17 @@ class Stream:
 class Http:
     def __init__(self, job):
         self.job = job
-        folder = Path(tempfile.mkdtemp(prefix="lps-bench-"))
-        said = folder / "addresses"
+        self.folder = tempfile.TemporaryDirectory(prefix="lps-bench-")
+        said = Path(self.folder.name) / "addresses"
         dtype = ["--dtype", "bfloat16", "--quantization", "int8"] if job["dtype"] == "int8" else ["--dtype", job["dtype"]]
         self.engine = subprocess.Popen(
             [sys.argv[1], "--model", job["model"], "--model-name", "bench", "--port", "0", "--address-file", said, *dtype,
              "--threads", str(job["threads"]), "--max-model-len", str(job["max_model_len"]), "--no-prefix-cache",
              "--max-num-seqs", str(job["max_num_seqs"]), "--kv-cache-size", str(job["kv_bytes"]), "--exit-with-parent"])
+        deadline = now() + START_LIMIT_S
         while not said.exists():
-            if self.engine.poll() is not None:
-                raise RuntimeError(f"the engine ended with {self.engine.returncode}")
+            if self.engine.poll() is not None or now() > deadline:
+                raise RuntimeError(f"the engine does not start, or ended with {self.engine.returncode}")
             time.sleep(0.01)
         host, port = said.read_text().splitlines()[0].rsplit(":", 1)
         self.address = (host, int(port))

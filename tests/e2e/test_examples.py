@@ -19,7 +19,8 @@ def python(tmp_path_factory):
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, CLIENT)
     run(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    run(python, "-m", *pip[2:], "install", *folder.glob("*.whl"))
+    run(python, "-m", *pip[2:], "install", "--constraint", ROOT / "tests" / "e2e" / "requirements.txt",
+        *folder.glob("*.whl"))
     return python
 
 

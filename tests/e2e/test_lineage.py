@@ -1,10 +1,11 @@
 """What the Python client knows of forks and joins, on random programs: no router is asked."""
 
 import asyncio
+import contextvars
 import random
 
 import pytest
-from lps_client import ThreadPoolExecutor, join, lineage
+from lps_client import ThreadPoolExecutor, branch, join, lineage
 
 SEEDS = range(200)
 
@@ -91,3 +92,11 @@ def test_forks_of_forks_end_somewhere():
     with lineage.within(lineage.Thread("program")):
         deeper(300)
         assert len(lineage.begin().after) == 1
+
+
+def test_a_branch_outside_of_programs_opens_none():
+    def inside():
+        with branch():
+            return lineage.opened()
+
+    assert contextvars.copy_context().run(inside) is None

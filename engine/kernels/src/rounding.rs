@@ -55,7 +55,7 @@ impl<E: Element> Work for Part<'_, E> {
         for index in self.rows {
             let row = &self.x[index * self.inputs..][..self.inputs];
             let scale = largest(row) / most;
-            let inverse = 1.0 / scale;
+            let inverse = inverse_of(scale);
             // SAFETY: a row of integers is as wide, is zero so far, and nobody else writes it.
             unsafe {
                 *self.factors.at(index) = scale;
@@ -68,6 +68,14 @@ impl<E: Element> Work for Part<'_, E> {
             }
         }
     }
+}
+
+/// What numbers are multiplied with to become integers of this scale; zero where they are all next to nothing, and none
+/// where one is none.
+#[inline(always)]
+pub(crate) fn inverse_of(scale: f32) -> f32 {
+    let inverse = 1.0 / scale;
+    if inverse.is_infinite() { 0.0 } else { inverse }
 }
 
 /// The largest number without its sign; none where one is none.

@@ -9,7 +9,7 @@ use half::bf16;
 
 use crate::element::{Element, Numbers};
 use crate::memory::Mapped;
-use crate::rounding::largest;
+use crate::rounding::{inverse_of, largest};
 
 /// Columns that stand together: a whole number of vectors on every level.
 pub(crate) const PANEL: usize = 32;
@@ -209,7 +209,7 @@ fn bytes<E: Element>(rows: &[&[E]], inputs: usize, threads: NonZeroUsize) -> io:
         for (column, row) in panel_of(rows, panel).iter().enumerate() {
             let most = largest(row);
             let scale = most / 127.0;
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            let inverse = inverse_of(scale);
             scales[column] = scale;
             for (input, number) in row.iter().enumerate() {
                 let place = (input / 2 * PANEL + column) * 2 + input % 2;

@@ -34,6 +34,16 @@ fn check(status: c_int) -> Result<(), TchError> {
     Err(TchError::Torch(text.to_string_lossy().into_owned()))
 }
 
+/// Ends the process at once, with what was written so far. Threads may be loading or computing: the C++ library's
+/// destructors, which an ordinary exit runs, would take what they use from under them.
+pub fn end_now(code: u8) -> ! {
+    unsafe extern "C" {
+        fn _exit(code: c_int) -> !;
+    }
+    // SAFETY: takes a number and does not come back; nothing of this process is used after it.
+    unsafe { _exit(c_int::from(code)) }
+}
+
 /// What libtorch said, without what tch puts before it, and without advice and backtraces, which are further lines.
 pub fn reason(error: TchError) -> String {
     match error {

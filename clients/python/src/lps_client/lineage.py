@@ -65,7 +65,9 @@ class Thread:
 
     def fork(self, after: Calls, name: str | None = None) -> Thread:
         """A thread that goes on from here."""
-        return Thread(self.program, name or f"fork-{next(self._numbers)}", after=after, origin=self)
+        thread = Thread(self.program, name or f"fork-{next(self._numbers)}", after=after, origin=self)
+        thread.is_automatic = self.is_automatic
+        return thread
 
     def is_mine(self) -> bool:
         """Whether the caller is the task or thread that began it."""

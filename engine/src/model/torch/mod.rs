@@ -78,14 +78,7 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         begun.map_err(|error| fail(native::reason(error)))?;
     }
     let weights = Weights::open(&directory.files, &options.progress)?;
-    // Sizes that the files do not have are refused by name when they are compared.
-    let numbers = architecture
-        .multiplied()
-        .unsigned_abs()
-        .min(weights.numbers());
-    let weight_bytes = numbers * kernels.weight_bytes(kind_of(options, &architecture));
-    let free_bytes = free_bytes(options).map_err(|error| fail(native::reason(error)))?;
-    memory::weights_fit(weight_bytes, free_bytes)?;
+    check_fits(&architecture, &weights, kernels, options)?;
     let (model, kv_blocks) = TorchModel::new(architecture, &weights, options, kernels)?;
     Ok(Loaded {
         model: Box::new(model),
@@ -93,6 +86,22 @@ pub fn load(directory: &ModelDirectory, options: &LoadOptions) -> Result<Loaded,
         vocab_size: directory.vocab_size,
         max_model_len: options.max_model_len,
     })
+}
+
+/// Whether the weights that are multiplied with fit into memory.
+fn check_fits(
+    architecture: &Architecture,
+    weights: &Weights,
+    kernels: Choice,
+    options: &LoadOptions,
+) -> Result<(), Error> {
+    let multiplied = architecture.multiplied().unsigned_abs();
+    // Sizes that the files do not have are refused by name when they are compared.
+    let numbers = multiplied.min(weights.numbers());
+    let bytes = numbers * kernels.weight_bytes(kind_of(options, architecture));
+    let free_bytes = free_bytes(options);
+    let free_bytes = free_bytes.map_err(|error| refused(options.device, native::reason(error)))?;
+    Ok(memory::weights_fit(bytes, free_bytes)?)
 }
 
 /// What is free where weights and pages go.

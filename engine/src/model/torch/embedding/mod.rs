@@ -16,20 +16,21 @@ mod pooling;
 
 use lps_engine_core::batch::Texts;
 use lps_engine_core::model::{Embedder, StepError};
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::kernels::Kernels;
 use crate::kernels::choice::Choice;
 use crate::kernels::native::{self, InferenceMode};
 use crate::model::directory::ModelDirectory;
 use crate::model::embedding::{Embedding, Pool};
+use crate::model::torch::architecture::Architecture;
 use crate::model::torch::config::Fields;
 use crate::model::torch::embedding::causal::Causal;
 use crate::model::torch::embedding::encoder::Encoder;
 use crate::model::torch::embedding::rows::Rows;
 use crate::model::torch::weights::{Placement, Weights};
-use crate::model::torch::{families, set_threads, useful_threads};
-use crate::model::{Device, Dtype, Error, KernelsAsked, LoadOptions};
+use crate::model::torch::{check_fits, families, kind_of, refused, set_threads, useful_threads};
+use crate::model::{Device, Error, KernelsAsked, LoadOptions};
 
 /// What makes the tokens' vectors.
 #[derive(Debug)]
@@ -60,31 +61,28 @@ pub fn load(
         Device::Cuda => tch::Device::Cuda(0),
     };
     refuse_what_is_for_texts(options)?;
-    let _inference = InferenceMode::begin().map_err(|error| Error::Device {
-        device: format!("{:?}", options.device).to_lowercase(),
-        reason: native::reason(error),
-    })?;
-    let placed = |dtype: Option<Dtype>| Placement {
-        kind: match options.dtype.or(dtype) {
-            Some(Dtype::Bfloat16) => Kind::BFloat16,
-            Some(Dtype::Float32) | None => Kind::Float,
-        },
-        device,
-        kernels: Choice::Operators,
-    };
+    let begun = InferenceMode::begin();
+    let _inference = begun.map_err(|error| refused(options.device, native::reason(error)))?;
     let fields = Fields::of(directory);
     let weights = Weights::open(&directory.files, &options.progress)?;
+    let place = |architecture: &Architecture| {
+        set_threads(Choice::Operators, useful_threads(architecture));
+        check_fits(architecture, &weights, Choice::Operators, options)?;
+        Ok::<_, Error>(Placement {
+            kind: kind_of(options, architecture),
+            device,
+            kernels: Choice::Operators,
+        })
+    };
     let body = match fields.text("model_type")? {
         Some("bert") => {
             let bert = bert::read(&fields)?;
-            set_threads(Choice::Operators, useful_threads(&bert.parts));
-            let placement = placed(bert.parts.dtype);
+            let placement = place(&bert.parts)?;
             Body::Encoder(Encoder::load(&bert, &weights, placement)?)
         }
         Some("qwen3") => {
             let architecture = families::read(directory)?;
-            set_threads(Choice::Operators, useful_threads(&architecture));
-            let placement = placed(architecture.dtype);
+            let placement = place(&architecture)?;
             let positions = i64::from(options.max_model_len);
             Body::Causal(Causal::load(
                 &architecture,

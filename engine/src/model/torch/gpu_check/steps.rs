@@ -85,6 +85,12 @@ impl Model {
         }
     }
 
+    /// Pages for the largest batch, or for the prompt where that is more.
+    fn pages(&self) -> usize {
+        let of_batch = self.sequences_max() * (self.context + 1).div_ceil(BLOCK_TOKENS);
+        of_batch.max(self.prompt.div_ceil(BLOCK_TOKENS))
+    }
+
     fn longest(&self) -> usize {
         self.prompt.max(self.context + 1)
     }
@@ -152,8 +158,11 @@ fn load(target: Target, asked: &Model) -> Result<TorchModel, Error> {
     let object = asked.config.as_object().unwrap_or(&none);
     let architecture = families::of_fields(&Fields::of_object(asked.name, object))?;
     let sequences = asked.sequences_max();
-    let blocks = sequences * asked.longest().div_ceil(BLOCK_TOKENS);
-    let token_bytes = 2 * architecture.kv_heads * architecture.head_dim * 4;
+    let number_bytes = match asked.dtype {
+        Dtype::Float32 => 4,
+        Dtype::Bfloat16 => 2,
+    };
+    let token_bytes = 2 * architecture.kv_heads * architecture.head_dim * number_bytes;
     let layers = architecture.layers.len() as u64;
     let options = LoadOptions {
         dtype: Some(asked.dtype),
@@ -164,7 +173,9 @@ fn load(target: Target, asked: &Model) -> Result<TorchModel, Error> {
         kernels: KernelsAsked::Auto,
         quantization: None,
         block_tokens: BLOCK_TOKENS as u32,
-        kv: KvSize::Bytes((blocks * BLOCK_TOKENS) as u64 * token_bytes.unsigned_abs() * layers),
+        kv: KvSize::Bytes(
+            (asked.pages() * BLOCK_TOKENS) as u64 * token_bytes.unsigned_abs() * layers,
+        ),
         max_model_len: asked.longest() as u32,
         max_num_seqs: sequences as u32,
         max_batched_tokens: asked.prompt as u32,
