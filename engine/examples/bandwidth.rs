@@ -3,7 +3,8 @@
 //!
 //! `read` sums 1 GiB that no cache holds, which is what a decode step does to weights; `triad` is STREAM's
 //! `a[i] = b[i] + s * c[i]` over three arrays of 256 MiB, counted as STREAM counts it (two reads and one write). Each
-//! thread has a part of its own. As in STREAM, the best of five passes counts. Prints one line of JSON.
+//! thread has a part of its own. As in STREAM, the best of five passes counts. What is read lies in large pages where the
+//! system has them, as the engine's weights do. Prints one line of JSON.
 //!
 //!     cargo run --release -p lps-engine --example bandwidth -- [THREADS]
 
@@ -12,8 +13,12 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context;
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::MmapMut;
 
-const READ_WORDS: usize = (1 << 30) / size_of::<u64>();
+const READ_BYTES: usize = 1 << 30;
+const WORD_BYTES: usize = size_of::<u64>();
 const TRIAD_NUMBERS: usize = (256 << 20) / size_of::<f64>();
 const PASSES: usize = 5;
 /// Sums that are kept apart, so that they fill vector registers and none waits for another.
@@ -24,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         Some(given) => given.parse().context("usage: bandwidth [THREADS]")?,
         None => thread::available_parallelism()?.get(),
     };
-    let read = read(threads);
+    let read = read(threads).context("1 GiB to read")?;
     let triad = triad(threads);
     let result = serde_json::json!({"threads": threads, "read_gb_s": read, "triad_gb_s": triad});
     #[expect(clippy::print_stdout, reason = "the result of the program")]
@@ -49,23 +54,30 @@ fn best(bytes: usize, mut pass: impl FnMut()) -> f64 {
     (timed.fold(0.0, f64::max) * 10.0).round() / 10.0
 }
 
-fn read(threads: usize) -> f64 {
+fn read(threads: usize) -> std::io::Result<f64> {
+    let mut bytes = MmapMut::map_anon(READ_BYTES)?;
+    // Where it is refused, pages are small.
+    #[cfg(target_os = "linux")]
+    bytes.advise(Advice::HugePage).ok();
     // Not zero: pages of zeros that were never written are all the same page.
-    let words = vec![1_u64; READ_WORDS];
-    best(size_of_val(words.as_slice()), || {
+    bytes.fill(1);
+    let size = (READ_BYTES / WORD_BYTES).div_ceil(threads) * WORD_BYTES;
+    Ok(best(READ_BYTES, || {
         thread::scope(|scope| {
-            for part in words.chunks(READ_WORDS.div_ceil(threads)) {
+            for part in bytes.chunks(size) {
                 scope.spawn(move || black_box(sum(part)));
             }
         });
-    })
+    }))
 }
 
-fn sum(words: &[u64]) -> u64 {
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, _) = bytes.as_chunks::<WORD_BYTES>();
+    let (lines, _) = words.as_chunks::<LANES>();
     let mut sums = [0_u64; LANES];
-    for line in words.chunks_exact(LANES) {
+    for line in lines {
         for (sum, word) in sums.iter_mut().zip(line) {
-            *sum = sum.wrapping_add(*word);
+            *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
         }
     }
     sums.iter().fold(0, |all, sum| all.wrapping_add(*sum))

@@ -7,14 +7,16 @@ use std::ops::Range;
 use crate::element::{Element, Numbers, NumbersMut};
 use crate::level::{Available, Work};
 use crate::rounding::rounded;
-use crate::simd::Simd;
+use crate::simd::{Simd, ask_for};
 use crate::threads::{Threads, Writable};
 use crate::tile::{self, OnRows, Rows};
 use crate::weight::{PANEL, Packed, Weight};
 
-/// Rows that are multiplied before the next columns are read: with them the part of `x` in use stays in the cache of one
-/// processor. A multiple of the rows of every tile.
-const ROWS_AT_ONCE: usize = 240;
+/// Bytes of `x` that are multiplied before the next columns are read: they stay in the cache of one processor, of which
+/// few have less than 512 KiB.
+const BYTES_AT_ONCE: usize = 400 << 10;
+/// A multiple of the rows of every tile: only the last rows of all are multiplied by fewer.
+const TILE_ROWS: usize = 24;
 /// Parts for each thread, so that one that is held up leaves most of its share to the others.
 const PARTS_PER_THREAD: usize = 8;
 
@@ -67,7 +69,7 @@ impl Product<'_> {
             self.bias.is_none_or(|bias| bias.len() == outputs),
             "a bias for each output"
         );
-        let cut = Cut::new(rows, outputs, threads.count());
+        let cut = Cut::new(rows, outputs, inputs * size_of::<E>(), threads.count());
         let numbers_in_all = rows.saturating_mul(outputs).saturating_mul(inputs);
         let out = Writable::new(out);
         let Self { weight, bias, .. } = *self;
@@ -124,36 +126,40 @@ impl Product<'_> {
 #[derive(Clone, Copy)]
 struct Cut {
     rows: usize,
+    rows_at_once: usize,
     panels: usize,
     groups: usize,
 }
 
 impl Cut {
-    fn new(rows: usize, outputs: usize, threads: usize) -> Self {
+    fn new(rows: usize, outputs: usize, row_bytes: usize, threads: usize) -> Self {
+        let tiles = BYTES_AT_ONCE / (TILE_ROWS * row_bytes.max(1));
         let panels = outputs.div_ceil(PANEL);
         let groups = panels.min(PARTS_PER_THREAD * threads).max(1);
         Self {
             rows,
+            rows_at_once: TILE_ROWS * tiles.max(1),
             panels,
             groups,
         }
     }
 
     fn parts(self) -> usize {
-        self.rows.div_ceil(ROWS_AT_ONCE) * self.groups
+        self.rows.div_ceil(self.rows_at_once) * self.groups
     }
 
     fn place(self, part: usize) -> Place {
         let Self {
             rows,
+            rows_at_once,
             panels,
             groups,
         } = self;
         let (chunk, group) = (part / groups, part % groups);
-        let row = chunk * ROWS_AT_ONCE;
+        let row = chunk * rows_at_once;
         Place {
             row,
-            rows: (rows - row).min(ROWS_AT_ONCE),
+            rows: (rows - row).min(rows_at_once),
             panels: group * panels / groups..(group + 1) * panels / groups,
         }
     }
@@ -261,16 +267,40 @@ impl<E: Element, O: Element, const C: usize> OnRows for Columns<'_, E, u32, O, C
         let start = self.column / PANEL * PANEL * units + self.column % PANEL;
         let first = part.numbers[start..].as_ptr();
         let columns = std::array::from_fn(|vector| first.wrapping_add(vector * S::LANES));
+        // The first rows wait for the columns. The second find them in a cache and have time to ask for the next.
+        let asks = 0 < row && row <= tile::most_rows::<S>(C);
         // SAFETY: the caller has the level; rows, columns and outputs are within what was asserted.
         unsafe {
             let mut sums = tile::zero::<S, R, C>();
             let row = part.place.row + row;
             let x = part.x.from(row, 0);
-            tile::add::<S, E, R, C>(&mut sums, x, columns, PANEL, units);
+            if asks {
+                let next = self.next::<S>(first);
+                tile::add_and::<S, E, R, C>(&mut sums, x, columns, [PANEL, units], |come| {
+                    for vector in 0..C {
+                        ask_for(next.wrapping_add(come + vector * S::LANES));
+                    }
+                });
+            } else {
+                tile::add::<S, E, R, C>(&mut sums, x, columns, PANEL, units);
+            }
             for (index, sums) in sums.into_iter().enumerate() {
                 part.write::<S, C>(row + index, self.column, sums);
             }
         }
+    }
+}
+
+impl<E: Element, O: Element, const C: usize> Columns<'_, E, u32, O, C> {
+    /// Where the columns begin that are read after these, which begin at `first`. Behind the last there may be nothing.
+    #[inline(always)]
+    fn next<S: Simd>(&self, first: *const u32) -> *const u32 {
+        let (width, within) = (C * S::LANES, self.column % PANEL);
+        first.wrapping_add(if within + width < PANEL {
+            width
+        } else {
+            PANEL * self.part.weight.units() - within
+        })
     }
 }
 

@@ -33,6 +33,7 @@ pub fn init(device: Device, threads: Option<NonZeroUsize>) -> Result<(), Error> 
     };
     reload_with_settings()
         .map_err(|error| fail(format!("the engine cannot restart itself: {error}")))?;
+    lps_engine_kernels::memory::keep_freed();
     if device == Device::Cuda {
         // Before any question about CUDA: libtorch keeps the first answer for good.
         Library::load().map_err(|error| fail(error.to_string()))?;
