@@ -108,8 +108,8 @@ impl Pool {
                 look.turn_to(tenant, left.max(PASSED_OVER_LEAST));
                 self.look_through(&mut look, (table, now), out);
             }
-            // What one tenant's call freed (a reserve that it kept), another's may want; and who waits for admission
-            // may want the room of a context that a call takes over and makes shorter.
+            // What a call freed may be wanted by those that this look found to go nowhere: a reserve that it kept, the room
+            // of a context that it takes over and makes shorter, and, by other tenants, its turn.
             if !(several || self.is_room_freed) || self.dispatches == before {
                 break;
             }

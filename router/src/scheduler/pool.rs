@@ -49,7 +49,7 @@ pub struct Pool {
     /// Which engines keep a program.
     pub(super) resident_at: ByNumber<RowId, Vec<EngineId>>,
     pub(super) residency: Residency,
-    /// A dispatch left an engine with more room in its working set than it found.
+    /// Something that a look found to be kept or full is free: the next look finds it.
     pub(super) is_room_freed: bool,
     /// Programs that engines need not keep any longer.
     pub(super) released: Vec<(ProgramKey, EngineId)>,
@@ -375,8 +375,11 @@ impl Pool {
             .collect();
         for index in keep {
             if let Some((_, engine)) = self.engines.get_index_mut(index) {
-                engine.reserve.take_if(|reserve| reserve.call == key);
-                engine.claim.take_if(|claim| claim.call == key);
+                let reserve = engine.reserve.take_if(|reserve| reserve.call == key);
+                let claim = engine.claim.take_if(|claim| claim.call == key);
+                // Lines were closed for it that nothing else keeps from going.
+                let kept = [reserve, claim].into_iter().flatten();
+                self.is_room_freed |= kept.filter(|kept| kept.left == 0).count() > 0;
             }
         }
     }

@@ -8,6 +8,7 @@ use lps_api::quantity::{Attempt, Micros, Order};
 use proptest::prelude::*;
 
 use super::bench::{AtEngine, Bench, Sent, engine, program, settings};
+use super::rules::RULES;
 use crate::message::{CallKey, Event, Intake, Outcome};
 
 /// One thing that may happen; what it is about is chosen among what there is.
@@ -59,61 +60,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_u32..20_000_000).prop_map(|micros| Step::Sleep { micros }),
     ]
 }
-
-const RULES: [&[&str]; 13] = [
-    &["policy=fcfs", "oldest_every=4"],
-    &["policy=program-fcfs", "oversubscription=2"],
-    &["policy=mlfq", "bounds=1,2"],
-    &[
-        "policy=plas",
-        "bounds=1,2",
-        "preemption=off",
-        "oldest_every=3",
-    ],
-    &[
-        "policy=plas",
-        "bounds=1,2",
-        "oversubscription=1",
-        "beta=2",
-        "oldest_every=3",
-    ],
-    &["policy=atlas", "bounds=1,2,4", "quanta=1,1,1,1", "beta=1"],
-    &[
-        "policy=atlas",
-        "estimator=dag",
-        "bounds=1,2,4",
-        "backfill_limit=3",
-        "max_queue_wait=2",
-    ],
-    &["policy=atlas", "max_calls_per_program=2", "home_wait=1"],
-    &["policy=fcfs", "working_set=on", "acting_lease=1"],
-    &["policy=gittins", "oldest_every=5"],
-    &[
-        "policy=atlas",
-        "bounds=1,2",
-        "within_queue=round-robin",
-        "oversubscription=2",
-    ],
-    &[
-        "policy=atlas",
-        "bounds=1,2",
-        "working_set=on",
-        "oldest_every=3",
-        "home_wait=2",
-        "acting_lease=3",
-        "max_pause=40",
-        "backfill_limit=2",
-    ],
-    &[
-        "policy=plas",
-        "bounds=1,2",
-        "oversubscription=2",
-        "working_set=on",
-        "kv_watermark=0.5",
-        "max_calls_per_program=2",
-        "acting_lease=0",
-    ],
-];
 
 const SLOTS: u32 = 3;
 
@@ -486,5 +432,29 @@ proptest! {
             let gone = bench.dispatched.len() - begun;
             prop_assert!(gone <= every as usize * (older + 1), "{gone} dispatches");
         }
+    }
+}
+
+/// Found by the property above.
+#[test]
+fn whoever_was_kept_back_for_a_call_goes_when_that_one_has_gone() {
+    let arrive = |program, prompt| Step::Arrive { program, prompt };
+    let mut world = World::new(RULES[1], 1);
+    for step in [
+        arrive(0, 3260),
+        arrive(2, 1),
+        arrive(0, 3834),
+        arrive(0, 2907),
+        arrive(2, 1),
+        Step::Lose,
+        Step::Fail { which: 187 },
+        Step::End {
+            which: 0,
+            outcome: 0,
+            micros: 0,
+        },
+    ] {
+        world.take(step);
+        world.check_work();
     }
 }

@@ -1,0 +1,56 @@
+//! Sets of rules that the properties hold under.
+
+pub(super) const RULES: [&[&str]; 13] = [
+    &["policy=fcfs", "oldest_every=4"],
+    &["policy=program-fcfs", "oversubscription=2"],
+    &["policy=mlfq", "bounds=1,2"],
+    &[
+        "policy=plas",
+        "bounds=1,2",
+        "preemption=off",
+        "oldest_every=3",
+    ],
+    &[
+        "policy=plas",
+        "bounds=1,2",
+        "oversubscription=1",
+        "beta=2",
+        "oldest_every=3",
+    ],
+    &["policy=atlas", "bounds=1,2,4", "quanta=1,1,1,1", "beta=1"],
+    &[
+        "policy=atlas",
+        "estimator=dag",
+        "bounds=1,2,4",
+        "backfill_limit=3",
+        "max_queue_wait=2",
+    ],
+    &["policy=atlas", "max_calls_per_program=2", "home_wait=1"],
+    &["policy=fcfs", "working_set=on", "acting_lease=1"],
+    &["policy=gittins", "oldest_every=5"],
+    &[
+        "policy=atlas",
+        "bounds=1,2",
+        "within_queue=round-robin",
+        "oversubscription=2",
+    ],
+    &[
+        "policy=atlas",
+        "bounds=1,2",
+        "working_set=on",
+        "oldest_every=3",
+        "home_wait=2",
+        "acting_lease=3",
+        "max_pause=40",
+        "backfill_limit=2",
+    ],
+    &[
+        "policy=plas",
+        "bounds=1,2",
+        "oversubscription=2",
+        "working_set=on",
+        "kv_watermark=0.5",
+        "max_calls_per_program=2",
+        "acting_lease=0",
+    ],
+];
