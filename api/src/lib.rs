@@ -13,6 +13,8 @@ pub mod openai;
 pub mod protocol;
 /// Ports, headers, labels, paths and environment names.
 pub mod wellknown;
+/// Ids of tool calls, and the call that asked.
+pub mod tool_call;
 /// Durations, token counts and orders, each a type of its own.
 pub mod quantity;
 /// Names of programs, threads, calls, tenants, models and engines.

@@ -128,6 +128,49 @@ pub struct CallUsage {
     pub executor_us: Micros,
 }
 
+/// Begins the comment of a streamed answer that holds a [`Checkpoint`]; it stands before the event that it is about. Only
+/// routers get such comments, and only of answers with one choice.
+pub const CHECKPOINT: &str = ": lps ";
+
+/// What a router adds to a request's body when another engine is to go on with its answer: a [`Resume`].
+pub const RESUME_FIELD: &str = "lps_resume";
+
+/// `code` of the error by which an engine ends a stream when it failed and ends: for routers as if its connection broke.
+pub const ENGINE_FAILED: &str = "engine_failed";
+
+/// What the event after it brings, in tokens: with those of all events before, it is what another engine needs to go on
+/// exactly here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// With the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beginning: Option<Beginning>,
+    /// Output tokens whose text ends with this event.
+    pub tokens: Vec<u32>,
+    /// Whether the answer ends with this event and those after it. Half of an end cannot be gone on with: it goes to the
+    /// client whole, or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closes: bool,
+}
+
+/// What an answer had from its beginning on and keeps wherever it is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Seed of its random numbers.
+    pub seed: u64,
+}
+
+/// What a client has of an answer whose engine is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// As the first engine told.
+    pub beginning: Beginning,
+    /// Output so far.
+    pub tokens: Vec<u32>,
+}
+
 /// Body of `POST /internal/v1/calls`: applied in order, within one step of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallCommands {

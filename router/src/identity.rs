@@ -1,6 +1,9 @@
 //! Which program a call belongs to. Owns: the precedence among the places where a client can say so. It must not
 //! know what is done with the answer.
 
+mod clients;
+mod follow;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +12,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::message::{IdentitySource, Parents};
+pub use clients::ClientSays;
+use clients::program_of_trace;
 
 /// Most parents that one call may name.
 pub const PARENTS_MAX: usize = 256;
@@ -24,6 +29,10 @@ pub struct HeaderSays<'a> {
     pub call: Option<&'a str>,
     /// `x-parent-call-ids`: a comma list; empty means a root.
     pub parents: Option<&'a str>,
+    /// What a known client says by itself.
+    pub client: Option<ClientSays<'a>>,
+    /// `traceparent`.
+    pub trace: Option<&'a str>,
 }
 
 /// An id in a body, not yet checked: text, or a whole number as some clients count them.
@@ -80,6 +89,8 @@ pub struct BodySays {
     pub autellix_parents: Option<Vec<BodyId>>,
     /// `session_id`.
     pub session: Option<BodyId>,
+    /// Whether it has tools.
+    pub tools: bool,
 }
 
 /// What a call depends on, before threads are resolved to their last calls.
@@ -107,6 +118,11 @@ pub struct Identity {
     /// Its program's kind.
     pub class: ClassName,
 }
+
+/// What the name of a program begins with whose client did not name it; and of a call. After it both have the same.
+pub const FRESH_PROGRAM: &str = "program-";
+/// As [`FRESH_PROGRAM`].
+pub const FRESH_CALL: &str = "call-";
 
 /// Names for what the client did not name; made by the caller, because this module is pure.
 #[derive(Debug, Clone)]
@@ -148,7 +164,8 @@ impl Error {
 }
 
 /// Finds where a call belongs. The program comes from the first place that names one: headers, the `program` object,
-/// `autellix_*`, `session_id`; else it is a program of this one call. Thread, call and parents come, each by itself,
+/// `autellix_*`, a known client's headers, `session_id`, the trace; else it is a program of this one call, which goes on
+/// where there are tools ([`Identity::follow`]). Thread, call and parents come, each by itself,
 /// from the first place that names them, so a header and a field may complete each other.
 ///
 /// # Errors
@@ -167,18 +184,35 @@ pub fn identify(header: &HeaderSays<'_>, body: &BodySays, fresh: Fresh) -> Resul
             id("autellix_session_id", body.autellix_session.as_ref())?,
         ),
         (
+            IdentitySource::Client,
+            header.client.and_then(|says| says.session.parse().ok()),
+        ),
+        (
             IdentitySource::Session,
             id("session_id", body.session.as_ref())?,
+        ),
+        (
+            IdentitySource::Trace,
+            header.trace.and_then(program_of_trace),
         ),
     ];
     let named = programs
         .into_iter()
         .find_map(|(source, program)| Some((source, program?)));
-    let (source, program) = named.unwrap_or((IdentitySource::Single, fresh.program));
+    let alone = if body.tools {
+        IdentitySource::Tools
+    } else {
+        IdentitySource::Single
+    };
+    let (source, program) = named.unwrap_or((alone, fresh.program));
     let threads = [
         text("x-thread-id", header.thread)?,
         id("program.thread", object.thread.as_ref())?,
         id("autellix_thread_id", body.autellix_thread.as_ref())?,
+        header
+            .client
+            .filter(|_| source == IdentitySource::Client)
+            .and_then(|says| says.thread?.parse().ok()),
     ];
     let calls = [
         text("x-call-id", header.call)?,
@@ -268,173 +302,4 @@ fn parse<Id: FromStr<Err = ids::Error>>(place: &'static str, name: &str) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fresh() -> Fresh {
-        Fresh {
-            program: ProgramId::parse("fresh-program").unwrap(),
-            call: CallId::parse("fresh-call").unwrap(),
-        }
-    }
-
-    fn say(text: &'static str) -> Option<BodyId> {
-        Some(BodyId(text.to_owned()))
-    }
-
-    fn object() -> ProgramObject {
-        ProgramObject {
-            id: say("b-program"),
-            thread: say("b-thread"),
-            call: say("b-call"),
-            parents: Some(vec![BodyId("b-parent".to_owned())]),
-            class: say("react"),
-        }
-    }
-
-    fn everything() -> (HeaderSays<'static>, BodySays) {
-        let header = HeaderSays {
-            program: Some("h-program"),
-            thread: Some("h-thread"),
-            call: Some("h-call"),
-            parents: Some("h-parent, h-other"),
-        };
-        let body = BodySays {
-            program: Some(object()),
-            autellix_session: say("a-program"),
-            autellix_thread: say("3"),
-            autellix_call: say("a-call"),
-            autellix_parents: Some(vec![BodyId("1".to_owned()), BodyId("2".to_owned())]),
-            session: say("s-program"),
-        };
-        (header, body)
-    }
-
-    fn calls(names: &[&str]) -> Lineage {
-        let names = names
-            .iter()
-            .map(|name| CallId::parse(name).unwrap())
-            .collect();
-        Lineage::Calls(Parents::Named(names))
-    }
-
-    fn check(
-        (header, body): (HeaderSays<'_>, BodySays),
-        (source, names): (IdentitySource, [&str; 3]),
-        lineage: Lineage,
-    ) {
-        let identity = identify(&header, &body, fresh()).unwrap();
-        assert_eq!(identity.source, source);
-        let found = [
-            identity.program.as_str(),
-            identity.thread.as_str(),
-            identity.call.as_str(),
-        ];
-        assert_eq!(found, names);
-        assert_eq!(identity.lineage, lineage);
-    }
-
-    #[test]
-    fn the_first_place_that_names_a_program_wins() {
-        let (header, body) = everything();
-        let h = ["h-program", "h-thread", "h-call"];
-        check(
-            (header, body.clone()),
-            (IdentitySource::Headers, h),
-            calls(&["h-parent", "h-other"]),
-        );
-
-        let b = ["b-program", "b-thread", "b-call"];
-        let no_header = HeaderSays::default();
-        check(
-            (no_header, body.clone()),
-            (IdentitySource::Body, b),
-            calls(&["b-parent"]),
-        );
-
-        let mut no_object = body;
-        no_object.program = None;
-        let threads = ["1", "2"]
-            .map(|name| ThreadId::parse(name).unwrap())
-            .to_vec();
-        let a = ["a-program", "3", "a-call"];
-        let autellix = (IdentitySource::Autellix, a);
-        check((no_header, no_object), autellix, Lineage::Threads(threads));
-
-        let session = BodySays {
-            session: say("s-program"),
-            ..BodySays::default()
-        };
-        let s = ["s-program", "main", "fresh-call"];
-        check(
-            (no_header, session),
-            (IdentitySource::Session, s),
-            Lineage::Calls(Parents::Unsaid),
-        );
-
-        let single = (
-            IdentitySource::Single,
-            ["fresh-program", "main", "fresh-call"],
-        );
-        check(
-            (no_header, BodySays::default()),
-            single,
-            Lineage::Calls(Parents::Unsaid),
-        );
-    }
-
-    #[test]
-    fn places_complete_each_other_field_by_field() {
-        let (_, body) = everything();
-        let header = HeaderSays {
-            program: Some("h-program"),
-            ..HeaderSays::default()
-        };
-        let names = ["h-program", "b-thread", "b-call"];
-        check(
-            (header, body),
-            (IdentitySource::Headers, names),
-            calls(&["b-parent"]),
-        );
-    }
-
-    #[test]
-    fn a_present_and_empty_list_of_parents_is_a_root() {
-        let header = HeaderSays {
-            parents: Some(""),
-            ..HeaderSays::default()
-        };
-        let single = (
-            IdentitySource::Single,
-            ["fresh-program", "main", "fresh-call"],
-        );
-        check((header, BodySays::default()), single, calls(&[]));
-    }
-
-    #[test]
-    fn a_bad_id_is_refused_by_the_name_of_its_place_even_where_it_is_outranked() {
-        let (mut header, mut body) = everything();
-        body.session = say("a\nb");
-        let error = identify(&header, &body, fresh()).expect_err("a line end is no id");
-        assert_eq!(error.place(), "session_id");
-
-        body.session = None;
-        header.thread = Some("a b");
-        let error = identify(&header, &body, fresh()).expect_err("a blank is no id");
-        assert_eq!(error.place(), "x-thread-id");
-
-        let many = vec!["p"; PARENTS_MAX + 1].join(",");
-        let header = HeaderSays {
-            parents: Some(&many),
-            ..HeaderSays::default()
-        };
-        let error = identify(&header, &BodySays::default(), fresh()).expect_err("too many");
-        assert_eq!(
-            error,
-            Error::Parents {
-                place: "x-parent-call-ids",
-                count: PARENTS_MAX + 1
-            }
-        );
-    }
-}
+mod tests;

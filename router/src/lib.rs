@@ -23,6 +23,8 @@ mod learned;
 pub mod dispatcher;
 /// Which program a call belongs to.
 pub mod identity;
+/// What a conversation echoes of us.
+pub mod echoes;
 /// Who may come in.
 pub mod admission;
 /// The router's side of what router and engine say to each other.

@@ -45,10 +45,46 @@ pub enum IdentitySource {
     Body,
     /// The body's `autellix_*` fields.
     Autellix,
+    /// A header that a known client sends by itself.
+    Client,
     /// The body's `session_id`.
     Session,
+    /// The trace of `traceparent`.
+    Trace,
+    /// Results of tools that a call of the program asked for.
+    Lineage,
+    /// Nothing was said, but it has tools whose results may come: a program that goes on.
+    Tools,
     /// Nothing was said: a program of one call.
     Single,
+}
+
+impl IdentitySource {
+    /// Its name in metrics, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Body => "body",
+            Self::Autellix => "autellix",
+            Self::Client => "client",
+            Self::Session => "session",
+            Self::Trace => "trace",
+            Self::Lineage => "lineage",
+            Self::Tools => "tools",
+            Self::Single => "single",
+        }
+    }
+}
+
+/// A call that was here before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its program.
+    pub program: ProgramId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// Its client's name for it.
+    pub call: CallId,
 }
 
 /// A call that a client sent and admission let in.

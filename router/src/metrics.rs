@@ -73,6 +73,11 @@ const ATTEMPTS: Description = describe(
     &["model", "cause"],
     "Attempts that gave no answer: the connection failed, or the engine was busy.",
 );
+const RESUMED: Description = describe(
+    "lps_router_resumed_total",
+    &["model"],
+    "Streams that another engine was asked to go on with, because theirs was lost.",
+);
 const PROGRAM_COMPLETION: Description = describe(
     "lps_router_program_completion_seconds",
     &["model"],
@@ -127,7 +132,7 @@ const LEARNED: Description = describe(
 );
 
 /// Every metric.
-pub const ALL: [Description; 21] = [
+pub const ALL: [Description; 22] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -137,6 +142,7 @@ pub const ALL: [Description; 21] = [
     TOKENS,
     SOURCES,
     ATTEMPTS,
+    RESUMED,
     PROGRAM_COMPLETION,
     PROGRAM_SERVICE,
     PROGRAM_PATH,
@@ -171,6 +177,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     sources: IntCounterVec,
     attempts: IntCounterVec,
+    resumed: IntCounterVec,
     program_completion: HistogramVec,
     program_service: HistogramVec,
     program_path: HistogramVec,
@@ -218,6 +225,7 @@ impl Metrics {
             tokens: counter(registry, TOKENS),
             sources: counter(registry, SOURCES),
             attempts: counter(registry, ATTEMPTS),
+            resumed: counter(registry, RESUMED),
             program_completion: histogram(registry, PROGRAM_COMPLETION, &COARSE),
             program_service: histogram(registry, PROGRAM_SERVICE, &COARSE),
             program_path: histogram(registry, PROGRAM_PATH, &COARSE),
@@ -269,14 +277,7 @@ impl Metrics {
 
     /// A call was let in.
     pub fn identified(&self, source: IdentitySource) {
-        let source = match source {
-            IdentitySource::Headers => "headers",
-            IdentitySource::Body => "body",
-            IdentitySource::Autellix => "autellix",
-            IdentitySource::Session => "session",
-            IdentitySource::Single => "single",
-        };
-        self.sources.with_label_values(&[source]).inc();
+        self.sources.with_label_values(&[source.as_str()]).inc();
     }
 
     /// A call was sent to an engine after this time in the queue.
@@ -316,6 +317,11 @@ impl Metrics {
         self.attempts
             .with_label_values(&[model.as_str(), cause])
             .inc();
+    }
+
+    /// Another engine is asked to go on with a stream.
+    pub fn resumed(&self, model: &ModelName) {
+        self.resumed.with_label_values(&[model.as_str()]).inc();
     }
 
     /// A program ended.
@@ -412,6 +418,7 @@ mod tests {
         metrics.dispatched(&model, Micros::ZERO);
         metrics.overhead(&model, Micros::ZERO);
         metrics.attempt_failed(&model, "busy");
+        metrics.resumed(&model);
         metrics.program_ended(&model, &program());
         metrics.call_moved(&call());
         metrics.pool(&model, PoolFigures::default());

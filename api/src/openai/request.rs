@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::openai::Object;
+use crate::protocol::Resume;
 
 /// A field that has another type than it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +112,8 @@ fields! {
         structured_outputs: Object,
         /// Whether the tokenizer adds its special tokens; a plain prompt: yes, a rendered chat: no.
         add_special_tokens: bool,
+        /// Router to engine: what the client has of the answer already ([`RESUME_FIELD`](crate::protocol::RESUME_FIELD)).
+        lps_resume: Resume,
         /// Who asks; not used.
         user: String,
     }

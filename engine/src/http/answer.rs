@@ -48,6 +48,8 @@ pub(super) struct Choice {
     pub(super) finish: Option<FinishReason>,
     /// Whether it is the choice's first chunk.
     pub(super) is_first: bool,
+    /// Whether no token comes after it.
+    pub(super) is_last: bool,
     /// Characters of the choice's tokens before these.
     pub(super) offset: u32,
 }
@@ -201,8 +203,11 @@ impl Frame {
         (String::from_utf8_lossy(&bytes).into_owned(), bytes)
     }
 
-    /// Characters of the tokens' texts.
-    pub(super) fn characters(&self, tokens: &[Sampled]) -> u32 {
+    /// How much further these tokens bring the offset of a choice's text: by their characters, where they are told.
+    pub(super) fn offset(&self, tokens: &[Sampled]) -> u32 {
+        if !self.with_logprobs {
+            return 0;
+        }
         let count = |sampled: &Sampled| self.text_of(sampled.token).0.chars().count() as u32;
         tokens.iter().map(count).sum()
     }

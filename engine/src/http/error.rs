@@ -4,7 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lps_api::openai::{ErrorBody, ErrorObject, FieldError};
-use lps_api::protocol::CallUsage;
+use lps_api::protocol::{CallUsage, ENGINE_FAILED};
 use lps_engine_core::core::Refusal;
 use lps_engine_core::defect::Failure;
 use lps_engine_core::embedding;
@@ -136,7 +136,7 @@ impl Error {
     /// The engine failed, and with it all that it had.
     pub(super) fn engine_failed() -> Self {
         let message = "the engine failed and ends; what it had done of this call is gone";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ENGINE_FAILED, message)
     }
 
     fn duplicate(message: String) -> Self {

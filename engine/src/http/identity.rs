@@ -16,6 +16,8 @@ pub(super) struct Identity {
     pub(super) attempt: Attempt,
     /// `None`: by priority and arrival.
     pub(super) order: Option<Order>,
+    /// Whether a router asks.
+    pub(super) by_router: bool,
 }
 
 impl Identity {
@@ -46,6 +48,7 @@ impl Identity {
             program,
             attempt: Attempt(attempt.unwrap_or(0)),
             order,
+            by_router: headers.contains_key(header::PROTOCOL),
         })
     }
 }

@@ -11,10 +11,12 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use lps_api::openai::{ChatRequest, CompletionRequest, Object, Usage};
+use lps_engine_core::batch::Sampled;
 use lps_engine_core::request::TokenId;
 use serde_json::Value;
 
 use super::answer::{Choice, Closing, Frame, Kind};
+use super::checkpoint::Checkpoints;
 use super::error::Error;
 use super::identity::Identity;
 use super::parse::{self, Rules};
@@ -44,7 +46,7 @@ pub(super) async fn chat(
         // The marks of a call are special tokens of some models.
         rules.text.skip_special = false;
         rules.text.tools = Some(ToolRules {
-            key: identity.call.as_str().to_owned(),
+            call: identity.call.clone(),
             only_one: request.parallel_tool_calls == Some(false),
         });
     }
@@ -102,10 +104,12 @@ async fn answer(
         Kind::Chat => "chatcmpl",
         Kind::Completion => "cmpl",
     };
+    let resume = rules.resume.as_ref();
+    let created = resume.map_or_else(|| shared.unix_s(), |resume| resume.beginning.created);
     let frame = Frame {
         kind,
         id: format!("{prefix}-{}", identity.call),
-        created: shared.unix_s(),
+        created,
         model: shared.facts.name.clone(),
         with_logprobs: rules.sampling.logprobs.is_some(),
         with_token_ids: rules.return_token_ids,
@@ -114,7 +118,9 @@ async fn answer(
     let prompt = rules.return_token_ids.then(|| Arc::clone(&prompts[0]));
     let choices = prompts.len() * rules.choices as usize;
     if rules.stream {
-        let chunks = Chunks {
+        let mut chunks = Chunks {
+            checkpoints: (identity.by_router && choices == 1)
+                .then(|| Checkpoints::new(created, running.seed())),
             running,
             frame,
             prompt,
@@ -124,6 +130,9 @@ async fn answer(
             ready: VecDeque::new(),
             is_over: false,
         };
+        if let Some(resume) = resume {
+            chunks.catch_up(&resume.tokens);
+        }
         return Ok(event_stream(chunks));
     }
     whole(running, &frame, prompt.as_deref(), choices).await
@@ -168,7 +177,10 @@ struct Chunks {
     choices: Vec<Option<u32>>,
     /// A choice's last chunk: if it is the answer's last as well, it carries the figures.
     held: Option<(u32, Choice)>,
-    ready: VecDeque<Vec<u8>>,
+    /// Where a router reads.
+    checkpoints: Option<Checkpoints>,
+    /// Events, each with the comment before it.
+    ready: VecDeque<(String, Vec<u8>)>,
     is_over: bool,
 }
 
@@ -182,7 +194,8 @@ impl Chunks {
             self.take(event);
         }
         let mut events = Vec::new();
-        for json in self.ready.drain(..) {
+        for (comment, json) in self.ready.drain(..) {
+            events.extend_from_slice(comment.as_bytes());
             events.extend_from_slice(b"data: ");
             events.extend_from_slice(&json);
             events.extend_from_slice(b"\n\n");
@@ -201,15 +214,12 @@ impl Chunks {
                 let begun = &mut self.choices[index as usize];
                 let is_first = begun.is_none();
                 let offset = begun.unwrap_or(0);
-                *begun = Some(if self.frame.with_logprobs {
-                    offset + self.frame.characters(&piece.tokens)
-                } else {
-                    0
-                });
+                *begun = Some(offset + self.frame.offset(&piece.tokens));
                 let choice = Choice {
                     piece,
                     finish,
                     is_first,
+                    is_last: finish.is_some(),
                     offset,
                 };
                 if finish.is_some() {
@@ -223,17 +233,16 @@ impl Chunks {
                 if self.include_usage {
                     self.release(Closing::default());
                     let usage = Some(Usage::from(usage));
-                    self.ready
-                        .push_back(self.frame.usage_chunk(Closing { usage, lps }));
+                    self.push(self.frame.usage_chunk(Closing { usage, lps }));
                 } else {
                     self.release(Closing { usage: None, lps });
                 }
-                self.ready.push_back(b"[DONE]".to_vec());
+                self.push(b"[DONE]".to_vec());
                 self.is_over = true;
             }
             Event::Failed(error) => {
                 self.release(Closing::default());
-                self.ready.push_back(error.json());
+                self.push(error.json());
                 self.is_over = true;
             }
         }
@@ -248,6 +257,7 @@ impl Chunks {
         }
         let last = Choice {
             finish,
+            is_last: true,
             ..Choice::default()
         };
         self.held = Some((index, last));
@@ -260,9 +270,29 @@ impl Chunks {
     }
 
     fn show(&mut self, index: u32, choice: Choice, closing: Closing) {
+        let comment = self.checkpoints.as_mut();
+        let comment = comment.map_or_else(String::new, |checkpoints| checkpoints.of(&choice));
         let prompt = self.prompt.take();
         let json = self.frame.chunk(index, choice, prompt.as_deref(), closing);
-        self.ready.push_back(json);
+        self.ready.push_back((comment, json));
+    }
+
+    fn push(&mut self, json: Vec<u8>) {
+        self.ready.push_back((String::new(), json));
+    }
+
+    /// The client has these tokens from another engine, and what comes with the first of them.
+    fn catch_up(&mut self, given: &[TokenId]) {
+        if given.is_empty() {
+            return;
+        }
+        let sampled = |&token| Sampled {
+            token,
+            logprobs: None,
+        };
+        let given: Vec<_> = given.iter().map(sampled).collect();
+        self.choices[0] = Some(self.frame.offset(&given));
+        self.prompt = None;
     }
 }
 

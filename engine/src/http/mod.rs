@@ -11,6 +11,8 @@ mod embeddings;
 mod internal;
 /// The small paths: models, tokens, health.
 mod models;
+/// What a router needs to have an answer gone on with elsewhere.
+mod checkpoint;
 /// What an answer looks like.
 mod answer;
 /// A request's calls while they run.

@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use lps_api::openai::{ChatRequest, CompletionRequest, Generation};
+use lps_api::protocol::{RESUME_FIELD, Resume};
 use lps_engine_core::request::{SamplingParams, TokenId};
 
 use super::error::Error;
@@ -56,6 +57,8 @@ pub(super) struct Rules {
     pub(super) text: TextRules,
     pub(super) cache_salt: u64,
     pub(super) priority: u8,
+    /// What the client has already.
+    pub(super) resume: Option<Resume>,
 }
 
 /// Rules of a chat.
@@ -177,7 +180,20 @@ fn generation(
         },
         cache_salt: salt(request)?,
         priority: priority.unwrap_or(0) as u8,
+        resume: resume(request, facts)?,
     })
+}
+
+fn resume(request: &Generation, facts: &ModelFacts) -> Result<Option<Resume>, Error> {
+    let Some(resume) = &request.lps_resume else {
+        return Ok(None);
+    };
+    if request.stream != Some(true) || request.n.is_some_and(|n| n != 1) {
+        let message = format!("{RESUME_FIELD} is for streams of one choice");
+        return Err(Error::invalid(RESUME_FIELD, message));
+    }
+    check_tokens(RESUME_FIELD, &resume.tokens, facts)?;
+    Ok(Some(resume.clone()))
 }
 
 fn no_grammar(request: &Generation) -> Result<(), Error> {

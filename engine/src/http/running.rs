@@ -9,8 +9,9 @@ use std::task::Poll;
 
 use lps_api::ids::CallId;
 use lps_api::openai::FinishReason;
-use lps_api::protocol::CallUsage;
+use lps_api::protocol::{CallUsage, RESUME_FIELD};
 use lps_api::quantity::Order;
+use lps_engine_core::batch::Sampled;
 use lps_engine_core::core::Finish;
 use lps_engine_core::defect::Failure;
 use lps_engine_core::request::{Request, Stopping, TokenId};
@@ -50,6 +51,8 @@ pub(super) struct Running {
     usage: CallUsage,
     /// Why there will be no answer: the first end of a call that is none.
     broken: Option<Broken>,
+    /// Of the first call's random numbers.
+    seed: u64,
     /// For messages.
     model: String,
 }
@@ -69,14 +72,19 @@ impl Running {
         rules: &Rules,
         shared: &Shared,
     ) -> Result<Self, Error> {
+        if rules.resume.is_some() && prompts.len() != 1 {
+            let message = format!("{RESUME_FIELD} is for one prompt");
+            return Err(Error::invalid(RESUME_FIELD, message));
+        }
+        let seed = seed((identity, rules), shared);
         let mut calls = Vec::with_capacity(prompts.len());
         for (index, prompt) in prompts.iter().enumerate() {
-            let request = request(prompt, index, (identity, rules), shared)?;
+            let request = request((prompt, index, seed), (identity, rules), shared)?;
             calls.push(shared.engine.submit(request).await?);
         }
         let choices = prompts.len() as u32 * rules.choices;
         let tokenizer = &shared.text.tokenizer;
-        Ok(Self {
+        let mut running = Self {
             open: calls.len(),
             calls,
             choices: (0..choices)
@@ -85,8 +93,32 @@ impl Running {
             choices_per_call: rules.choices,
             usage: CallUsage::default(),
             broken: None,
+            seed,
             model: shared.facts.name.clone(),
-        })
+        };
+        if let Some(resume) = &rules.resume {
+            running.catch_up(&resume.tokens);
+        }
+        Ok(running)
+    }
+
+    /// Brings the text to where the client is: what comes of it was given out before.
+    fn catch_up(&mut self, given: &[TokenId]) {
+        let text = &mut self.choices[0];
+        for &token in given {
+            text.push(Sampled {
+                token,
+                logprobs: None,
+            });
+        }
+        if text.is_stopped() {
+            self.calls[0].stop_choice(0);
+        }
+    }
+
+    /// The seed of the first call's random numbers.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// What happens next.
@@ -184,9 +216,23 @@ fn add(sum: &mut CallUsage, usage: CallUsage) {
     sum.executor_us += usage.executor_us;
 }
 
+/// The client's seed; else the one that the answer began with; else one of the call's own.
+fn seed((identity, rules): (&Identity, &Rules), shared: &Shared) -> u64 {
+    if rules.has_seed {
+        return rules.sampling.seed;
+    }
+    rules.resume.as_ref().map_or_else(
+        || {
+            let mut hasher = DefaultHasher::new();
+            (shared.seed, identity.call.as_str()).hash(&mut hasher);
+            hasher.finish()
+        },
+        |resume| resume.beginning.seed,
+    )
+}
+
 fn request(
-    prompt: &Arc<[TokenId]>,
-    index: usize,
+    (prompt, index, seed): (&Arc<[TokenId]>, usize, u64),
     (identity, rules): (&Identity, &Rules),
     shared: &Shared,
 ) -> Result<Request, Error> {
@@ -200,13 +246,8 @@ fn request(
         return Err(Error::invalid("min_tokens", message));
     }
     let mut sampling = rules.sampling.clone();
-    if !rules.has_seed {
-        let mut hasher = DefaultHasher::new();
-        (shared.seed, identity.call.as_str()).hash(&mut hasher);
-        sampling.seed = hasher.finish();
-    }
     // Several prompts would otherwise draw the same random numbers.
-    sampling.seed = sampling.seed.wrapping_add(index as u64);
+    sampling.seed = seed.wrapping_add(index as u64);
     Ok(Request {
         call: name(&identity.call, index)?,
         attempt: identity.attempt,
@@ -216,7 +257,10 @@ fn request(
             rank: shared.arrival(),
         }),
         prompt: Arc::clone(prompt),
-        resumed: Vec::new(),
+        resumed: rules
+            .resume
+            .as_ref()
+            .map_or_else(Vec::new, |resume| resume.tokens.clone()),
         cache_salt: rules.cache_salt,
         choices: rules.choices,
         sampling,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lps_api::ids::CallId;
 use lps_api::openai::ToolCall;
 use lps_engine_core::batch::Sampled;
 
@@ -27,8 +28,8 @@ pub struct TextRules {
 /// How tool calls are told.
 #[derive(Debug, Clone)]
 pub struct ToolRules {
-    /// What ids are made from.
-    pub key: String,
+    /// The call that ids are made from.
+    pub call: CallId,
     /// Whether calls after the first are dropped.
     pub only_one: bool,
 }
@@ -68,9 +69,8 @@ impl ChoiceText {
     /// An empty choice; `index` is its place in the answer.
     pub fn new(tokenizer: Arc<Tokenizer>, rules: &TextRules, index: u32) -> Self {
         let tools = rules.tools.as_ref();
-        let parser = |tools: &ToolRules| {
-            ToolCallParser::new(format!("{}/{index}", tools.key), tools.only_one)
-        };
+        let parser =
+            |tools: &ToolRules| ToolCallParser::new((tools.call.clone(), index), tools.only_one);
         Self {
             skip_special: rules.skip_special,
             detokeniser: Detokeniser::new(&tokenizer),
@@ -160,12 +160,73 @@ impl ChoiceText {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use lps_engine_core::request::TokenId;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::directory::{ModelDirectory, Source};
 
+    fn tokenizer() -> Arc<Tokenizer> {
+        static DEMO: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
+            let demo = ModelDirectory::open(&Source::Demo).unwrap();
+            Arc::new(Tokenizer::open(&demo).unwrap())
+        });
+        Arc::clone(&DEMO)
+    }
+
+    /// Pieces of a text, and of each how many tokens were read for it.
+    fn pieces(choice: &mut ChoiceText, tokens: &[TokenId]) -> Vec<(usize, Piece)> {
+        let sampled = |&token| Sampled {
+            token,
+            logprobs: None,
+        };
+        let read = tokens.iter().map(sampled).enumerate();
+        read.filter_map(|(at, one)| Some((at + 1, choice.push(one)?)))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// What an engine does that goes on with another's answer.
+        #[test]
+        fn whoever_reads_what_was_shown_says_the_rest(
+            words in proptest::collection::vec(
+                prop_oneof!["[a-c🌍é ]{1,4}", Just("<tool_call>".to_owned()), Just("</tool_call>".to_owned()),
+                    Just("{\"name\": \"f\", \"arguments\": {\"x\": 1}}".to_owned())],
+                1..12,
+            ),
+            stops in proptest::collection::vec("[a-c🌍 ]{1,3}", 0..3),
+            tools in any::<bool>(),
+        ) {
+            let tokenizer = tokenizer();
+            let call = CallId::parse("c").unwrap();
+            let rules = TextRules {
+                stops,
+                tools: tools.then_some(ToolRules { call, only_one: false }),
+                ..TextRules::default()
+            };
+            let tokens = tokenizer.encode(&words.concat(), false).unwrap();
+            let mut whole = ChoiceText::new(Arc::clone(&tokenizer), &rules, 0);
+            let shown = pieces(&mut whole, &tokens);
+            let last = whole.finish();
+            for (index, (read, _)) in shown.iter().enumerate() {
+                let mut again = ChoiceText::new(Arc::clone(&tokenizer), &rules, 0);
+                pieces(&mut again, &tokens[..*read]);
+                let rest: Vec<Piece> = pieces(&mut again, &tokens[*read..]).into_iter().map(|(_, piece)| piece).collect();
+                let expected: Vec<Piece> = shown[index + 1..].iter().map(|(_, piece)| piece.clone()).collect();
+                prop_assert_eq!(rest, expected);
+                prop_assert_eq!(&again.finish(), &last);
+                prop_assert_eq!(again.is_stopped(), whole.is_stopped());
+                prop_assert_eq!(again.has_tool_calls(), whole.has_tool_calls());
+            }
+        }
+    }
+
     fn run(text: &str, rules: &TextRules) -> (String, usize, bool) {
-        let demo = ModelDirectory::open(&Source::Demo).unwrap();
-        let tokenizer = Arc::new(Tokenizer::open(&demo).unwrap());
+        let tokenizer = tokenizer();
         let tokens = tokenizer.encode(text, false).unwrap();
         let mut choice = ChoiceText::new(tokenizer, rules, 0);
         let sampled = |token| Sampled {

@@ -1,9 +1,9 @@
 //! Tool calls in a choice's text, in the Hermes form: `<tool_call>{"name": …, "arguments": …}</tool_call>`. Owns: telling
 //! calls from text in pieces of any size. What is no call after all stays text. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
+use lps_api::ids::CallId;
 use lps_api::openai::{FunctionCall, ToolCall};
+use lps_api::tool_call;
 use serde_json::Value;
 
 use crate::text::python_json::{Layout, dumps};
@@ -14,8 +14,9 @@ const CLOSE: &str = "</tool_call>";
 /// Splits a choice's text into text and calls.
 #[derive(Debug, Clone)]
 pub(super) struct ToolCallParser {
-    /// Makes ids: equal for an equal call and choice, wherever it runs.
-    key: String,
+    /// The call and its choice that ids are made from.
+    call: CallId,
+    choice: u32,
     /// Whether calls after the first are dropped.
     only_one: bool,
     calls: u32,
@@ -36,9 +37,10 @@ pub(super) struct Parsed {
 }
 
 impl ToolCallParser {
-    pub(super) fn new(key: String, only_one: bool) -> Self {
+    pub(super) fn new((call, choice): (CallId, u32), only_one: bool) -> Self {
         Self {
-            key,
+            call,
+            choice,
             only_one,
             calls: 0,
             held: String::new(),
@@ -136,27 +138,11 @@ impl ToolCallParser {
         self.text_shown = false;
         Some(Some(ToolCall {
             index: Some(index),
-            id: id(&self.key, index),
+            id: tool_call::id(&self.call, self.choice, index),
             r#type: "function".to_owned(),
             function: FunctionCall { name, arguments },
         }))
     }
-}
-
-/// `call_` and 22 letters and digits.
-fn id(key: &str, index: u32) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut id = String::from("call_");
-    for half in 0..2_u8 {
-        let mut hasher = DefaultHasher::new();
-        (half, key, index).hash(&mut hasher);
-        let mut number = hasher.finish();
-        for _ in 0..11 {
-            id.push(char::from(DIGITS[(number % 62) as usize]));
-            number /= 62;
-        }
-    }
-    id
 }
 
 #[cfg(test)]
@@ -164,7 +150,7 @@ mod tests {
     use super::*;
 
     fn run(text: &str, piece_bytes: usize) -> (String, Vec<(String, String)>) {
-        let mut parser = ToolCallParser::new("call".to_owned(), false);
+        let mut parser = ToolCallParser::new((CallId::parse("c").unwrap(), 0), false);
         let mut shown = String::new();
         let mut calls = Vec::new();
         for piece in text.as_bytes().chunks(piece_bytes) {
@@ -175,11 +161,7 @@ mod tests {
         shown += &parser.finish();
         for (index, call) in calls.iter().enumerate() {
             assert_eq!(call.index, Some(index as u32));
-            assert!(
-                call.id.len() == 27 && call.id.starts_with("call_"),
-                "{}",
-                call.id
-            );
+            assert_eq!(call.id, format!("call_c_0_{index}"));
         }
         let calls = calls
             .into_iter()
@@ -233,12 +215,9 @@ mod tests {
 
     #[test]
     fn one_call_is_enough_where_only_one_is_asked_for() {
-        let mut parser = ToolCallParser::new("call".to_owned(), true);
+        let mut parser = ToolCallParser::new((CallId::parse("c").unwrap(), 0), true);
         let one = "<tool_call>{\"name\": \"f\"}</tool_call>";
         let parsed = parser.push(&format!("{one}{one}"));
         assert_eq!((parsed.calls.len(), parsed.text.as_str()), (1, ""));
-        assert_ne!(id("a", 0), id("a", 1));
-        assert_ne!(id("a", 0), id("b", 0));
-        assert_eq!(id("a", 0), id("a", 0));
     }
 }

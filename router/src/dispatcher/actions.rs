@@ -97,6 +97,7 @@ impl Desk {
             uri: target.endpoint.url.at(open.outgoing.path),
             queued: waited,
             request: Arc::clone(&open.outgoing),
+            resume: open.resume.clone(),
         };
         let cut = leg::start(post, open.client.pieces.clone(), self.fleet.rim());
         let (told, wanted) = (order, order);

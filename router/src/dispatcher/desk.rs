@@ -17,7 +17,8 @@ use crate::dispatcher::later::{Due, Later};
 use crate::dispatcher::open_call::{OpenCall, Place};
 use crate::dispatcher::pace::{Pace, RetryBudget};
 use crate::engine_client::leg::Rim;
-use crate::message::{CallKey, Event, Outcome, ProgramKey};
+use crate::engine_client::wire;
+use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::state::State;
 
@@ -67,6 +68,12 @@ impl View<'_> {
     /// The key of an open call.
     pub fn open_call(&self, tenant: &TenantId, call: &CallId) -> Option<CallKey> {
         self.names.get(&(tenant.clone(), call.clone())).copied()
+    }
+
+    /// A call of a tenant that is known, by its name at engines.
+    pub fn origin(&self, tenant: &TenantId, wire: &CallId) -> Option<Origin> {
+        let (name, key) = wire::split(wire)?;
+        self.state.origin(tenant, (&name, key))
     }
 
     /// Whether a program may begin, where its tenant has so many.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use lps_api::ids::{CallId, EngineId, ModelName};
+use lps_api::protocol::Resume;
 use lps_api::quantity::{Attempt, Micros, Order};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ pub(super) struct OpenCall {
     pub(super) ready: Option<Permit>,
     /// Attempts that failed because of the connection, and because the engine was busy.
     pub(super) failed: Tries,
+    /// What the client has of the answer, once an engine was lost that had begun it.
+    pub(super) resume: Option<Arc<Resume>>,
     /// Held until the call ends.
     pub(super) _body: BodyPermit,
 }
@@ -35,6 +38,8 @@ pub(super) struct OpenCall {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tries {
     pub(super) connection: u32,
+    /// Of those, the ones after which another engine goes on with the answer.
+    pub(super) resumed: u32,
     pub(super) busy: u32,
 }
 

@@ -1,10 +1,11 @@
 //! What engines and attempts report. Owns: telling late and foreign reports from those that count, and whether a failed
 //! attempt is tried again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lps_api::ids::EngineId;
-use lps_api::protocol::{CallProgress, CallUsage, Hello};
+use lps_api::protocol::{CallProgress, CallUsage, Hello, Resume};
 use lps_api::quantity::{Attempt, Micros};
 use tokio::sync::oneshot;
 
@@ -16,6 +17,9 @@ use crate::message::{CallKey, Event, Intake, NO_POOL_TOKENS, Outcome};
 
 /// Attempts of one call that may end with a failed connection.
 const CONNECTION_FAILURES_MAX: u32 = 2;
+/// Engines that one call may lose in the midst of its answer. It is not work done twice but work gone on with, so the budget
+/// of retries does not count it.
+const RESUMES_MAX: u32 = 3;
 /// Attempts of one call that engines may refuse with 429 or 503.
 const BUSY_ANSWERS_MAX: u32 = 8;
 /// Pause after such an answer that names none: doubled each time.
@@ -25,6 +29,13 @@ const BUSY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// After a failed connection: time for the engine's event stream to show whether the engine is gone. If it is, the call
 /// goes to another engine at that moment.
 const DOUBT: Micros = Micros::from_millis(100);
+
+/// An attempt whose connection failed, as [`LegEnd::Broken`] tells it.
+struct Broken {
+    started: bool,
+    resume: Option<Box<Resume>>,
+    cause: String,
+}
 
 impl Desk {
     /// Takes one report.
@@ -223,7 +234,18 @@ impl Desk {
             LegEnd::Broken { .. } | LegEnd::Stalled if is_leaving => {}
             LegEnd::Broken { .. } if client_left => self.cancel_asked(key),
             LegEnd::Busy { retry_after } => self.busy(key, attempt, retry_after),
-            LegEnd::Broken { started, cause } => self.broken(key, attempt, (started, cause)),
+            LegEnd::Broken {
+                started,
+                resume,
+                cause,
+            } => {
+                let end = Broken {
+                    started,
+                    resume,
+                    cause,
+                };
+                self.broken(key, attempt, end);
+            }
             LegEnd::Stalled => {
                 tracing::info!(call = %open.id, "the client does not read; its call is cancelled");
                 self.cancel_asked(key);
@@ -261,7 +283,7 @@ impl Desk {
         self.tell(Event::BackedOff { call: key, attempt });
     }
 
-    fn broken(&mut self, key: CallKey, attempt: Attempt, (started, cause): (bool, String)) {
+    fn broken(&mut self, key: CallKey, attempt: Attempt, end: Broken) {
         let now = self.now();
         let Some(open) = self.calls.get_mut(&key) else {
             return;
@@ -269,10 +291,25 @@ impl Desk {
         let Some(engine) = open.place.engine().cloned() else {
             return;
         };
-        tracing::warn!(call = %open.id, %engine, started, cause, "an attempt failed");
+        let (started, tokens) = (
+            end.started,
+            end.resume.as_ref().map(|resume| resume.tokens.len()),
+        );
+        tracing::warn!(call = %open.id, %engine, started, tokens, cause = end.cause, "an attempt failed");
         self.metrics.attempt_failed(&open.model, "connection");
         open.failed.connection += 1;
-        if !started && open.failed.connection < CONNECTION_FAILURES_MAX && self.retries.spend() {
+        let again = if started {
+            let may = open.failed.resumed < RESUMES_MAX;
+            open.resume = end.resume.filter(|_| may).map(|resume| Arc::new(*resume));
+            open.resume.is_some()
+        } else {
+            open.failed.connection < CONNECTION_FAILURES_MAX && self.retries.spend()
+        };
+        if again {
+            if started {
+                open.failed.resumed += 1;
+                self.metrics.resumed(&open.model);
+            }
             let is_up = self
                 .fleet
                 .get(&engine)

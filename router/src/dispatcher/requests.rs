@@ -155,6 +155,7 @@ impl Desk {
             client,
             ready: Some(ready),
             failed: Tries::default(),
+            resume: None,
             _body: submission.body,
         };
         self.calls.insert(key, open);

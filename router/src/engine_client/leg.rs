@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use lps_api::ids::{CallId, EngineId, ProgramId};
-use lps_api::protocol::{self, CallUsage};
+use lps_api::protocol::{self, CallUsage, Resume};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::wellknown::header;
 use lps_runtime::causes::with_causes;
@@ -20,7 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine_client::connection::{Answer, Connections, read_whole};
-use crate::engine_client::sse::{self, Scan};
+use crate::engine_client::given::{Given, body_to_resume};
+use crate::engine_client::sse::{self, Passed, Scan};
 use crate::engine_client::{Head, LegEnd, Piece, Report};
 use crate::message::CallKey;
 
@@ -59,6 +60,8 @@ pub struct Post {
     pub queued: Micros,
     /// What is posted.
     pub request: Arc<Outgoing>,
+    /// What the client has of the answer, where the engine is to go on with it.
+    pub resume: Option<Arc<Resume>>,
 }
 
 /// What all attempts share.
@@ -77,11 +80,13 @@ pub struct Rim {
 /// Starts the attempt; cancel the token to cut it.
 pub fn start(post: Post, pieces: mpsc::Sender<Piece>, rim: Rim) -> CancellationToken {
     let cut = CancellationToken::new();
+    let resume = post.resume.as_deref();
     let leg = Leg {
         pieces,
         rim,
         cut: cut.clone(),
-        started: false,
+        started: resume.is_some(),
+        given: resume.map_or_else(Given::default, Given::resumed),
         post,
     };
     task::spawn("leg", leg.run());
@@ -95,6 +100,8 @@ struct Leg {
     cut: CancellationToken,
     /// Whether the client has part of the answer.
     started: bool,
+    /// That part.
+    given: Given,
 }
 
 /// Why an attempt has no whole answer.
@@ -123,11 +130,13 @@ impl Leg {
         match ended {
             Ok(ending) => self.finish(ending).await,
             Err(stop) => {
+                let given = std::mem::take(&mut self.given);
                 let end = match stop {
                     Stop::Busy(retry_after) => LegEnd::Busy { retry_after },
                     Stop::Stalled => LegEnd::Stalled,
                     Stop::Broken(cause) => LegEnd::Broken {
                         started: self.started,
+                        resume: given.into_resume().map(Box::new),
                         cause,
                     },
                 };
@@ -157,6 +166,10 @@ impl Leg {
             content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if status.is_success() && is_stream {
             self.pass_stream(response, posted).await
+        } else if self.started {
+            Err(Stop::Broken(format!(
+                "asked to go on, the engine answered {status}"
+            )))
         } else {
             let answer = read_whole(&self.post.uri, response).await;
             let answer = answer.map_err(|error| Stop::Broken(with_causes(&error)))?;
@@ -166,7 +179,12 @@ impl Leg {
 
     fn request(&self) -> Request<Full<Bytes>> {
         let post = &self.post;
-        let mut request = Request::new(Full::new(post.request.body.clone()));
+        let body = &post.request.body;
+        let body = match &post.resume {
+            None => body.clone(),
+            Some(resume) => body_to_resume(body, resume),
+        };
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = post.uri.clone();
         let headers = request.headers_mut();
@@ -229,7 +247,7 @@ impl Leg {
             let Ok(bytes) = frame.into_data() else {
                 continue;
             };
-            let forward = scan
+            let Passed { forward, reached } = scan
                 .push(&bytes)
                 .map_err(|error| Stop::Broken(error.to_string()))?;
             if forward.is_empty() {
@@ -241,6 +259,12 @@ impl Leg {
                 self.started = true;
             }
             self.give(Piece::Data(forward)).await?;
+            for checkpoint in &reached {
+                self.given.add(checkpoint);
+            }
+        }
+        if scan.is_lost() {
+            return Err(Stop::Broken("the engine failed".to_owned()));
         }
         if !scan.is_done() && !scan.has_error() {
             return Err(Stop::Broken("the stream ended before [DONE]".to_owned()));

@@ -6,6 +6,8 @@
 
 /// One attempt of one call at one engine.
 pub mod leg;
+/// What of an answer its client has.
+pub mod given;
 /// A streamed answer, event by event.
 pub mod sse;
 /// An engine's event stream, kept open.
@@ -23,7 +25,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use lps_api::ids::EngineId;
-use lps_api::protocol::{CallProgress, CallUsage, Hello, Load};
+use lps_api::protocol::{CallProgress, CallUsage, Hello, Load, Resume};
 use lps_api::quantity::{Attempt, Micros, Tokens};
 use tokio::sync::oneshot;
 
@@ -103,6 +105,8 @@ pub enum LegEnd {
     Broken {
         /// Whether the client has part of the answer.
         started: bool,
+        /// Then: what another engine needs to go on with it, if that can be done.
+        resume: Option<Box<Resume>>,
         /// What failed, for the log.
         cause: String,
     },

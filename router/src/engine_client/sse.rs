@@ -1,9 +1,9 @@
-//! A streamed answer, event by event. Owns: what of it may go on at once and what is held back: from the event that
-//! carries the call's figures on, everything waits until the figures are folded, `[DONE]` included. Bytes are never
-//! changed.
+//! A streamed answer, event by event. Owns: what of it may go on at once and what is held back: from the event on that
+//! closes the answer or carries the call's figures, everything waits until the figures are folded, `[DONE]` included.
+//! Events are never changed; the engine's checkpoints before them are for the router and do not go on.
 
 use bytes::{Bytes, BytesMut};
-use lps_api::protocol::CallUsage;
+use lps_api::protocol::{CHECKPOINT, CallUsage, Checkpoint, ENGINE_FAILED};
 use serde::Deserialize;
 
 /// Longest single event.
@@ -20,8 +20,19 @@ pub struct Scan {
     partial: BytesMut,
     held: BytesMut,
     usage: Option<CallUsage>,
+    closes: bool,
     is_done: bool,
     has_error: bool,
+    is_lost: bool,
+}
+
+/// What may go on now.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// Whole events.
+    pub forward: Bytes,
+    /// The checkpoints of those events.
+    pub reached: Vec<Checkpoint>,
 }
 
 /// The figures in an answer's JSON, streamed or not.
@@ -36,34 +47,38 @@ pub fn figures(json: &[u8]) -> Option<CallUsage> {
 }
 
 impl Scan {
-    /// Takes bytes in; gives back those that may go on now.
+    /// Takes bytes in; gives back what may go on now.
     ///
     /// # Errors
     /// When an event does not end.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Bytes, TooLong> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Passed, TooLong> {
         // Bytes before `searched` are known to hold no end of an event.
         let mut searched = self.partial.len().saturating_sub(1);
         self.partial.extend_from_slice(bytes);
-        let mut forward_end = 0;
-        let mut event_start = 0;
+        let (mut forward, mut reached) = (BytesMut::new(), Vec::new());
         while let Some(end) = event_end(&self.partial, searched) {
-            self.look_at(event_start, end);
-            if !self.is_holding() {
-                forward_end = end;
+            let event = self.partial.split_to(end);
+            let (checkpoint, event) = split_checkpoint(&event);
+            self.closes |= checkpoint
+                .as_ref()
+                .is_some_and(|checkpoint| checkpoint.closes);
+            self.look_at(event);
+            if self.is_holding() {
+                self.held.extend_from_slice(event);
+            } else {
+                forward.extend_from_slice(event);
+                reached.extend(checkpoint);
             }
-            (event_start, searched) = (end, end);
+            searched = 0;
         }
-        if self.partial.len() - event_start > EVENT_BYTES_MAX {
+        if self.partial.len() > EVENT_BYTES_MAX {
             return Err(TooLong);
         }
-        let forward = self.partial.split_to(forward_end).freeze();
-        let hold = self.partial.split_to(event_start - forward_end);
-        self.held.extend_from_slice(&hold);
-        Ok(forward)
+        let forward = forward.freeze();
+        Ok(Passed { forward, reached })
     }
 
-    fn look_at(&mut self, start: usize, end: usize) {
-        let event = &self.partial[start..end];
+    fn look_at(&mut self, event: &[u8]) {
         let Some(data) = event.strip_prefix(b"data:").map(<[u8]>::trim_ascii) else {
             return;
         };
@@ -75,11 +90,12 @@ impl Scan {
         }
         if data.starts_with(b"{\"error\"") {
             self.has_error = true;
+            self.is_lost |= error_code(data).as_deref() == Some(ENGINE_FAILED);
         }
     }
 
     fn is_holding(&self) -> bool {
-        self.is_done || self.usage.is_some()
+        self.is_done || self.closes || self.is_lost || self.usage.is_some()
     }
 
     /// Whether `[DONE]` came.
@@ -92,6 +108,11 @@ impl Scan {
         self.has_error
     }
 
+    /// Whether that event says that the engine ends: it does not go on, as others may answer instead.
+    pub const fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// The call's final figures, where they came.
     pub const fn usage(&self) -> Option<CallUsage> {
         self.usage
@@ -100,6 +121,29 @@ impl Scan {
     /// What was held back.
     pub fn into_held(self) -> Bytes {
         self.held.freeze()
+    }
+}
+
+fn error_code(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Coded,
+    }
+    #[derive(Deserialize)]
+    struct Coded {
+        code: Option<String>,
+    }
+    serde_json::from_slice::<Envelope>(json).ok()?.error.code
+}
+
+/// The checkpoint before an event, and the event.
+fn split_checkpoint(event: &[u8]) -> (Option<Checkpoint>, &[u8]) {
+    let split = event
+        .strip_prefix(CHECKPOINT.as_bytes())
+        .and_then(|rest| Some(rest.split_at(rest.iter().position(|&byte| byte == b'\n')? + 1)));
+    match split {
+        None => (None, event),
+        Some((json, rest)) => (serde_json::from_slice(json).ok(), rest),
     }
 }
 
@@ -121,11 +165,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine_client::given::Given;
 
     const STREAM: &str = concat!(
+        ": lps {\"beginning\":{\"created\":7,\"seed\":9},\"tokens\":[1,2]}\n",
         "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n",
         ": comment\n\n",
+        ": lps {\"tokens\":[3]}\n",
         "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"lps\\\": {}\"}}]}\n\n",
+    );
+    const CLOSING: &str = concat!(
+        ": lps {\"tokens\":[4],\"closes\":true}\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"last\"}}]}\n\n",
     );
     const END: &str = concat!(
         "data: {\"choices\":[],\"lps\":{\"prompt_tokens\":5,\"cached_tokens\":1,\"output_tokens\":2,",
@@ -133,19 +184,30 @@ mod tests {
         "data: [DONE]\n\n",
     );
 
+    fn without_checkpoints(stream: &str) -> String {
+        let lines = stream.split_inclusive('\n');
+        lines.filter(|line| !line.starts_with(CHECKPOINT)).collect()
+    }
+
     proptest! {
         #[test]
         fn wherever_the_stream_is_cut_the_same_is_held_and_nothing_is_changed(
-            cuts in proptest::collection::vec(0..(STREAM.len() + END.len()), 0..12),
+            cuts in proptest::collection::vec(0..(STREAM.len() + CLOSING.len() + END.len()), 0..12),
         ) {
-            let whole = format!("{STREAM}{END}");
+            let whole = format!("{STREAM}{CLOSING}{END}");
             let mut cuts = cuts;
             cuts.extend([0, whole.len()]);
             cuts.sort_unstable();
             let mut scan = Scan::default();
-            let mut forwarded = Vec::new();
+            let (mut forwarded, mut given) = (Vec::new(), Given::default());
             for pair in cuts.windows(2) {
-                forwarded.extend_from_slice(&scan.push(&whole.as_bytes()[pair[0]..pair[1]]).unwrap());
+                let passed = scan.push(&whole.as_bytes()[pair[0]..pair[1]]).unwrap();
+                forwarded.extend_from_slice(&passed.forward);
+                passed.reached.iter().for_each(|checkpoint| given.add(checkpoint));
+                // What went on and what is told of it are never apart.
+                let tokens = given.clone().into_resume().map_or(0, |resume| resume.tokens.len());
+                let events = without_checkpoints(STREAM)[..forwarded.len()].matches("choices").count();
+                prop_assert_eq!(tokens, [0, 2, 3][events]);
             }
             prop_assert!(scan.is_done() && !scan.has_error());
             let usage = CallUsage {
@@ -155,8 +217,9 @@ mod tests {
                 executor_us: Micros(900),
             };
             prop_assert_eq!(scan.usage(), Some(usage));
-            prop_assert_eq!(&forwarded[..], STREAM.as_bytes());
-            prop_assert_eq!(&scan.into_held()[..], END.as_bytes());
+            let (stream, held) = (without_checkpoints(STREAM), without_checkpoints(CLOSING) + END);
+            prop_assert_eq!(&forwarded[..], stream.as_bytes());
+            prop_assert_eq!(&scan.into_held()[..], held.as_bytes());
         }
     }
 
@@ -172,7 +235,9 @@ mod tests {
     fn an_error_event_of_the_engine_is_seen() {
         let mut scan = Scan::default();
         let error = b"data: {\"error\":{\"message\":\"out of memory\"}}\n\n";
-        assert_eq!(&scan.push(error).unwrap()[..], error);
-        assert!(scan.has_error() && !scan.is_done());
+        assert_eq!(&scan.push(error).unwrap().forward[..], error);
+        assert!(scan.has_error() && !scan.is_done() && !scan.is_lost());
+        let lost = b"data: {\"error\":{\"message\":\"it ends\",\"code\":\"engine_failed\"}}\n\n";
+        assert!(scan.push(lost).unwrap().forward.is_empty() && scan.is_lost());
     }
 }

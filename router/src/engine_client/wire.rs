@@ -21,6 +21,12 @@ pub fn key(name: &CallId) -> Option<CallKey> {
     key.parse().ok().map(CallKey)
 }
 
+/// The client's name, as far as it was kept, and the key.
+pub fn split(name: &CallId) -> Option<(CallId, CallKey)> {
+    let (client, _) = name.as_str().rsplit_once('~')?;
+    Some((CallId::parse(client).ok()?, key(name)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,8 @@ pub(super) struct Asked {
     pub(super) model: ModelName,
     /// When the request came.
     pub(super) since: Micros,
-    /// Of a streamed answer: how long its client hears nothing before it gets a sign of life.
+    /// Of a streamed answer: how long its client hears nothing before it gets a sign of life, before it begins and while
+    /// another engine is to go on with it.
     pub(super) heartbeat: Option<Duration>,
 }
 
@@ -52,7 +53,10 @@ pub(super) async fn pass(
         Piece::Data(_) | Piece::End => unreachable!("an answer begins with its head"),
     };
     let body = if is_stream(&head) {
-        Body::from_stream(stream::unfold(Some(call), next_bytes))
+        let period = asked.heartbeat.unwrap_or(Duration::MAX);
+        Body::from_stream(stream::unfold(Some(call), move |call| {
+            next_bytes(call, period)
+        }))
     } else {
         match whole(call).await {
             Ok(bytes) => Body::from(bytes),
@@ -76,15 +80,18 @@ pub(super) fn is_stream(head: &Head) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// The body's next bytes; the error event is the last.
+/// The body's next bytes, or a sign of life when none came for a period; the error event is the last.
 pub(super) async fn next_bytes(
     call: Option<CallStream>,
+    period: Duration,
 ) -> Option<(Result<Bytes, std::convert::Infallible>, Option<CallStream>)> {
     let mut call = call?;
-    match call.next().await {
-        Piece::Data(bytes) => Some((Ok(bytes), Some(call))),
-        Piece::Failed(failure) => Some((Ok(Error::from(failure).event()), None)),
-        Piece::End | Piece::Head(_) => None,
+    // What comes is whole events, so a comment may stand between any two.
+    match tokio::time::timeout(period, call.next()).await {
+        Err(_) => Some((Ok(held::WAITING), Some(call))),
+        Ok(Piece::Data(bytes)) => Some((Ok(bytes), Some(call))),
+        Ok(Piece::Failed(failure)) => Some((Ok(Error::from(failure).event()), None)),
+        Ok(Piece::End | Piece::Head(_)) => None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::discovery::Pool;
 use crate::dispatcher::Handle;
 use crate::engine_client::Connections;
 use crate::http::error::Error;
-use crate::identity::Fresh;
+use crate::identity::{FRESH_CALL, FRESH_PROGRAM, Fresh};
 use crate::metrics::Metrics;
 
 /// Bounds of one request and its answer.
@@ -84,8 +84,8 @@ impl Names {
 
     /// Names for a call that has none.
     pub fn fresh(&self) -> Fresh {
-        let name = self.make("call");
-        let program = format!("program-{}", &name["call-".len()..]);
+        let name = self.make(FRESH_CALL.trim_end_matches('-'));
+        let program = format!("{FRESH_PROGRAM}{}", &name[FRESH_CALL.len()..]);
         Fresh {
             program: ProgramId::parse(&program).expect("made of letters, digits and dashes"),
             call: CallId::parse(&name).expect("made of letters, digits and dashes"),

@@ -3,12 +3,14 @@
 
 use bytes::{Bytes, BytesMut};
 use lps_api::ids::ModelName;
+use lps_api::protocol::RESUME_FIELD;
 use lps_api::quantity::Tokens;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::dispatcher::PromptSize;
+use crate::echoes::Echoes;
 use crate::http::error::Error;
 use crate::identity::{BodyId, BodySays, ProgramObject};
 
@@ -67,6 +69,8 @@ struct Written<'a> {
     autellix_call_id: Option<BodyId>,
     #[serde(default)]
     autellix_parent_threads: Option<Vec<BodyId>>,
+    #[serde(default)]
+    lps_resume: Option<IgnoredAny>,
 }
 
 /// What the router needs of a request.
@@ -83,6 +87,8 @@ pub(super) struct Facts {
     pub(super) stream: bool,
     /// What it says about its program.
     pub(super) says: BodySays,
+    /// Calls of ours whose tools' results it brings.
+    pub(super) echoes: Option<Echoes>,
 }
 
 impl Facts {
@@ -124,7 +130,12 @@ impl Facts {
                 autellix_call: written.autellix_call_id,
                 autellix_parents: written.autellix_parent_threads,
                 session: written.session_id,
+                tools: written.tools.is_some_and(|tools| tools.get().contains('{')),
             },
+            echoes: written
+                .messages
+                .filter(|_| form == Form::Chat)
+                .and_then(|messages| Echoes::find(messages.get())),
         })
     }
 
@@ -167,6 +178,10 @@ fn check(written: &Written<'_>) -> Result<(), Error> {
     let outside = |field: &'static str, range: String| {
         Err(Error::invalid(field, format!("{field} is {range}")))
     };
+    if written.lps_resume.is_some() {
+        let message = format!("{RESUME_FIELD} is the router's own");
+        return Err(Error::invalid(RESUME_FIELD, message));
+    }
     if written.n.is_some_and(|n| !(1..=CHOICES_MAX).contains(&n)) {
         return outside("n", format!("1 to {CHOICES_MAX}"));
     }

@@ -98,6 +98,7 @@ fn what_cannot_be_read_is_refused_by_the_name_of_its_field() {
         (with(r#""top_p":1.5"#), Some("top_p")),
         (with(r#""session_id":{}"#), Some("session_id")),
         (with(r#""program":7"#), Some("program")),
+        (with(r#""lps_resume":{}"#), Some("lps_resume")),
         (with(r#""program":["a"]"#), Some("program")),
         (
             with(r#""program":{"parents":"a"}"#),

@@ -16,7 +16,7 @@ use crate::engine_client::Piece;
 use crate::http::error::Error;
 
 /// A sign of life.
-const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n\n");
+pub(super) const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n\n");
 
 /// Where the answer stands.
 enum State {
@@ -41,7 +41,7 @@ type Next = Option<(Result<Bytes, Infallible>, (State, bool))>;
 
 async fn next(state: State, is_first: bool, period: Duration) -> Next {
     let mut call = match state {
-        State::Passing(call) => return pass(call).await,
+        State::Passing(call) => return pass(call, period).await,
         State::Waiting(call) => call,
     };
     if is_first {
@@ -50,7 +50,7 @@ async fn next(state: State, is_first: bool, period: Duration) -> Next {
     }
     match tokio::time::timeout(period, call.next()).await {
         Err(_) => Some((Ok(WAITING), (State::Waiting(call), false))),
-        Ok(Piece::Head(head)) if is_stream(&head) => pass(Some(call)).await,
+        Ok(Piece::Head(head)) if is_stream(&head) => pass(Some(call), period).await,
         // The status is sent already: what the engine says against the call is an event.
         Ok(Piece::Head(_)) => {
             let event = match whole(call).await {
@@ -67,7 +67,7 @@ async fn next(state: State, is_first: bool, period: Duration) -> Next {
     }
 }
 
-async fn pass(call: Option<CallStream>) -> Next {
-    let (bytes, call) = next_bytes(call).await?;
+async fn pass(call: Option<CallStream>, period: Duration) -> Next {
+    let (bytes, call) = next_bytes(call, period).await?;
     Some((bytes, (State::Passing(call), false)))
 }

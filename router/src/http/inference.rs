@@ -7,18 +7,19 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use lps_api::ids::CallId;
+use lps_api::ids::{CallId, TenantId};
 use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 
-use crate::dispatcher::Submission;
+use crate::dispatcher::{Submission, View};
+use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
 use crate::http::answer::{self, Asked};
 use crate::http::body;
 use crate::http::context::{Context, header_text, tenant};
 use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
-use crate::identity::{HeaderSays, identify};
+use crate::identity::{ClientSays, HeaderSays, Identity, identify};
 
 /// Headers that go along to the engine when they are there.
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
@@ -90,11 +91,16 @@ async fn call(
         thread: header_text(headers, known::THREAD_ID)?,
         call: header_text(headers, known::CALL_ID)?,
         parents: header_text(headers, known::PARENT_CALL_IDS)?,
+        client: ClientSays::read(|name| headers.get(name)?.to_str().ok()),
+        trace: headers.get(TRACE[0]).and_then(|value| value.to_str().ok()),
     };
     let (bytes, room) = body::read(context, body).await?;
     let facts = Facts::read(&bytes, form)?;
     let model = context.pool(&facts.model)?;
-    let identity = identify(&says, &facts.says, context.names.fresh())?;
+    let mut identity = identify(&says, &facts.says, context.names.fresh())?;
+    if let Some(echoes) = facts.echoes.clone().filter(|_| identity.may_follow()) {
+        identity = followed(context, (identity, echoes), tenant.clone()).await?;
+    }
     let asked = Asked {
         program: identity.program.clone(),
         call: identity.call.clone(),
@@ -114,6 +120,19 @@ async fn call(
     };
     let stream = context.dispatcher.submit(submission).await?;
     Ok(answer::pass(stream, asked, (context.clock, context.metrics.clone())).await)
+}
+
+/// Puts a call behind those that its conversation echoes.
+async fn followed(
+    context: &Context,
+    (mut identity, echoes): (Identity, Echoes),
+    tenant: TenantId,
+) -> Result<Identity, Error> {
+    let look = move |view: View<'_>| {
+        identity.follow(&echoes, |call| view.origin(&tenant, call));
+        identity
+    };
+    Ok(context.dispatcher.read(look).await?)
 }
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {

@@ -10,7 +10,7 @@ use super::view::{
     CallView, EngineLoad, Explain, HomeView, ProgramFilter, ProgramSummary, ProgramView,
     ThreadView, WaitView,
 };
-use crate::message::{CallKey, Intake, Parents, ProgramKey};
+use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
 use crate::process_table::{Call, Ended, Known, Phase, Row};
 use crate::scheduler::{Pool, Residency};
 
@@ -37,6 +37,20 @@ impl State {
     /// The last call that arrived on a thread of a live program.
     pub fn last_call(&self, program: &ProgramKey, thread: &ThreadId) -> Option<CallId> {
         self.table.live(program)?.last_call(thread).cloned()
+    }
+
+    /// A call that is open or ended lately, by its client's name and by ours.
+    pub fn origin(&self, tenant: &TenantId, (name, key): (&CallId, CallKey)) -> Option<Origin> {
+        let (row, call) = self.table.named_call(tenant, name)?;
+        let (known, thread) = match call {
+            Known::Open(call) => (call.key, &call.thread),
+            Known::Ended(call) => (call.key, &call.thread),
+        };
+        (known == key).then(|| Origin {
+            program: row.key.program.clone(),
+            thread: thread.clone(),
+            call: name.clone(),
+        })
     }
 
     /// A program, live or ended lately.

@@ -1,0 +1,147 @@
+//! What a conversation echoes of us. Owns: finding in the text of its messages the ids of tool calls that we made, and
+//! which of them are answered now. It must not know what became of those calls.
+
+use lps_api::ids::CallId;
+use lps_api::tool_call;
+use memchr::memmem;
+
+/// Ids that are looked at, from the end: an agent's last steps.
+const ECHOES_MAX: usize = 256;
+/// Keys and texts in which a quote would be escaped, so with both quotes they stand for themselves.
+const RESULT: &str = "\"tool_call_id\"";
+const CALLS: &str = "\"tool_calls\"";
+const ANSWER: &str = "\"assistant\"";
+
+/// Calls of the model whose tools' results stand in a conversation, by their names at engines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echoes {
+    /// Those whose results the conversation ends with: it goes on from there. Each once, in order.
+    pub answered: Vec<CallId>,
+    /// The last one.
+    pub latest: CallId,
+    /// The first one that was looked at.
+    pub first: CallId,
+}
+
+impl Echoes {
+    /// Looks for them in the text of a list of messages.
+    pub fn find(messages: &str) -> Option<Self> {
+        let mut found: Vec<(usize, CallId)> = Vec::new();
+        let mut end = messages.len();
+        while found.len() < ECHOES_MAX
+            && let Some(at) = memmem::rfind(&messages.as_bytes()[..end], RESULT.as_bytes())
+        {
+            end = at;
+            let id = text_after(&messages[at + RESULT.len()..]);
+            found.extend(id.and_then(tool_call::asked_by).map(|call| (at, call)));
+        }
+        found.reverse();
+        let (last, latest) = found.last().cloned()?;
+        let is_over = messages[last..].contains(ANSWER);
+        let asked = memmem::rfind(messages.as_bytes(), CALLS.as_bytes()).unwrap_or(0);
+        let mut answered: Vec<CallId> = Vec::new();
+        for (at, call) in &found {
+            if !is_over && *at > asked && !answered.contains(call) {
+                answered.push(call.clone());
+            }
+        }
+        let first = found[0].1.clone();
+        Some(Self {
+            answered,
+            latest,
+            first,
+        })
+    }
+}
+
+/// The text that a key stands before; none where it is no key, or the text has an escape, which our ids have not.
+fn text_after(rest: &str) -> Option<&str> {
+    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+    let text = value.strip_prefix('"')?;
+    let text = &text[..text.find('"')?];
+    (!text.contains('\\')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(names: &[&str]) -> Vec<CallId> {
+        names
+            .iter()
+            .map(|name| CallId::parse(name).unwrap())
+            .collect()
+    }
+
+    fn asks(ids: &[&str]) -> String {
+        let calls: Vec<String> = ids.iter().map(|id| format!(r#"{{"id":"{id}"}}"#)).collect();
+        format!(
+            r#"{{"role":"assistant","tool_calls":[{}]}}"#,
+            calls.join(",")
+        )
+    }
+
+    fn result(id: &str) -> String {
+        format!(
+            r#"{{"role": "tool", "tool_call_id" : "{id}", "content": "say \"tool_call_id\": \"call_no_0_0\""}}"#
+        )
+    }
+
+    fn find(messages: &[String]) -> Option<Echoes> {
+        Echoes::find(&format!("[{}]", messages.join(",")))
+    }
+
+    #[test]
+    fn the_last_results_are_what_it_goes_on_from() {
+        let history = [asks(&["call_a_0_0"]), result("call_a_0_0")];
+        let step = [
+            asks(&["call_b_0_0", "call_b_0_1"]),
+            result("call_b_0_0"),
+            result("call_b_0_1"),
+        ];
+        let found = find(&[&history[..], &step].concat()).unwrap();
+        assert_eq!(found.answered, calls(&["b"]));
+        assert_eq!([found.latest, found.first].to_vec(), calls(&["b", "a"]));
+    }
+
+    #[test]
+    fn results_of_several_calls_are_a_join() {
+        let found = find(&[
+            asks(&["call_a_0_0", "call_b_0_0"]),
+            result("call_a_0_0"),
+            result("call_b_0_0"),
+        ]);
+        assert_eq!(found.unwrap().answered, calls(&["a", "b"]));
+    }
+
+    #[test]
+    fn after_an_answer_nothing_is_answered_but_the_conversation_is_known() {
+        let said = r#"{"role":"assistant","content":"391"}"#.to_owned();
+        let asked = r#"{"role":"user","content":"and now?"}"#.to_owned();
+        let found = find(&[asks(&["call_a_0_0"]), result("call_a_0_0"), said, asked]).unwrap();
+        assert_eq!(
+            (found.answered, found.latest),
+            (Vec::new(), calls(&["a"])[0].clone())
+        );
+    }
+
+    #[test]
+    fn what_is_no_id_of_ours_is_no_echo() {
+        for id in ["", "call_abc", r"call_a\u005f0_0", "toolu_1"] {
+            assert_eq!(find(&[asks(&[id]), result(id)]), None, "{id}");
+        }
+        assert_eq!(Echoes::find(""), None);
+        assert_eq!(Echoes::find(r#"["tool_call_id", "call_a_0_0"]"#), None);
+        assert_eq!(Echoes::find(r#"[{"tool_call_id": "call_a_0_0"#), None);
+    }
+
+    #[test]
+    fn only_the_last_of_many_are_looked_at() {
+        let steps = (0..2 * ECHOES_MAX).map(|step| result(&format!("call_c{step}_0_0")));
+        let found = find(&steps.collect::<Vec<_>>()).unwrap();
+        assert_eq!(
+            (found.answered.len(), found.first),
+            (ECHOES_MAX, calls(&["c256"])[0].clone())
+        );
+    }
+}

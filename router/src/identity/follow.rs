@@ -1,0 +1,49 @@
+//! Calls that belong behind others because their conversations say so. Owns: what is made of the ids that a conversation
+//! echoes. Who said more than that is believed more.
+
+use lps_api::ids::{CallId, ProgramId};
+
+use super::{FRESH_CALL, FRESH_PROGRAM, Identity, Lineage};
+use crate::echoes::Echoes;
+use crate::message::{IdentitySource, Origin, Parents};
+
+impl Identity {
+    /// Whether what a conversation echoes could say more.
+    pub fn may_follow(&self) -> bool {
+        self.is_alone() || self.lineage == Lineage::Calls(Parents::Unsaid)
+    }
+
+    fn is_alone(&self) -> bool {
+        matches!(self.source, IdentitySource::Tools | IdentitySource::Single)
+    }
+
+    /// Puts the call behind those that its conversation echoes. `known` tells of each what is known of it. Where somebody
+    /// said the program it stays; and so do parents.
+    pub fn follow(&mut self, echoes: &Echoes, known: impl Fn(&CallId) -> Option<Origin>) {
+        if self.is_alone() {
+            if let Some(origin) = known(&echoes.latest) {
+                (self.program, self.thread) = (origin.program, origin.thread);
+                self.source = IdentitySource::Lineage;
+            } else if let Some(program) = program_begun_by(&echoes.first) {
+                // Nobody remembers the calls, as after a new start, but all that echo them come to one place.
+                self.program = program;
+                self.source = IdentitySource::Lineage;
+            }
+        }
+        if self.lineage == Lineage::Calls(Parents::Unsaid) {
+            let answered = echoes.answered.iter().filter_map(known);
+            let its = answered.filter(|origin| origin.program == self.program);
+            let parents: Vec<CallId> = its.map(|origin| origin.call).collect();
+            if !parents.is_empty() {
+                self.lineage = Lineage::Calls(Parents::Named(parents));
+            }
+        }
+    }
+}
+
+/// The program that a call began whose client named neither, by the call's name at engines.
+fn program_begun_by(call: &CallId) -> Option<ProgramId> {
+    let (name, _) = call.as_str().rsplit_once('~')?;
+    let rest = name.strip_prefix(FRESH_CALL)?;
+    ProgramId::parse(&format!("{FRESH_PROGRAM}{rest}")).ok()
+}

@@ -1,0 +1,344 @@
+//! Who is believed, and in what order.
+
+use super::*;
+use crate::echoes::Echoes;
+use crate::message::Origin;
+
+fn fresh() -> Fresh {
+    Fresh {
+        program: ProgramId::parse("fresh-program").unwrap(),
+        call: CallId::parse("fresh-call").unwrap(),
+    }
+}
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn say(text: &'static str) -> Option<BodyId> {
+    Some(BodyId(text.to_owned()))
+}
+
+fn object() -> ProgramObject {
+    ProgramObject {
+        id: say("b-program"),
+        thread: say("b-thread"),
+        call: say("b-call"),
+        parents: Some(vec![BodyId("b-parent".to_owned())]),
+        class: say("react"),
+    }
+}
+
+fn everything() -> (HeaderSays<'static>, BodySays) {
+    let header = HeaderSays {
+        program: Some("h-program"),
+        thread: Some("h-thread"),
+        call: Some("h-call"),
+        parents: Some("h-parent, h-other"),
+        client: Some(ClientSays {
+            session: "k-program",
+            thread: Some("k-thread"),
+        }),
+        trace: Some(TRACE),
+    };
+    let body = BodySays {
+        program: Some(object()),
+        autellix_session: say("a-program"),
+        autellix_thread: say("3"),
+        autellix_call: say("a-call"),
+        autellix_parents: Some(vec![BodyId("1".to_owned()), BodyId("2".to_owned())]),
+        session: say("s-program"),
+        tools: true,
+    };
+    (header, body)
+}
+
+fn calls(names: &[&str]) -> Lineage {
+    let names = names
+        .iter()
+        .map(|name| CallId::parse(name).unwrap())
+        .collect();
+    Lineage::Calls(Parents::Named(names))
+}
+
+fn check(
+    (header, body): (HeaderSays<'_>, BodySays),
+    (source, names): (IdentitySource, [&str; 3]),
+    lineage: Lineage,
+) {
+    let identity = identify(&header, &body, fresh()).unwrap();
+    assert_eq!(identity.source, source);
+    let found = [
+        identity.program.as_str(),
+        identity.thread.as_str(),
+        identity.call.as_str(),
+    ];
+    assert_eq!(found, names);
+    assert_eq!(identity.lineage, lineage);
+}
+
+#[test]
+fn the_first_place_that_names_a_program_wins() {
+    let (header, body) = everything();
+    let h = ["h-program", "h-thread", "h-call"];
+    check(
+        (header, body.clone()),
+        (IdentitySource::Headers, h),
+        calls(&["h-parent", "h-other"]),
+    );
+
+    let b = ["b-program", "b-thread", "b-call"];
+    let no_header = HeaderSays::default();
+    check(
+        (no_header, body.clone()),
+        (IdentitySource::Body, b),
+        calls(&["b-parent"]),
+    );
+
+    let mut no_object = body;
+    no_object.program = None;
+    let threads = ["1", "2"]
+        .map(|name| ThreadId::parse(name).unwrap())
+        .to_vec();
+    let a = ["a-program", "3", "a-call"];
+    let autellix = (IdentitySource::Autellix, a);
+    check((no_header, no_object), autellix, Lineage::Threads(threads));
+}
+
+#[test]
+fn where_nobody_says_it_on_purpose_what_comes_by_itself_counts() {
+    let (header, _) = everything();
+    let no_header = HeaderSays::default();
+    let session = BodySays {
+        session: say("s-program"),
+        tools: true,
+        ..BodySays::default()
+    };
+    let by_itself = HeaderSays {
+        client: header.client,
+        trace: header.trace,
+        ..no_header
+    };
+    let traced = HeaderSays {
+        trace: header.trace,
+        ..no_header
+    };
+    let tools = BodySays {
+        tools: true,
+        ..BodySays::default()
+    };
+    let trace = "trace-0af7651916cd43dd8448eb211c80319c";
+    for (says, source, program, thread) in [
+        (
+            (by_itself, session.clone()),
+            IdentitySource::Client,
+            "k-program",
+            "k-thread",
+        ),
+        (
+            (traced, session),
+            IdentitySource::Session,
+            "s-program",
+            "main",
+        ),
+        (
+            (traced, tools.clone()),
+            IdentitySource::Trace,
+            trace,
+            "main",
+        ),
+        (
+            (no_header, tools),
+            IdentitySource::Tools,
+            "fresh-program",
+            "main",
+        ),
+        (
+            (no_header, BodySays::default()),
+            IdentitySource::Single,
+            "fresh-program",
+            "main",
+        ),
+    ] {
+        let names = [program, thread, "fresh-call"];
+        check(says, (source, names), Lineage::Calls(Parents::Unsaid));
+    }
+}
+
+#[test]
+fn known_clients_tell_their_sessions_and_are_not_refused_for_how() {
+    let read = |pairs: &[(&str, &'static str)]| {
+        let pairs = pairs.to_vec();
+        let says =
+            ClientSays::read(|name| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1));
+        says.map(|says| (says.session, says.thread))
+    };
+    let claude = ("x-claude-code-session-id", "s");
+    assert_eq!(read(&[claude]), Some(("s", None)));
+    assert_eq!(
+        read(&[claude, ("x-claude-code-agent-id", "a")]),
+        Some(("s", Some("a")))
+    );
+    assert_eq!(
+        read(&[("session-id", "s"), ("thread-id", "t")]),
+        Some(("s", Some("t")))
+    );
+    let child = ("x-session-id", "s");
+    assert_eq!(read(&[child]), Some(("s", None)));
+    assert_eq!(
+        read(&[child, ("x-parent-session-id", "p")]),
+        Some(("p", Some("s")))
+    );
+    assert_eq!(
+        read(&[("x-session-id", "a b"), ("x-opencode-session", "o")]),
+        Some(("o", None))
+    );
+    assert_eq!(read(&[("x-other", "s")]), None);
+}
+
+#[test]
+fn only_a_trace_is_a_program() {
+    assert!(program_of_trace(TRACE).is_some());
+    for other in [
+        "",
+        "00",
+        "00-0-1-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-xyz",
+    ] {
+        assert_eq!(program_of_trace(other), None, "{other}");
+    }
+}
+
+fn call(name: &str) -> CallId {
+    CallId::parse(name).unwrap()
+}
+
+fn origin(program: &str, thread: &str, name: &str) -> Option<Origin> {
+    Some(Origin {
+        program: ProgramId::parse(program).unwrap(),
+        thread: ThreadId::parse(thread).unwrap(),
+        call: call(name),
+    })
+}
+
+fn known(wire: &CallId) -> Option<Origin> {
+    match wire.as_str() {
+        "a~1" => origin("p", "t", "a"),
+        "b~2" => origin("p", "t", "b"),
+        "c~3" => origin("q", "t", "c"),
+        _ => None,
+    }
+}
+
+fn followed(header: &HeaderSays<'_>, answered: &[&str], latest: &str) -> Identity {
+    let mut identity = identify(header, &BodySays::default(), fresh()).unwrap();
+    let echoes = Echoes {
+        answered: answered.iter().map(|name| call(name)).collect(),
+        latest: call(latest),
+        first: call("call-7-1~9"),
+    };
+    assert!(identity.may_follow());
+    identity.follow(&echoes, known);
+    identity
+}
+
+#[test]
+fn results_put_a_call_behind_those_that_asked() {
+    let nothing = HeaderSays::default();
+    let join = followed(&nothing, &["a~1", "b~2", "c~3"], "b~2");
+    assert_eq!((join.program.as_str(), join.thread.as_str()), ("p", "t"));
+    assert_eq!(
+        (join.source, join.lineage),
+        (IdentitySource::Lineage, calls(&["a", "b"]))
+    );
+    let later = followed(&nothing, &[], "a~1");
+    assert_eq!(later.program.as_str(), "p");
+    assert_eq!(later.lineage, Lineage::Calls(Parents::Unsaid));
+}
+
+#[test]
+fn where_the_calls_are_forgotten_all_come_to_one_program() {
+    let identity = followed(&HeaderSays::default(), &["x~4"], "x~4");
+    assert_eq!(
+        (identity.program.as_str(), identity.source),
+        ("program-7-1", IdentitySource::Lineage)
+    );
+    assert_eq!(identity.lineage, Lineage::Calls(Parents::Unsaid));
+}
+
+#[test]
+fn what_was_said_stays() {
+    let said = HeaderSays {
+        program: Some("q"),
+        ..HeaderSays::default()
+    };
+    let identity = followed(&said, &["a~1", "c~3"], "a~1");
+    assert_eq!(
+        (identity.program.as_str(), identity.source),
+        ("q", IdentitySource::Headers)
+    );
+    assert_eq!(identity.lineage, calls(&["c"]));
+    let parents = HeaderSays {
+        parents: Some(""),
+        ..said
+    };
+    assert!(
+        !identify(&parents, &BodySays::default(), fresh())
+            .unwrap()
+            .may_follow()
+    );
+}
+
+#[test]
+fn places_complete_each_other_field_by_field() {
+    let (_, body) = everything();
+    let header = HeaderSays {
+        program: Some("h-program"),
+        ..HeaderSays::default()
+    };
+    let names = ["h-program", "b-thread", "b-call"];
+    check(
+        (header, body),
+        (IdentitySource::Headers, names),
+        calls(&["b-parent"]),
+    );
+}
+
+#[test]
+fn a_present_and_empty_list_of_parents_is_a_root() {
+    let header = HeaderSays {
+        parents: Some(""),
+        ..HeaderSays::default()
+    };
+    let single = (
+        IdentitySource::Single,
+        ["fresh-program", "main", "fresh-call"],
+    );
+    check((header, BodySays::default()), single, calls(&[]));
+}
+
+#[test]
+fn a_bad_id_is_refused_by_the_name_of_its_place_even_where_it_is_outranked() {
+    let (mut header, mut body) = everything();
+    body.session = say("a\nb");
+    let error = identify(&header, &body, fresh()).expect_err("a line end is no id");
+    assert_eq!(error.place(), "session_id");
+
+    body.session = None;
+    header.thread = Some("a b");
+    let error = identify(&header, &body, fresh()).expect_err("a blank is no id");
+    assert_eq!(error.place(), "x-thread-id");
+
+    let many = vec!["p"; PARENTS_MAX + 1].join(",");
+    let header = HeaderSays {
+        parents: Some(&many),
+        ..HeaderSays::default()
+    };
+    let error = identify(&header, &BodySays::default(), fresh()).expect_err("too many");
+    assert_eq!(
+        error,
+        Error::Parents {
+            place: "x-parent-call-ids",
+            count: PARENTS_MAX + 1
+        }
+    );
+}

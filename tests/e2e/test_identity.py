@@ -1,0 +1,142 @@
+"""Programs of clients that say nothing: OpenAI's own client, unchanged, and what known clients send by themselves."""
+
+import concurrent.futures
+import json
+import signal
+import urllib.request
+
+import openai
+import pytest
+from stack import Stack, manifest, wait_for
+
+CALCULATOR = {"type": "function", "function": {
+    "name": "calculator", "description": "Computes an arithmetic expression",
+    "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]}}}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def stack(tmp_path):
+    with Stack(tmp_path, manifest(engines=2, slots=8)) as stack:
+        yield stack
+
+
+def client_of(stack):
+    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0)
+
+
+def ask(client, messages, **options):
+    """One call; its name, its program, and its message, which joins the conversation."""
+    raw = client.chat.completions.with_raw_response.create(
+        model="demo", messages=messages, tools=[CALCULATOR], temperature=0, **options)
+    message = raw.parse().choices[0].message
+    messages.append(message)
+    return raw.headers["x-call-id"], raw.headers["x-program-id"], message
+
+
+def answer(messages):
+    """The results of all tools that the last message asks for."""
+    for call in messages[-1].tool_calls:
+        left, right = json.loads(call.function.arguments)["expression"].split("*")
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": str(int(left) * int(right))})
+
+
+def get_as(stack, tenant, path):
+    """What a tenant sees."""
+    request = urllib.request.Request(stack.url + path, headers={"x-tenant-id": tenant})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def question(left, right):
+    return [{"role": "user", "content": f"What is {left} * {right}?"}]
+
+
+def agent(stack, left, right):
+    """An agent's loop until it has its answer: its programs and calls, in order."""
+    client, messages, calls = client_of(stack), question(left, right), []
+    while True:
+        call, program, message = ask(client, messages)
+        calls.append((program, call))
+        if not message.tool_calls:
+            assert str(left * right) in message.content
+            return calls
+        answer(messages)
+
+
+def test_an_agents_loop_is_one_program_with_its_calls_in_a_row(stack):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        agents = list(pool.map(lambda number: agent(stack, 11 + number, 23), range(8)))
+    programs = {calls[0][0] for calls in agents}
+    assert len(programs) == len(agents), "agents side by side are programs of their own"
+    assert {row["id"] for row in stack.get("/v1/programs")["data"]} == programs
+    for calls in agents:
+        assert len(calls) >= 2 and {program for program, _ in calls} == {calls[0][0]}
+        row = stack.program(calls[0][0])
+        parents = {call["id"]: call["parents"] for call in row["calls"]}
+        for (_, before), (_, after) in zip(calls, calls[1:], strict=False):
+            assert parents[after] == [before]
+        assert (row["state"], row["source"]) == ("in_tool", "tools")
+    assert stack.metric("lps_router_identity_total") == sum(map(len, agents))
+
+
+def test_results_of_two_calls_are_a_join_and_a_later_question_goes_on(stack):
+    client, told = client_of(stack), {"x-program-id": "joined"}
+    sides = [question(12, 12), question(13, 13)]
+    names = [ask(client, messages, extra_headers=told)[0] for messages in sides]
+    asked = [call.model_dump() for messages in sides for call in messages[-1].tool_calls]
+    joined = question(12, 12) + [{"role": "assistant", "content": "", "tool_calls": asked}]
+    joined += [{"role": "tool", "tool_call_id": call["id"], "content": "144"} for call in asked]
+    name, program, _ = ask(client, joined)
+    assert program == "joined"
+    parents = {call["id"]: call["parents"] for call in stack.program(program)["calls"]}
+    assert sorted(parents[name]) == sorted(names)
+    joined.append({"role": "user", "content": "Say hello."})
+    assert ask(client, joined)[1] == "joined"
+
+
+@pytest.mark.parametrize("headers, program, thread, source", [
+    ({"x-claude-code-session-id": "s1", "x-claude-code-agent-id": "a1"}, "s1", "a1", "client"),
+    ({"session-id": "s2", "thread-id": "t2"}, "s2", "t2", "client"),
+    ({"x-session-id": "s3", "x-parent-session-id": "p3"}, "p3", "s3", "client"),
+    ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}, f"trace-{TRACE}", "main", "trace"),
+    ({"traceparent": "nonsense", "x-session-id": "not an id"}, None, "main", "single"),
+    ({"x-program-id": "mine", "x-session-id": "s4"}, "mine", "main", "headers"),
+])
+def test_what_known_clients_send_by_themselves(stack, headers, program, thread, source):
+    body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    status, told, _ = stack.post_whole("/v1/chat/completions", body, headers)
+    assert status == 200 and (program is None or told["x-program-id"] == program)
+    row = stack.program(told["x-program-id"])
+    assert (row["source"], [one["id"] for one in row["threads"]]) == (source, [thread])
+
+
+def test_nobody_follows_another_tenants_calls(stack):
+    body = {"model": "demo", "messages": question(14, 14), "tools": [CALCULATOR], "temperature": 0}
+    _, told, answer_a = stack.post_whole("/v1/chat/completions", body, {"x-tenant-id": "a"})
+    asked = answer_a["choices"][0]["message"]
+    body["messages"] += [asked, {"role": "tool", "tool_call_id": asked["tool_calls"][0]["id"], "content": "196"}]
+    _, followed, _ = stack.post_whole("/v1/chat/completions", body, {"x-tenant-id": "b"})
+    _, mine, _ = stack.post_whole("/v1/chat/completions", body, {"x-tenant-id": "a"})
+    assert mine["x-program-id"] == told["x-program-id"]
+    seen = [call["id"] for call in get_as(stack, "a", f"/v1/programs/{mine['x-program-id']}")["calls"]]
+    assert seen == [told["x-call-id"], mine["x-call-id"]]
+    # What the router forgot, or never told this tenant, is a name like any other: its own program of that name.
+    seen = [call["id"] for call in get_as(stack, "b", f"/v1/programs/{followed['x-program-id']}")["calls"]]
+    assert seen == [followed["x-call-id"]]
+
+
+def test_after_a_new_start_of_the_router_an_agent_stays_one_program(tmp_path):
+    stack = Stack(tmp_path, manifest())
+    with stack:
+        messages = question(15, 15)
+        _, program, _ = ask(client_of(stack), messages)
+        answer(messages)
+        stack.end(signal.SIGTERM)
+        stack.launch()
+        wait_for("the stack to be ready again", stack._ready)
+        for _ in range(2):
+            _, again, _ = ask(client_of(stack), list(messages))
+            assert again == program
+        row = stack.program(program)
+        assert (row["source"], len(row["calls"])) == ("lineage", 2)

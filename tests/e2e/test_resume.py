@@ -1,0 +1,95 @@
+"""An answer that another engine goes on with is the answer, wherever it was cut."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from engine import Engine
+
+CHECKPOINT = b": lps "
+CALCULATOR = {"type": "function", "function": {
+    "name": "calculator", "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}}}}
+COUNT = {"messages": [{"role": "user", "content": "Count from 1 to 900."}]}
+STORY = {"messages": [{"role": "user", "content": "Say the colours, please."}]}
+LONG = {"max_tokens": 48, "ignore_eos": True}
+CASES = {
+    "the likeliest token": ("chat/completions", {**COUNT, **LONG, "temperature": 0}),
+    "a seed": ("chat/completions", {**STORY, **LONG, "temperature": 1.2, "seed": 7, "top_p": 0.95}),
+    "no seed": ("chat/completions", {**STORY, **LONG, "temperature": 1.2}),
+    "penalties": ("chat/completions", {**COUNT, **LONG, "temperature": 0.8, "seed": 3, "frequency_penalty": 0.7,
+                                       "repetition_penalty": 1.2, "min_tokens": 9}),
+    "log-probabilities": ("chat/completions", {**STORY, **LONG, "temperature": 0, "logprobs": True, "top_logprobs": 2}),
+    "a plain prompt": ("completions", {"prompt": "Count from 1", **LONG, "temperature": 0, "logprobs": 1,
+                                       "return_token_ids": True}),
+    "a stop text": ("chat/completions", {**COUNT, "max_tokens": 64, "temperature": 0, "stop": ["5, 6, 7, 8"],
+                                         "stream_options": {"include_usage": True}}),
+    "an end of its own": ("chat/completions", {**STORY, "temperature": 0}),
+    "a tool call": ("chat/completions", {"messages": [{"role": "user", "content": "What is 17 * 23?"}], "temperature": 0,
+                                         "tools": [CALCULATOR]}),
+}
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory):
+    with Engine(tmp_path_factory.mktemp("a")) as first, Engine(tmp_path_factory.mktemp("b")) as second:
+        yield first, second
+
+
+def ask(engine, path, body):
+    """The events of a stream as a router gets them: of each its checkpoint and its data."""
+    request = urllib.request.Request(f"{engine.url}/v1/{path}", json.dumps({"stream": True, **body}).encode(), {
+        "content-type": "application/json", "x-lps-protocol": "1", "x-call-id": "call-1"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        blocks = answer.read().split(b"\n\n")
+    assert blocks.pop() == b""
+    events = []
+    for block in blocks:
+        checkpoint = None
+        if block.startswith(CHECKPOINT):
+            comment, block = block.split(b"\n", 1)
+            checkpoint = json.loads(comment.removeprefix(CHECKPOINT))
+        events.append((checkpoint, block))
+    return events
+
+
+def shown(events):
+    """What a client sees; the prompt's figures belong to the engine that answers."""
+    data = [block.removeprefix(b"data: ") for _, block in events]
+    chunks = [json.loads(one) if one != b"[DONE]" else one for one in data]
+    for chunk in chunks:
+        if isinstance(chunk, dict):
+            (chunk.get("usage") or {}).pop("prompt_tokens_details", None)
+            for figure in ("cached_tokens", "executor_us"):
+                (chunk.get("lps") or {}).pop(figure, None)
+    return chunks
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wherever_it_is_cut_the_rest_is_the_same(engines, name):
+    path, body = CASES[name]
+    first, second = engines
+    whole = ask(first, path, body)
+    told = [checkpoint for checkpoint, _ in whole if checkpoint]
+    assert told[0]["beginning"] and not any("beginning" in checkpoint for checkpoint in told[1:])
+    closing = next(at for at, (checkpoint, _) in enumerate(whole) if checkpoint and checkpoint.get("closes"))
+    assert all(checkpoint for checkpoint, _ in whole[:closing])
+    for cut in range(1, closing + 1):
+        tokens = [token for checkpoint, _ in whole[:cut] for token in checkpoint["tokens"]]
+        rest = ask(second, path, {**body, "lps_resume": {"beginning": told[0]["beginning"], "tokens": tokens}})
+        assert shown(rest) == shown(whole[cut:]), f"cut after {cut} events, {len(tokens)} tokens"
+
+
+def test_a_stream_of_several_choices_has_no_checkpoints(engines):
+    body = {**STORY, "n": 2, "max_tokens": 8}
+    assert not any(checkpoint for checkpoint, _ in ask(engines[0], "chat/completions", body))
+
+
+@pytest.mark.parametrize("wrong", [{"n": 2}, {"stream": False}, {"lps_resume": {"tokens": [1]}}, {"tokens": [1 << 30]}])
+def test_what_cannot_be_gone_on_with_is_refused(engines, wrong):
+    resume = {"beginning": {"created": 1, "seed": 1}, "tokens": wrong.pop("tokens", [5])}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(engines[0], "chat/completions", {**STORY, "lps_resume": resume, **wrong})
+    with caught.value as error:
+        refusal = json.loads(error.read())["error"]
+    assert (error.code, refusal["param"]) == (400, "lps_resume"), refusal
