@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official OpenAI client;
+# Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official clients;
 # the last level, left out with `local`, runs the release on a real Kubernetes.
 #   test.sh long …    the long end-to-end tests instead, with released programs; what follows is pytest's
 set -euo pipefail

@@ -13,6 +13,8 @@ pub mod server;
 pub mod config;
 /// What clients speak.
 pub mod http;
+/// Anthropic's messages, as the chats that engines know.
+pub mod anthropic;
 /// Asking for engines.
 pub mod scale;
 /// How many engines a model should have.

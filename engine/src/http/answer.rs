@@ -12,6 +12,7 @@ use lps_engine_core::batch::{Logprobs, Sampled};
 use lps_engine_core::request::TokenId;
 use serde::Serialize;
 
+use super::running::End;
 use crate::text::choice::Piece;
 use crate::text::tokenizer::Tokenizer;
 
@@ -45,7 +46,7 @@ pub(super) struct Closing {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choice {
     pub(super) piece: Piece,
-    pub(super) finish: Option<FinishReason>,
+    pub(super) end: Option<End>,
     /// Whether it is the choice's first chunk.
     pub(super) is_first: bool,
     /// Whether no token comes after it.
@@ -56,11 +57,11 @@ pub(super) struct Choice {
 
 impl Choice {
     /// Takes the next piece in.
-    pub(super) fn extend(&mut self, piece: Piece, finish: Option<FinishReason>) {
+    pub(super) fn extend(&mut self, piece: Piece, end: Option<End>) {
         self.piece.text.push_str(&piece.text);
         self.piece.tool_calls.extend(piece.tool_calls);
         self.piece.tokens.extend(piece.tokens);
-        self.finish = finish.or(self.finish);
+        self.end = end.or(self.end.take());
     }
 }
 
@@ -142,6 +143,7 @@ impl Frame {
             tool_calls,
             tokens,
         } = choice.piece;
+        let (finish_reason, stop_reason) = ended(choice.end);
         let says_nothing = text.is_empty() && !tool_calls.is_empty();
         ChatChoice {
             index,
@@ -159,7 +161,8 @@ impl Frame {
                     })
                     .collect(),
             },
-            finish_reason: choice.finish,
+            finish_reason,
+            stop_reason,
         }
     }
 
@@ -169,6 +172,7 @@ impl Frame {
             tool_calls,
             tokens,
         } = choice.piece;
+        let (finish_reason, stop_reason) = ended(choice.end);
         ChatChunkChoice {
             index,
             logprobs: self.chat_logprobs(&tokens),
@@ -178,18 +182,21 @@ impl Frame {
                 content: (choice.is_first || !text.is_empty()).then_some(text),
                 tool_calls,
             },
-            finish_reason: choice.finish,
+            finish_reason,
+            stop_reason,
         }
     }
 
     fn completion_choice(&self, index: u32, choice: Choice) -> CompletionChoice {
         let tokens = &choice.piece.tokens;
+        let (finish_reason, stop_reason) = ended(choice.end);
         CompletionChoice {
             index,
             logprobs: self.completion_logprobs(tokens, choice.offset),
             token_ids: self.token_ids(tokens),
             text: choice.piece.text,
-            finish_reason: choice.finish,
+            finish_reason,
+            stop_reason,
         }
     }
 
@@ -261,6 +268,12 @@ impl Frame {
         }
         Some(lists)
     }
+}
+
+/// Why a choice ended, and the stop text that ended it.
+fn ended(end: Option<End>) -> (Option<FinishReason>, Option<String>) {
+    end.map(|end| (Some(end.reason), end.stop))
+        .unwrap_or_default()
 }
 
 /// JSON has no infinity; OpenAI's own least value stands for what is impossible.

@@ -147,11 +147,7 @@ async fn whole(
     let mut choices = vec![Choice::default(); choices];
     let usage = loop {
         match running.next().await {
-            Event::Piece {
-                index,
-                piece,
-                finish,
-            } => choices[index as usize].extend(piece, finish),
+            Event::Piece { index, piece, end } => choices[index as usize].extend(piece, end),
             Event::Ended(usage) => break usage,
             Event::Failed(error) => return Err(error),
         }
@@ -205,24 +201,21 @@ impl Chunks {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Piece {
-                index,
-                piece,
-                finish,
-            } => {
+            Event::Piece { index, piece, end } => {
                 self.release(Closing::default());
                 let begun = &mut self.choices[index as usize];
                 let is_first = begun.is_none();
                 let offset = begun.unwrap_or(0);
                 *begun = Some(offset + self.frame.offset(&piece.tokens));
+                let is_last = end.is_some();
                 let choice = Choice {
                     piece,
-                    finish,
+                    end,
                     is_first,
-                    is_last: finish.is_some(),
+                    is_last,
                     offset,
                 };
-                if finish.is_some() {
+                if is_last {
                     self.end(index, choice);
                 } else {
                     self.show(index, choice, Closing::default());
@@ -250,13 +243,13 @@ impl Chunks {
 
     /// A choice's last text goes out before its reason, which has a chunk of its own.
     fn end(&mut self, index: u32, mut choice: Choice) {
-        let finish = choice.finish.take();
+        let end = choice.end.take();
         let is_first = choice.is_first;
         if is_first || !choice.piece.is_empty() {
             self.show(index, choice, Closing::default());
         }
         let last = Choice {
-            finish,
+            end,
             is_last: true,
             ..Choice::default()
         };

@@ -33,12 +33,20 @@ pub(super) enum Event {
         index: u32,
         piece: Piece,
         /// Given with the choice's last piece.
-        finish: Option<FinishReason>,
+        end: Option<End>,
     },
     /// All choices ended. Nothing follows.
     Ended(CallUsage),
     /// It has no end: cancelled from outside, or the model or the engine failed. Nothing follows.
     Failed(Error),
+}
+
+/// How a choice ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) reason: FinishReason,
+    /// The stop text that came.
+    pub(super) stop: Option<String>,
 }
 
 /// The calls of one request: one for each prompt.
@@ -146,23 +154,24 @@ impl Running {
                 Some(Event::Piece {
                     index,
                     piece,
-                    finish: None,
+                    end: None,
                 })
             }
             CallEvent::ChoiceEnded { choice, finish } => {
                 let index = first + choice;
                 let text = &mut self.choices[index as usize];
                 let piece = text.finish();
-                let finish = match finish {
+                let reason = match finish {
                     Finish::Cancelled | Finish::Failed(_) => return None,
                     Finish::Length if !text.is_stopped() => FinishReason::Length,
                     _ if text.has_tool_calls() => FinishReason::ToolCalls,
                     _ => FinishReason::Stop,
                 };
+                let stop = text.stopped_by().map(str::to_owned);
                 Some(Event::Piece {
                     index,
                     piece,
-                    finish: Some(finish),
+                    end: Some(End { reason, stop }),
                 })
             }
             CallEvent::Ended { usage, finish } => {

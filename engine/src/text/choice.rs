@@ -44,7 +44,8 @@ pub struct ChoiceText {
     tools: Option<ToolCallParser>,
     /// Tokens of which nothing is shown yet.
     pending: Vec<Sampled>,
-    is_stopped: bool,
+    /// The stop text that came.
+    stopped_by: Option<String>,
 }
 
 /// What is new.
@@ -77,14 +78,14 @@ impl ChoiceText {
             stop: StopMatcher::new(&rules.stops, rules.include_stop),
             tools: tools.map(parser),
             pending: Vec::new(),
-            is_stopped: false,
+            stopped_by: None,
             tokenizer,
         }
     }
 
     /// Takes a token; gives a piece when there is something to show. After a stop text, nothing.
     pub fn push(&mut self, sampled: Sampled) -> Option<Piece> {
-        if self.is_stopped {
+        if self.is_stopped() {
             return None;
         }
         let text = self
@@ -92,7 +93,7 @@ impl ChoiceText {
             .push(sampled.token, &self.tokenizer, self.skip_special);
         self.pending.push(sampled);
         let piece = self.show(&text);
-        if piece.text.is_empty() && piece.tool_calls.is_empty() && !self.is_stopped {
+        if piece.text.is_empty() && piece.tool_calls.is_empty() && !self.is_stopped() {
             self.pending = piece.tokens;
             return None;
         }
@@ -101,12 +102,12 @@ impl ChoiceText {
 
     /// The rest, when no token comes any more.
     pub fn finish(&mut self) -> Piece {
-        if self.is_stopped {
+        if self.is_stopped() {
             return Piece::default();
         }
         let text = self.detokeniser.finish(&self.tokenizer, self.skip_special);
         let mut piece = self.show(&text);
-        if !self.is_stopped {
+        if !self.is_stopped() {
             let held = self.stop.finish();
             self.parse(&held, &mut piece);
             self.close(&mut piece);
@@ -116,7 +117,12 @@ impl ChoiceText {
 
     /// Whether a stop text came.
     pub fn is_stopped(&self) -> bool {
-        self.is_stopped
+        self.stopped_by.is_some()
+    }
+
+    /// The stop text that came.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.as_deref()
     }
 
     /// Whether a tool was called.
@@ -131,8 +137,8 @@ impl ChoiceText {
         };
         match self.stop.push(text) {
             Found::Open(text) => self.parse(&text, &mut piece),
-            Found::Stopped(text) => {
-                self.is_stopped = true;
+            Found::Stopped { text, stop } => {
+                self.stopped_by = Some(stop);
                 self.parse(&text, &mut piece);
                 self.close(&mut piece);
             }

@@ -15,8 +15,13 @@ pub(super) struct StopMatcher {
 pub(super) enum Found {
     /// This much may be shown; no stop text so far.
     Open(String),
-    /// The last text to be shown: a stop text came.
-    Stopped(String),
+    /// A stop text came.
+    Stopped {
+        /// The last text to be shown.
+        text: String,
+        /// Which stop text.
+        stop: String,
+    },
 }
 
 impl StopMatcher {
@@ -38,12 +43,14 @@ impl StopMatcher {
         // The text that begins first wins; of two that begin together the one that was given first.
         let hits = self.stops.iter().filter_map(|stop| {
             let at = self.held.find(stop)?;
-            Some((at, stop.len()))
+            Some((at, stop))
         });
-        if let Some((at, length)) = hits.min_by_key(|(at, _)| *at) {
-            self.held
-                .truncate(if self.include { at + length } else { at });
-            return Found::Stopped(std::mem::take(&mut self.held));
+        if let Some((at, stop)) = hits.min_by_key(|(at, _)| *at) {
+            let shown = if self.include { stop.len() } else { 0 };
+            let stop = stop.clone();
+            self.held.truncate(at + shown);
+            let text = std::mem::take(&mut self.held);
+            return Found::Stopped { text, stop };
         }
         let certain = self.held.len() - self.beginning_len();
         Found::Open(self.held.drain(..certain).collect())
@@ -80,7 +87,7 @@ mod tests {
         for piece in pieces {
             match matcher.push(piece) {
                 Found::Open(text) => shown += &text,
-                Found::Stopped(text) => return (shown + &text, true),
+                Found::Stopped { text, .. } => return (shown + &text, true),
             }
         }
         (shown + &matcher.finish(), false)
@@ -106,7 +113,9 @@ mod tests {
         let mut matcher = StopMatcher::new(&["\n\n".to_owned()], true);
         assert_eq!(matcher.push("one\n"), Found::Open("one".to_owned()));
         assert_eq!(matcher.push("two"), Found::Open("\ntwo".to_owned()));
-        assert_eq!(matcher.push("\n\nx"), Found::Stopped("\n\n".to_owned()));
+        let stop = "\n\n".to_owned();
+        let text = stop.clone();
+        assert_eq!(matcher.push("\n\nx"), Found::Stopped { text, stop });
     }
 
     proptest! {

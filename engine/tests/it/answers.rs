@@ -119,6 +119,8 @@ async fn a_stop_text_ends_the_choice_and_never_shows() {
         ),
         (Some(expected), &json!("stop"))
     );
+    assert_eq!(choice["stop_reason"], stop);
+    assert_eq!(whole["choices"][0].get("stop_reason"), None);
     // The core was told: it did not go on to the limit.
     assert!(
         stopped["usage"]["completion_tokens"].as_u64().unwrap() < 2000,
@@ -130,6 +132,11 @@ async fn a_stop_text_ends_the_choice_and_never_shows() {
     let (chunks, done) = engine.stream(CHAT, &body).await;
     assert!(done);
     assert_eq!(text_of(&chunks, 0), expected);
+    let told = chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let stops: Vec<_> = told
+        .filter_map(|choice| choice.get("stop_reason"))
+        .collect();
+    assert_eq!(stops, [stop]);
     engine.end().await;
 }
 

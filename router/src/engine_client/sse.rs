@@ -148,7 +148,7 @@ fn split_checkpoint(event: &[u8]) -> (Option<Checkpoint>, &[u8]) {
 }
 
 /// The end of the first event at or after `from`: past its empty line.
-fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
+pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
     bytes[from..]
         .windows(2)
         .position(|pair| pair == b"\n\n")

@@ -10,6 +10,7 @@ use lps_api::ids::ModelName;
 use serde::Serialize;
 
 use crate::admission::NoRoom;
+use crate::anthropic::request;
 use crate::dispatcher::Ended;
 use crate::engine_client::Failure;
 use crate::engine_client::connection;
@@ -271,6 +272,20 @@ impl From<Failure> for Error {
 impl From<identity::Error> for Error {
     fn from(error: identity::Error) -> Self {
         Self::invalid(error.place(), error.to_string())
+    }
+}
+
+impl From<request::Error> for Error {
+    fn from(error: request::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            request::Error::Body(_) => Self::malformed(message),
+            request::Error::Field { field, .. } => Self::invalid(field, message),
+            request::Error::Thread => {
+                let code = "thread_unsupported_request";
+                Self::new(StatusCode::BAD_REQUEST, code, message).param("thread")
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use lps_api::ids::{CallId, TenantId};
 use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 
+use crate::anthropic::request;
 use crate::dispatcher::{Submission, View};
 use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
@@ -51,7 +52,12 @@ pub(super) async fn vectors(
     answered(context, headers, (body, Form::Vectors)).await
 }
 
-async fn answered(context: Context, headers: HeaderMap, asked: (Body, Form)) -> Response {
+/// The answer to a call, in OpenAI's form whatever form the request has.
+pub(super) async fn answered(
+    context: Context,
+    headers: HeaderMap,
+    asked: (Body, Form),
+) -> Response {
     let (request_id, result) = match request_id(&context, &headers) {
         Ok(id) => {
             let result = call(&context, (&headers, &id), asked).await;
@@ -95,6 +101,10 @@ async fn call(
         trace: headers.get(TRACE[0]).and_then(|value| value.to_str().ok()),
     };
     let (bytes, room) = body::read(context, body).await?;
+    let bytes = match form {
+        Form::Messages => Bytes::from(request::chat(&bytes)?),
+        Form::Chat | Form::Plain | Form::Vectors => bytes,
+    };
     let facts = Facts::read(&bytes, form)?;
     let model = context.pool(&facts.model)?;
     let mut identity = identify(&says, &facts.says, context.names.fresh())?;
@@ -137,7 +147,7 @@ async fn followed(
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {
     let path = match form {
-        Form::Chat => "/v1/chat/completions",
+        Form::Chat | Form::Messages => "/v1/chat/completions",
         Form::Plain => "/v1/completions",
         Form::Vectors => "/v1/embeddings",
     };

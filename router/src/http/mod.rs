@@ -5,6 +5,8 @@
 
 /// Connections: their bounds, their times, their end.
 pub mod listener;
+/// Anthropic's messages, and what they would count.
+mod messages;
 /// Chat and plain completions, and vectors.
 mod inference;
 /// `/tokenize` and `/detokenize`, forwarded to any engine of the model.
@@ -43,6 +45,8 @@ pub fn routes(context: Context) -> Router {
         .route("/v1/chat/completions", post(inference::chat))
         .route("/v1/completions", post(inference::plain))
         .route("/v1/embeddings", post(inference::vectors))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))

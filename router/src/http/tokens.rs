@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::discovery::EngineUrl;
@@ -43,7 +44,16 @@ async fn forward(context: &Context, path: &str, body: Body) -> Result<Response, 
     };
     let name = named.model.or_else(only_model);
     let name = name.ok_or_else(|| Error::invalid("model", "model is missing"))?;
-    let model = context.pool(&name)?;
+    ask(context, &name, (path, bytes)).await
+}
+
+/// What the least busy engine of a model answers.
+pub(super) async fn ask(
+    context: &Context,
+    name: &str,
+    (path, body): (&str, Bytes),
+) -> Result<Response, Error> {
+    let model = context.pool(name)?;
     let wanted = model.clone();
     let engine: Option<EngineUrl> = context
         .dispatcher
@@ -56,7 +66,7 @@ async fn forward(context: &Context, path: &str, body: Body) -> Result<Response, 
         })
         .await?;
     let url = engine.ok_or_else(|| Error::no_engine(&model))?;
-    let answer = context.connections.post(url.at(path), bytes).await?;
+    let answer = context.connections.post(url.at(path), body).await?;
     let json = HeaderValue::from_static("application/json");
     let content_type = (header::CONTENT_TYPE, answer.content_type.unwrap_or(json));
     Ok((answer.status, [content_type], answer.body).into_response())

@@ -402,7 +402,10 @@ async fn what_is_served_and_by_whom_is_told() {
         .client
         .post("/tokenize", &[], &json!({"model": "m", "prompt": "x"}))
         .await;
-    assert_eq!(tokens.json(), json!({"tokens": [1, 2, 3], "by": "e1"}));
+    assert_eq!(
+        tokens.json(),
+        json!({"tokens": [1, 2, 3], "count": 3, "by": "e1"})
+    );
     let engines = rig.client.get("/v1/engines").await.json();
     let one = &engines["data"][0];
     assert_eq!(

@@ -4,5 +4,6 @@ mod answers;
 mod cancel;
 mod edges;
 mod loss;
+mod messages;
 #[cfg(test)]
 mod support;

@@ -272,7 +272,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
             whole(&json!(CallCommandResults { found }))
         }
         path::RELEASE | path::DRAIN => whole(&json!({})),
-        "/tokenize" => whole(&json!({"tokens": [1, 2, 3], "by": shared.hello.engine})),
+        "/tokenize" => whole(&json!({"tokens": [1, 2, 3], "count": 3, "by": shared.hello.engine})),
         _ => inference(request, shared).await,
     }
 }

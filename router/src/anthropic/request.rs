@@ -1,0 +1,412 @@
+//! A request in Anthropic's form, as the chat that engines know. Owns: where each part stands in a chat, and what is
+//! refused because no engine does it. Fields that a chat has too, or that nobody knows, pass as they are: their ranges
+//! are checked where a chat's are.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use lps_api::openai::Object;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// Fields that ask for what nothing here does; an answer that leaves it out would not be what was asked for.
+const REFUSED: [&str; 7] = [
+    "compaction",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "n",
+    "output_config",
+    "output_format",
+];
+
+/// How a text begins that some clients put before the system text. It is another one in each request, and no two
+/// prompts that begin with it share anything in a prefix cache.
+const BILLING: &str = "x-anthropic-billing-header";
+
+/// Why a request is no chat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is no JSON, or not the object of a request.
+    #[error("the body is not the JSON object of a request: {0}")]
+    Body(String),
+    /// One field asks for what cannot be had.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Its path.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// The conversation is to be kept between requests. Clients that read which error it is go on without.
+    #[error("thread: no conversation is kept here; leave it out and send all messages")]
+    Thread,
+}
+
+impl Error {
+    fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        Self::Field { field, reason }
+    }
+}
+
+/// A chat whose tokens are to be counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The model's name as the client wrote it.
+    pub model: String,
+    /// What an engine of it is asked at `/tokenize`.
+    pub body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    messages: Vec<Message>,
+    system: Option<Content<TextBlock>>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
+    thinking: Option<Thinking>,
+    stop_sequences: Option<Vec<String>>,
+    #[serde(flatten)]
+    rest: Object,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: Role,
+    content: Content<Block>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    User,
+    Assistant,
+    System,
+}
+
+/// A list of blocks; a text is a list of one.
+struct Content<B>(Vec<B>);
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum TextBlock {
+    Text { text: String },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block {
+    Text {
+        text: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Object,
+    },
+    ToolResult {
+        tool_use_id: String,
+        content: Option<Content<TextBlock>>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    /// Absent or `custom`: the client runs it. Others would be run by Anthropic, or are known to its models.
+    r#type: Option<String>,
+    name: String,
+    description: Option<String>,
+    input_schema: Option<Object>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ToolChoice {
+    Auto {
+        #[serde(default)]
+        disable_parallel_tool_use: bool,
+    },
+    None,
+    Any,
+    Tool,
+}
+
+#[derive(PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Thinking {
+    Disabled,
+    #[serde(other)]
+    Wanted,
+}
+
+impl From<String> for TextBlock {
+    fn from(text: String) -> Self {
+        Self::Text { text }
+    }
+}
+
+impl From<String> for Block {
+    fn from(text: String) -> Self {
+        Self::Text { text }
+    }
+}
+
+impl<'de, B: Deserialize<'de> + From<String>> Deserialize<'de> for Content<B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<B>(PhantomData<B>);
+        impl<'de, B: Deserialize<'de> + From<String>> Visitor<'de> for Reader<B> {
+            type Value = Content<B>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of blocks")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<B>, E> {
+                Ok(Content(vec![B::from(text.to_owned())]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, blocks: A) -> Result<Content<B>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(blocks)).map(Content)
+            }
+        }
+        deserializer.deserialize_any(Reader(PhantomData))
+    }
+}
+
+/// The chat that is asked for by a request to create a message.
+///
+/// # Errors
+/// When it is no such request, or asks for what no engine does.
+pub fn chat(body: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut chat = Request::read(body)?.into_chat()?;
+    if chat.get("max_tokens").is_none_or(Value::is_null) {
+        return Err(Error::field("max_tokens", "is missing"));
+    }
+    if chat.get("stream") == Some(&Value::Bool(true)) {
+        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    Ok(json(&chat))
+}
+
+/// The chat of a request to count its tokens.
+///
+/// # Errors
+/// As for [`chat`].
+pub fn counted(body: &[u8]) -> Result<Counted, Error> {
+    let mut chat = Request::read(body)?.into_chat()?;
+    // An engine serves one model, and may know it by another name.
+    match chat.shift_remove("model") {
+        Some(Value::String(model)) => {
+            let body = json(&chat);
+            Ok(Counted { model, body })
+        }
+        _ => Err(Error::field("model", "a text: the name of a served model")),
+    }
+}
+
+fn json(chat: &Object) -> Vec<u8> {
+    serde_json::to_vec(chat).expect("what was read from JSON can be written as such")
+}
+
+impl Request {
+    fn read(body: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(body).map_err(|error| {
+            // The path costs time, so it is looked for only when it is needed.
+            let mut again = serde_json::Deserializer::from_slice(body);
+            match serde_path_to_error::deserialize::<_, Self>(&mut again) {
+                Err(found) if error.is_data() && found.path().iter().next().is_some() => {
+                    Error::field(found.path().to_string(), found.inner().to_string())
+                }
+                _ => Error::Body(error.to_string()),
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wanted = |field: &&&str| self.rest.get(**field).is_some_and(|value| !value.is_null());
+        if let Some(field) = REFUSED.iter().find(wanted) {
+            return Err(Error::field(*field, "is not supported here; leave it out"));
+        }
+        if self
+            .rest
+            .get("thread")
+            .is_some_and(|value| !value.is_null())
+        {
+            return Err(Error::Thread);
+        }
+        if self.thinking == Some(Thinking::Wanted) {
+            let reason =
+                "thinking is not told apart from the answer here; only type \"disabled\" is taken";
+            return Err(Error::field("thinking", reason));
+        }
+        if let Some(ToolChoice::Any | ToolChoice::Tool) = self.tool_choice {
+            let reason =
+                "only the types \"auto\" and \"none\" are taken; a call cannot be forced here";
+            return Err(Error::field("tool_choice", reason));
+        }
+        if self.messages.is_empty() {
+            return Err(Error::field("messages", "has no message"));
+        }
+        Ok(())
+    }
+
+    fn into_chat(self) -> Result<Object, Error> {
+        self.check()?;
+        let mut chat = self.rest;
+        let mut set = |field: &str, value: Value| chat.insert(field.to_owned(), value);
+        let mut said = Vec::with_capacity(self.messages.len() + 1);
+        if let Some(system) = self.system {
+            said.extend(system_message(system));
+        }
+        for (index, message) in self.messages.into_iter().enumerate() {
+            message.say(index, &mut said)?;
+        }
+        if said.last().is_some_and(is_begun_answer) {
+            set("continue_final_message", Value::Bool(true));
+            set("add_generation_prompt", Value::Bool(false));
+        }
+        set("messages", Value::Array(said));
+        // Tools that may not be called are not shown, which is what `none` asks for.
+        let shown = match self.tool_choice {
+            Some(ToolChoice::None) => None,
+            _ => self.tools,
+        };
+        if let Some(tools) = shown {
+            let functions = tools.into_iter().enumerate().map(function);
+            set("tools", functions.collect::<Result<_, _>>()?);
+        }
+        if let Some(ToolChoice::Auto {
+            disable_parallel_tool_use: true,
+        }) = self.tool_choice
+        {
+            set("parallel_tool_calls", Value::Bool(false));
+        }
+        if let Some(stops) = self.stop_sequences {
+            set("stop", json!(stops));
+        }
+        Ok(chat)
+    }
+}
+
+/// An answer that the client began: it is to be continued. One that calls tools was the model's own.
+fn is_begun_answer(message: &Value) -> bool {
+    message["role"] == "assistant" && message.get("tool_calls").is_none()
+}
+
+/// The system text as a chat's first message, where there is one.
+fn system_message(system: Content<TextBlock>) -> Option<Value> {
+    let mut texts = texts(system);
+    texts.retain(|text| !text.starts_with(BILLING));
+    (!texts.is_empty()).then(|| json!({"role": "system", "content": parts(texts)}))
+}
+
+fn texts(content: Content<TextBlock>) -> Vec<String> {
+    let text = |block| {
+        let TextBlock::Text { text } = block;
+        text
+    };
+    content.0.into_iter().map(text).collect()
+}
+
+/// A chat's content: how several texts become one is the engine's to say.
+fn parts(texts: Vec<String>) -> Value {
+    match <[String; 1]>::try_from(texts) {
+        Ok([text]) => Value::String(text),
+        Err(texts) if texts.is_empty() => Value::String(String::new()),
+        Err(texts) => {
+            let part = |text| json!({"type": "text", "text": text});
+            texts.into_iter().map(part).collect()
+        }
+    }
+}
+
+impl Message {
+    /// Appends what it is in a chat: one message, or several where it has results of tools.
+    fn say(self, index: usize, said: &mut Vec<Value>) -> Result<(), Error> {
+        match self.role {
+            Role::User => asked("user", (index, self.content.0), said),
+            Role::System => asked("system", (index, self.content.0), said),
+            Role::Assistant => answered((index, self.content.0), said),
+        }
+    }
+}
+
+/// Results of tools are messages of their own in a chat; texts stand between them as they were.
+fn asked(
+    role: &str,
+    (index, blocks): (usize, Vec<Block>),
+    said: &mut Vec<Value>,
+) -> Result<(), Error> {
+    let (mut texts_so_far, before) = (Vec::new(), said.len());
+    let message = |texts| json!({"role": role, "content": parts(texts)});
+    for (place, block) in blocks.into_iter().enumerate() {
+        match block {
+            Block::Text { text } => texts_so_far.push(text),
+            Block::ToolResult {
+                tool_use_id,
+                content,
+            } => {
+                if !texts_so_far.is_empty() {
+                    said.push(message(std::mem::take(&mut texts_so_far)));
+                }
+                let content = parts(content.map(texts).unwrap_or_default());
+                said.push(json!({"role": "tool", "tool_call_id": tool_use_id, "content": content}));
+            }
+            Block::ToolUse { .. } => return Err(misplaced((index, place), "tool_use", role)),
+        }
+    }
+    if !texts_so_far.is_empty() || said.len() == before {
+        said.push(message(texts_so_far));
+    }
+    Ok(())
+}
+
+fn answered((index, blocks): (usize, Vec<Block>), said: &mut Vec<Value>) -> Result<(), Error> {
+    let (mut texts, mut calls) = (Vec::new(), Vec::new());
+    for (place, block) in blocks.into_iter().enumerate() {
+        match block {
+            Block::Text { text } => texts.push(text),
+            Block::ToolUse { id, name, input } => {
+                let function = json!({"name": name, "arguments": Value::Object(input).to_string()});
+                calls.push(json!({"id": id, "type": "function", "function": function}));
+            }
+            Block::ToolResult { .. } => {
+                return Err(misplaced((index, place), "tool_result", "assistant"));
+            }
+        }
+    }
+    let mut message = json!({"role": "assistant", "content": parts(texts)});
+    if !calls.is_empty() {
+        message["tool_calls"] = Value::Array(calls);
+    }
+    said.push(message);
+    Ok(())
+}
+
+fn misplaced((index, place): (usize, usize), block: &str, role: &str) -> Error {
+    Error::field(
+        format!("messages[{index}].content[{place}]"),
+        format!("a message of role {role} has no {block}"),
+    )
+}
+
+fn function((index, tool): (usize, Tool)) -> Result<Value, Error> {
+    if let Some(kind) = tool.r#type.filter(|kind| kind != "custom") {
+        let reason = format!("{kind} is not run here; only the client's own tools are taken");
+        return Err(Error::field(format!("tools[{index}].type"), reason));
+    }
+    let parameters = tool.input_schema.ok_or_else(|| {
+        let field = format!("tools[{index}].input_schema");
+        Error::field(field, "is missing")
+    })?;
+    let mut function = json!({"name": tool.name});
+    if let Some(description) = tool.description {
+        function["description"] = Value::String(description);
+    }
+    function["parameters"] = Value::Object(parameters);
+    Ok(json!({"type": "function", "function": function}))
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+//! Streams of chats against the events that they become.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+    data(&[choice], &json!({}))
+}
+
+fn data(choices: &[Value], more: &Value) -> String {
+    let mut chunk = json!({
+        "id": "chatcmpl-c~0", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": choices,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        chunk[key] = value.clone();
+    }
+    format!("data: {chunk}\n\n")
+}
+
+fn figures() -> Value {
+    json!({"prompt_tokens": 9, "cached_tokens": 4, "output_tokens": 3, "executor_us": 7})
+}
+
+fn last() -> String {
+    let usage = json!({
+        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    });
+    let chunk = data(&[], &json!({"usage": usage, "lps": figures()}));
+    format!("{chunk}data: [DONE]\n\n")
+}
+
+/// Text, a call of a tool, text again, and a sign of life between.
+fn stream() -> String {
+    let function = json!({"name": "add", "arguments": "{\"a\": \"ä\"}"});
+    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
+    [
+        ": waiting for an engine\n\n".to_owned(),
+        chunk(&json!({"role": "assistant", "content": ""}), None),
+        chunk(&json!({"content": "Hä"}), None),
+        chunk(&json!({"content": "?"}), None),
+        chunk(&json!({"tool_calls": [call]}), None),
+        chunk(&json!({"content": "done"}), None),
+        chunk(&json!({}), Some("tool_calls")),
+        last(),
+    ]
+    .concat()
+}
+
+/// All that comes of a stream that is cut at these places.
+fn run(stream: &str, cuts: &[usize]) -> String {
+    let mut cuts = cuts.to_vec();
+    cuts.extend([0, stream.len()]);
+    cuts.sort_unstable();
+    let mut events = Events::new("msg_c".to_owned());
+    let mut told = Vec::new();
+    for pair in cuts.windows(2) {
+        told.extend_from_slice(&events.push(&stream.as_bytes()[pair[0]..pair[1]]));
+    }
+    told.extend_from_slice(&events.finish());
+    String::from_utf8(told).unwrap()
+}
+
+/// The objects of a stream's events, each of which is named as its type says.
+fn told(stream: &str) -> Vec<Value> {
+    let whole = run(stream, &[]);
+    let events = whole.split_terminator("\n\n");
+    let objects = events.filter_map(|event| {
+        let (name, data) = event
+            .strip_prefix("event: ")?
+            .split_once("\ndata: ")
+            .unwrap();
+        let object: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(object["type"], name);
+        Some(object)
+    });
+    objects.collect()
+}
+
+#[test]
+fn a_stream_of_text_and_calls_is_a_message_block_by_block() {
+    let usage = |input: u32, cached: u32, output: u32| {
+        json!({
+            "input_tokens": input, "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": cached, "output_tokens": output,
+        })
+    };
+    let start = |index: u32, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
+    let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+    let text = |text: &str| json!({"type": "text_delta", "text": text});
+    let stop = |index: u32| json!({"type": "content_block_stop", "index": index});
+    let expected = [
+        json!({"type": "message_start", "message": {
+            "id": "msg_c", "type": "message", "role": "assistant", "model": "m", "content": [],
+            "stop_reason": null, "stop_sequence": null, "usage": usage(0, 0, 0),
+        }}),
+        start(0, json!({"type": "text", "text": ""})),
+        delta(0, text("Hä")),
+        delta(0, text("?")),
+        stop(0),
+        start(
+            1,
+            json!({"type": "tool_use", "id": "call_1", "name": "add", "input": {}}),
+        ),
+        delta(
+            1,
+            json!({"type": "input_json_delta", "partial_json": "{\"a\":\"ä\"}"}),
+        ),
+        stop(1),
+        start(2, json!({"type": "text", "text": ""})),
+        delta(2, text("done")),
+        stop(2),
+        json!({
+            "type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null},
+            "usage": usage(5, 4, 3), "lps": figures(),
+        }),
+        json!({"type": "message_stop"}),
+    ];
+    assert_eq!(told(&stream()), expected);
+    assert!(run(&stream(), &[]).starts_with(": waiting for an engine\n\nevent: message_start\n"));
+}
+
+#[test]
+fn a_stop_text_is_told() {
+    let choice = json!({"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END"});
+    let stream = data(&[choice], &json!({})) + &last();
+    let events = told(&stream);
+    assert_eq!(
+        &events[1]["delta"],
+        &json!({"stop_reason": "stop_sequence", "stop_sequence": "END"})
+    );
+}
+
+#[test]
+fn an_error_is_the_last_event() {
+    let error = json!({"error": {"message": "gone", "type": "server_error", "param": null, "code": "engine_lost"}});
+    let begun = chunk(&json!({"content": "Hi"}), None);
+    let events = told(&format!("{begun}data: {error}\n\n{}", last()));
+    let details = json!({"error_code": "engine_lost"});
+    let error = json!({"type": "api_error", "message": "gone", "details": details});
+    let expected = json!({"type": "error", "error": error});
+    assert_eq!(events.last(), Some(&expected));
+    assert_eq!(events.len(), 4, "{events:?}");
+}
+
+#[test]
+fn a_stream_without_an_end_ends_with_an_error() {
+    let begun = chunk(&json!({"content": "Hi"}), None);
+    let cut = &begun[..begun.len() - 1];
+    for stream in ["", begun.as_str(), cut, "data: nonsense\n\n"] {
+        let events = told(stream);
+        let errors = events.iter().filter(|event| event["type"] == "error");
+        assert_eq!(
+            (errors.count(), &events[events.len() - 1]["type"]),
+            (1, &json!("error"))
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn wherever_the_stream_is_cut_the_same_events_come(
+        cuts in proptest::collection::vec(0..stream().len(), 0..12),
+    ) {
+        prop_assert_eq!(run(&stream(), &cuts), run(&stream(), &[]));
+    }
+}
