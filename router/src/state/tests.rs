@@ -10,4 +10,5 @@ mod placement;
 mod properties;
 mod queues;
 mod residency;
+mod shown;
 mod tenants;
