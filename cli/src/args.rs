@@ -11,7 +11,7 @@ use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
 use crate::cluster::{self, Cluster};
-use crate::{bench, chat, console, demo, drain, model, show, sim, up, why, workload};
+use crate::{bench, chat, console, demo, drain, model, show, sim, top, up, why, workload};
 
 /// The program's name as `kubectl` looks for it.
 const PLUGIN: &str = "kubectl-lps";
@@ -72,6 +72,8 @@ pub enum Command {
     },
     /// List engines and what they hold
     Engines,
+    /// Watch programs, queues and engines of a running router
+    Top(top::Args),
     /// Explain why a resource of a cluster is not ready; exit code 0: it is, 1: it is not, 2: nobody knows
     Why {
         /// Which one.
@@ -187,6 +189,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Calls { call } => show::call(&cli.client().await?, &call, cli.json).await,
         Command::Engines => show::engines(&cli.client().await?, cli.json).await,
+        Command::Top(args) => top::run(&args, &cli.client().await?, cli.json).await,
         Command::Drain { engine } => cli.drain(&engine).await,
         Command::Sim(args) => {
             tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?
@@ -299,7 +302,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lps", &mut script);
             let script = String::from_utf8_lossy(&script);
-            for word in ["demo", "why", "drain", "context"] {
+            for word in ["demo", "why", "drain", "top", "context"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

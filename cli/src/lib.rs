@@ -14,6 +14,8 @@ pub mod up;
 pub mod bench;
 /// `lps chat`: one message, or a conversation.
 pub mod chat;
+/// `lps top`: what the router knows, as it changes.
+pub mod top;
 /// `lps programs`, `lps engines`, `lps calls`: what the router knows, as tables.
 pub mod show;
 /// `lps drain`: ends one engine when its calls are done.

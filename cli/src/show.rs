@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::client::{Client, path_part};
-use crate::console::{self, duration, plain};
+use crate::console::{self, duration, plain, span};
 
 /// Shows one program, or all.
 ///
@@ -64,16 +64,23 @@ pub async fn engines(client: &Client, json: bool) -> anyhow::Result<()> {
 
 /// How a value is shown.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+pub(crate) enum Form {
     Text,
+    /// Microseconds.
     Duration,
+    /// The same, of what is minutes or days old.
+    Age,
     /// The sum of an object's numbers.
     Sum,
     List,
+    /// How many of those that are here.
+    Of(&'static str),
+    /// What part of what is here.
+    PartOf(&'static str),
 }
 
 /// A column: its title, where its value is, how it is shown.
-type Column = (&'static str, &'static str, Form);
+pub(crate) type Column = (&'static str, &'static str, Form);
 
 const PROGRAM: [Column; 8] = [
     ("PROGRAM", "/id", Form::Text),
@@ -110,25 +117,31 @@ const ENGINE: [Column; 7] = [
     ("DRAINING", "/draining", Form::Text),
 ];
 
-fn items(list: &Value) -> &[Value] {
+pub(crate) fn items(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn table(columns: &[Column], items: &[Value], empty: &str) -> std::io::Result<()> {
+/// Prints a table of what is in JSON objects.
+pub(crate) fn table(columns: &[Column], items: &[Value], empty: &str) -> std::io::Result<()> {
     let header: Vec<_> = columns.iter().map(|(title, ..)| *title).collect();
-    let row = |item: &Value| {
-        columns
-            .iter()
-            .map(|(_, at, form)| cell(item.pointer(at), *form))
-            .collect()
-    };
+    let row = |item: &Value| columns.iter().map(|column| cell(item, column)).collect();
     console::table(&header, items.iter().map(row).collect(), empty)
 }
 
-fn cell(value: Option<&Value>, form: Form) -> String {
-    match (value, form) {
+/// What an object has for a column.
+pub(crate) fn cell(item: &Value, (_, at, form): &Column) -> String {
+    let number = |at: &str| item.pointer(at).and_then(Value::as_u64);
+    let shown = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    match (item.pointer(at), form) {
         (None | Some(Value::Null), _) => "-".to_owned(),
-        (Some(value), Form::Duration) => value.as_u64().map_or("-".to_owned(), duration),
+        (Some(value), Form::Duration) => shown(value.as_u64().map(duration)),
+        (Some(value), Form::Age) => shown(value.as_u64().map(|us| span(us / 1_000_000))),
+        (Some(value), Form::Of(all)) => shown(number(all).map(|all| format!("{value}/{all}"))),
+        (Some(value), Form::PartOf(all)) => {
+            let all = number(all).filter(|all| *all > 0);
+            let part = all.and_then(|all| value.as_u64()?.saturating_mul(100).checked_div(all));
+            shown(part.map(|percent| format!("{percent} %")))
+        }
         (Some(Value::Object(counts)), Form::Sum) => counts
             .values()
             .filter_map(Value::as_u64)
@@ -137,7 +150,7 @@ fn cell(value: Option<&Value>, form: Form) -> String {
         (Some(Value::Array(list)), _) if list.is_empty() => "-".to_owned(),
         (Some(Value::Array(list)), _) => list
             .iter()
-            .map(|item| cell(Some(item), Form::Text))
+            .map(|item| cell(item, &("", "", Form::Text)))
             .collect::<Vec<_>>()
             .join(","),
         (Some(Value::String(text)), _) => plain(text),
@@ -153,7 +166,8 @@ mod tests {
 
     #[test]
     fn values_are_shown_for_people() {
-        let call = json!({"id": "a", "parents": ["x", "y"], "p_us": 1500, "engine": null, "roots": [], "counts": {"running": 1, "completed": 2}});
+        let call = json!({"id": "a", "parents": ["x", "y"], "p_us": 1500, "engine": null, "roots": [],
+            "counts": {"running": 1, "completed": 2}, "age_us": 185_000_000, "none": 0});
         for (at, form, text) in [
             ("/id", Form::Text, "a"),
             ("/parents", Form::List, "x,y"),
@@ -162,8 +176,12 @@ mod tests {
             ("/p_us", Form::Duration, "1.50 ms"),
             ("/engine", Form::Text, "-"),
             ("/missing", Form::Duration, "-"),
+            ("/age_us", Form::Age, "3 min"),
+            ("/counts/running", Form::Of("/counts/completed"), "1/2"),
+            ("/counts/running", Form::PartOf("/counts/completed"), "50 %"),
+            ("/counts/running", Form::PartOf("/none"), "-"),
         ] {
-            assert_eq!(cell(call.pointer(at), form), text, "{at}");
+            assert_eq!(cell(&call, &("", at, form)), text, "{at}");
         }
     }
 }

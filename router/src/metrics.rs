@@ -444,6 +444,7 @@ mod tests {
             state: ProgramState::Ended,
             generation: 1,
             arrived_us: Micros::ZERO,
+            age_us: Micros(5),
             last_completion_us: Some(Micros(5)),
             service_total_us: Micros(3),
             critical_path_us: Micros(3),
@@ -453,6 +454,7 @@ mod tests {
             prompt_tokens: 0,
             cached_tokens: 0,
             output_tokens: 0,
+            first_call: None,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct State {
     memory: Memory,
     /// The time of the last event.
     now: Micros,
+    /// As of when it is read: that time, or a later one.
+    read_at: Micros,
     /// The wake that was asked for last, until it comes.
     wake: Option<Micros>,
 }
@@ -62,8 +64,14 @@ impl State {
             pools: BTreeMap::new(),
             memory: Memory::default(),
             now: Micros::ZERO,
+            read_at: Micros::ZERO,
             wake: None,
         }
+    }
+
+    /// Nothing has happened until `now`: waits and ages are read as of then.
+    pub fn as_of(&mut self, now: Micros) {
+        self.read_at = self.read_at.max(now);
     }
 
     /// Takes one event and says what is to be done.
@@ -75,7 +83,7 @@ impl State {
     /// what is new, in the order given; then decides.
     pub fn on_all(&mut self, events: Vec<Event>, now: Micros) -> Vec<Action> {
         let mut out = Vec::new();
-        self.now = now;
+        (self.now, self.read_at) = (now, now);
         let phase = |event: &Event| match event {
             Event::Ended { .. } | Event::AttemptFailed { .. } => 0,
             Event::Progress { .. } => 1,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Args as _, Command, CommandFactory as _};
 use lps_api::scheduling::reference::REFERENCE;
+use lps_router::state::view::Reason;
 use lps_tests::tree::root;
 
 #[expect(
@@ -117,6 +118,19 @@ fn http_api() {
         told, served,
         "docs/http-api.md against router/src/http/mod.rs"
     );
+}
+
+/// Why a call waits is told as it is shown.
+#[test]
+fn reasons_of_waits() {
+    let told = std::fs::read_to_string(root().join("docs/http-api.md")).expect("docs/http-api.md");
+    for reason in Reason::ALL {
+        let row = format!("| `{}` | {} |", reason.as_str(), reason.meaning());
+        assert!(
+            told.lines().any(|line| line == row),
+            "docs/http-api.md: {row}"
+        );
+    }
 }
 
 /// What is told about running it has a section for each alert, and speaks of metrics that there are.

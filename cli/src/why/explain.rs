@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::engine::{Engine, unadmitted};
-use super::read::{condition, is_true, items, plain, since, span, text};
+use super::read::{condition, is_true, items, plain, since, text};
 use super::{engine, reasons};
 use crate::cluster::seconds_since;
+use crate::console::span;
 
 /// Warnings that are told.
 const WARNINGS_MAX: usize = 10;

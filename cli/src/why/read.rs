@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::seconds_since;
+use crate::console::{self, span};
 
 pub(super) fn is_true(pod: &Value, kind: &str) -> bool {
     condition(&pod["status"]["conditions"], kind).is_some_and(|one| one["status"] == "True")
@@ -19,7 +20,7 @@ pub(super) fn items(list: &Value) -> &[Value] {
 /// Text of a cluster in one line, without what a terminal would obey.
 pub(super) fn plain(text: &str) -> String {
     let text: Vec<&str> = text.split_whitespace().collect();
-    crate::console::plain(&text.join(" "))
+    console::plain(&text.join(" "))
 }
 
 pub(super) fn text(value: &Value) -> String {
@@ -37,14 +38,4 @@ pub(super) fn since(facts: &Value, time: &Value) -> String {
 pub(super) fn age(facts: &Value, time: &Value) -> Option<String> {
     let now = facts["now"].as_str()?;
     seconds_since(time.as_str()?, now).map(span)
-}
-
-/// Seconds for people, as `kubectl` writes ages.
-pub(super) fn span(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }

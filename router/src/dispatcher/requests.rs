@@ -87,7 +87,10 @@ impl Desk {
                 }
             }
             Request::Tell(event) => self.asked(*event),
-            Request::Read(look) => look(self.view()),
+            Request::Read(look) => {
+                self.state.as_of(self.now());
+                look(self.view());
+            }
             Request::Drain => self.is_draining = true,
         }
     }

@@ -128,11 +128,12 @@ pub(super) async fn list(
     {
         return Ok(Json(empty));
     }
-    let state = listing.state.as_deref().map(parse_state).transpose()?;
+    let states = listing.state.as_deref().into_iter();
+    let states = states.flat_map(|list| list.split(',')).map(parse_state);
     let sort = parse_sort(listing.sort.as_deref())?;
     let filter = ProgramFilter {
         tenant: Some(tenant),
-        state,
+        states: states.collect::<Result<_, _>>()?,
     };
     let mut programs = context
         .dispatcher
@@ -154,7 +155,8 @@ fn parse_state(text: &str) -> Result<ProgramState, Error> {
         "ended" => ProgramState::Ended,
         "expired" => ProgramState::Expired,
         _ => {
-            let message = "state is live, in_tool, ending, ended or expired";
+            let message =
+                "state is live, in_tool, ending, ended or expired, or several of them with commas";
             return Err(Error::invalid("state", message));
         }
     })

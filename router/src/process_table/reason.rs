@@ -101,6 +101,25 @@ impl Reason {
             Self::RetryBackoff => "retry_backoff",
         }
     }
+
+    /// In words, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::EngineStarting => "no engine of its model takes calls yet",
+            Self::Draining => "all engines of its model drain",
+            Self::NoCapacity => "calls that stand before it have the room",
+            Self::WorkingSet => {
+                "the contexts of other programs fill the engines; its program waits to be admitted"
+            }
+            Self::HomeBusy => "its program's home engine is full",
+            Self::TenantTurn => "other tenants have had less",
+            Self::ProgramLimit => "its program holds as many slots as it may",
+            Self::BackfillReserve => "the room that there is, is kept for a larger call",
+            Self::EngineQueue => "it is in an engine, and waits for a slot there",
+            Self::Preempted => "it lost its slot to a better call",
+            Self::RetryBackoff => "its engine refused it or was not reached; it is tried again",
+        }
+    }
 }
 
 /// How many calls of a program are in each phase.

@@ -9,7 +9,7 @@ use super::engine::{Engine, Lacks};
 use super::engines::Gauge;
 use super::pool::Pool;
 use crate::message::Intake;
-use crate::process_table::{Call, Line, ProcessTable, Reason, Row, Stage};
+use crate::process_table::{Call, Line, Phase, ProcessTable, Reason, Row, Stage};
 
 /// What is booked at an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,17 @@ impl Pool {
     /// Its engines, in the order in which they joined.
     pub fn engines(&self) -> impl Iterator<Item = (&EngineId, Seats)> {
         self.engines.iter().map(|(id, engine)| (id, engine.into()))
+    }
+
+    /// Of the calls that wait, held or in an engine, the one that has been ready for longest.
+    pub fn oldest_waiting<'a>(&self, table: &'a ProcessTable) -> Option<&'a Call> {
+        let held = self.oldest_held().map(|(_, key)| key);
+        let seats = self.engines.values().flat_map(Engine::seats);
+        let calls = held.into_iter().chain(seats.map(|(_, seat)| seat.call));
+        calls
+            .filter_map(|key| table.call(key))
+            .filter(|call| call.phase == Phase::Pending)
+            .min_by_key(|call| (call.ready_at, call.key))
     }
 
     /// Why a call waits, as of now. A look through the queues stops at the first that goes nowhere, so those behind it

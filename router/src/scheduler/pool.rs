@@ -444,13 +444,18 @@ impl Pool {
         given_up.map(|(_, key)| *key).collect()
     }
 
+    /// Of the held calls the one that has been ready for longest, and since when it is.
+    pub(super) fn oldest_held(&self) -> Option<(Micros, CallKey)> {
+        self.ages.iter().filter_map(BTreeSet::first).min().copied()
+    }
+
     /// When a rule changes something without an event.
     pub fn next_wake(&self) -> Option<Micros> {
         let hold = self.cold_start_hold;
         match self.closed_since {
             Some(since) => {
-                let oldest = self.ages.iter().filter_map(BTreeSet::first).min();
-                oldest.map(|(ready, _)| since.max(*ready).saturating_add(hold))
+                let oldest = self.oldest_held();
+                oldest.map(|(ready, _)| since.max(ready).saturating_add(hold))
             }
             None => self.patience.next().into_iter().chain(self.room_at).min(),
         }

@@ -37,7 +37,7 @@ impl State {
     }
 
     /// Calls and engines.
-    fn present(&self, model: &ModelName) -> Demand {
+    pub(super) fn present(&self, model: &ModelName) -> Demand {
         let mut demand = Demand {
             live_programs: self.table.live_programs(model),
             ..Demand::default()

@@ -7,8 +7,8 @@ use lps_api::quantity::{Micros, Tokens};
 
 use super::State;
 use super::view::{
-    CallView, EngineLoad, Explain, HomeView, ProgramFilter, ProgramSummary, ProgramView,
-    ThreadView, WaitView,
+    CallView, EngineLoad, Explain, FirstCall, HomeView, OpenCalls, ProgramFilter, ProgramSummary,
+    ProgramView, ThreadView, WaitView,
 };
 use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
 use crate::process_table::{Call, Ended, Known, Phase, Row};
@@ -86,7 +86,7 @@ impl State {
                 .tenant
                 .as_ref()
                 .is_none_or(|tenant| *tenant == row.key.tenant)
-                && filter.state.is_none_or(|state| state == row.state())
+                && (filter.states.is_empty() || filter.states.contains(&row.state()))
         });
         rows.map(|row| self.summary(row)).collect()
     }
@@ -105,6 +105,19 @@ impl State {
         self.pools
             .get(model)
             .map_or(0, crate::scheduler::Pool::held)
+    }
+
+    /// The open calls of a model.
+    pub fn open_calls(&self, model: &ModelName) -> OpenCalls {
+        let demand = self.present(model);
+        let pool = self.pools.get(model);
+        let oldest = pool.and_then(|pool| pool.oldest_waiting(&self.table));
+        OpenCalls {
+            waiting: demand.ready(),
+            running: demand.running,
+            oldest_wait_us: oldest.map(|call| call.wait.total(self.read_at)),
+            oldest_reason: oldest.and_then(|call| Some(self.wait_view(call)?.reason)),
+        }
     }
 
     /// Time that the waits of a pool's ended calls took, by reason.
@@ -200,16 +213,29 @@ impl State {
             state: row.state(),
             generation: row.generation,
             arrived_us: row.arrived,
+            age_us: self.read_at.saturating_sub(row.arrived),
             last_completion_us: row.last_completion,
             service_total_us: row.service_total(),
             critical_path_us: row.critical_path(),
-            wait_total_us: row.wait_total(self.now),
+            wait_total_us: row.wait_total(self.read_at),
             call_counts: row.counts(),
             unknown_parents: row.unknown_parents,
             prompt_tokens,
             cached_tokens,
             output_tokens,
+            first_call: self.first_call(row),
         }
+    }
+
+    fn first_call(&self, row: &Row) -> Option<FirstCall> {
+        let open = row.open().filter_map(|key| self.table.call(key));
+        let first = open.min_by_key(|call| (call.phase != Phase::Pending, call.place.scan))?;
+        Some(FirstCall {
+            id: first.id.clone(),
+            queue: first.place.scan.queue + 1,
+            p_us: first.p,
+            wait: self.wait_view(first),
+        })
     }
 
     fn call_view(&self, call: &Call, row: &Row) -> CallView {
@@ -230,8 +256,12 @@ impl State {
             ready_us: call.ready_at,
             ended_us: None,
             service_us: call.service(),
-            wait_us: call.wait.total(self.now),
-            waits: call.wait.by_reason(self.now).map(WaitView::from).collect(),
+            wait_us: call.wait.total(self.read_at),
+            waits: call
+                .wait
+                .by_reason(self.read_at)
+                .map(WaitView::from)
+                .collect(),
             p_us: call.p,
             queue: call.place.scan.queue + 1,
             quantum_left_us: pool
@@ -277,22 +307,29 @@ impl State {
         }
     }
 
-    fn explain(&self, call: &Call, row: &Row) -> Option<Explain> {
+    /// What a call waits for now, and how long it has.
+    fn wait_view(&self, call: &Call) -> Option<WaitView> {
         let (_, since) = call
             .wait
             .reason()
             .filter(|_| call.phase == Phase::Pending)?;
+        let reason = self.pools.get(&call.model)?.reason(call, &self.table)?;
+        let wait_us = self.read_at.saturating_sub(since);
+        Some(WaitView { reason, wait_us })
+    }
+
+    fn explain(&self, call: &Call, row: &Row) -> Option<Explain> {
+        let WaitView { reason, wait_us } = self.wait_view(call)?;
         let pool = self.pools.get(&call.model)?;
-        let reason = pool.reason(call, &self.table)?;
         let (position, engine) = pool.standing(call, row);
         let service = row
             .service_since_promotion()
             .max(pool.settings().service_floor);
-        let wait = u128::from(row.wait_since_promotion(self.now).0) * 1_000;
+        let wait = u128::from(row.wait_since_promotion(self.read_at).0) * 1_000;
         let ratio = wait / u128::from(service.0.max(1));
         Some(Explain {
             reason,
-            for_us: self.now.saturating_sub(since),
+            for_us: wait_us,
             position,
             engine,
             wait_over_service_milli: u64::try_from(ratio).unwrap_or(u64::MAX),

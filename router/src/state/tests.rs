@@ -11,4 +11,5 @@ mod properties;
 mod queues;
 mod residency;
 mod rules;
+mod shown;
 mod tenants;

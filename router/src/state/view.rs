@@ -25,6 +25,8 @@ pub struct ProgramSummary {
     pub generation: u32,
     /// When it began, since the process started.
     pub arrived_us: Micros,
+    /// Time since then.
+    pub age_us: Micros,
     /// When its last call ended.
     pub last_completion_us: Option<Micros>,
     /// Σ of its calls' service.
@@ -43,6 +45,21 @@ pub struct ProgramSummary {
     pub cached_tokens: u64,
     /// Σ of tokens produced.
     pub output_tokens: u64,
+    /// Of its open calls the one that stands first: of those that wait, if any does.
+    pub first_call: Option<FirstCall>,
+}
+
+/// The call of a program whose turn comes before that of its others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FirstCall {
+    /// Its name.
+    pub id: CallId,
+    /// Its queue, from 1.
+    pub queue: u8,
+    /// Its priority.
+    pub p_us: Micros,
+    /// What it waits for and how long it has; `None` when it runs.
+    pub wait: Option<WaitView>,
 }
 
 /// A program's row with all that is known of its calls.
@@ -160,6 +177,19 @@ impl From<(Reason, Micros)> for WaitView {
     }
 }
 
+/// The open calls of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct OpenCalls {
+    /// Held here, or waiting in an engine.
+    pub waiting: u32,
+    /// In a batch.
+    pub running: u32,
+    /// Wait so far of the one of them that has been ready for longest; `None` when none waits.
+    pub oldest_wait_us: Option<Micros>,
+    /// What that one waits for.
+    pub oldest_reason: Option<Reason>,
+}
+
 /// What scaling reads of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {
@@ -240,6 +270,6 @@ pub struct EngineLoad {
 pub struct ProgramFilter {
     /// Of this tenant only.
     pub tenant: Option<TenantId>,
-    /// In this state only.
-    pub state: Option<ProgramState>,
+    /// In one of these states only; in any where there is none.
+    pub states: Vec<ProgramState>,
 }

@@ -85,6 +85,7 @@ async fn bad_paths_and_headers_are_refused_with_the_name_of_what_is_wrong() {
         ("/v1/models/%ff", 400, Some("path")),
         ("/v1/calls/a%80", 400, Some("path")),
         ("/v1/programs?state=odd", 400, Some("state")),
+        ("/v1/programs?state=live,odd", 400, Some("state")),
         ("/v1/programs?state=live&state=ended", 400, Some("query")),
         ("/v1/programs?sort=odd", 400, Some("sort")),
         ("/v1/calls/none", 404, None),
@@ -389,6 +390,8 @@ async fn what_is_served_and_by_whom_is_told() {
     let rig = Rig::start(config(), &[&engine]).await;
     let models = rig.client.get("/v1/models").await.json();
     assert_eq!(models["data"][0]["id"], "m");
+    let idle = json!({"waiting": 0, "running": 0, "oldest_wait_us": null, "oldest_reason": null});
+    assert_eq!(models["data"][0]["calls"], idle);
     assert_eq!(
         rig.client.get("/v1/models/m").await.json()["object"],
         "model"
