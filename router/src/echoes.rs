@@ -7,9 +7,10 @@ use memchr::memmem;
 
 /// Ids that are looked at, from the end: an agent's last steps.
 const ECHOES_MAX: usize = 256;
-/// Keys and texts in which a quote would be escaped, so with both quotes they stand for themselves.
+/// Within a text a quote would be escaped, so with both quotes these are keys or whole texts.
 const RESULT: &str = "\"tool_call_id\"";
 const CALLS: &str = "\"tool_calls\"";
+const ROLE: &str = "\"role\"";
 const ANSWER: &str = "\"assistant\"";
 
 /// Calls of the model whose tools' results stand in a conversation, by their names at engines.
@@ -37,8 +38,10 @@ impl Echoes {
         }
         found.reverse();
         let (last, latest) = found.last().cloned()?;
-        let is_over = messages[last..].contains(ANSWER);
-        let asked = memmem::rfind(messages.as_bytes(), CALLS.as_bytes()).unwrap_or(0);
+        let is_over = messages[last..]
+            .match_indices(ROLE)
+            .any(|(at, _)| value_after(&messages[last + at + ROLE.len()..], ANSWER));
+        let asked = last_list_of_calls(messages).unwrap_or(0);
         let mut answered: Vec<CallId> = Vec::new();
         for (at, call) in &found {
             if !is_over && *at > asked && !answered.contains(call) {
@@ -52,6 +55,20 @@ impl Echoes {
             first,
         })
     }
+}
+
+/// Where the last list of tool calls stands.
+fn last_list_of_calls(messages: &str) -> Option<usize> {
+    let calls = memmem::rfind_iter(messages.as_bytes(), CALLS);
+    calls
+        .into_iter()
+        .find(|at| value_after(&messages[at + CALLS.len()..], "["))
+}
+
+/// Whether a key stands before a value that begins so.
+fn value_after(rest: &str, value: &str) -> bool {
+    let rest = rest.trim_start().strip_prefix(':');
+    rest.is_some_and(|rest| rest.trim_start().starts_with(value))
 }
 
 /// The text that a key stands before; none where it is no key, or the text has an escape, which our ids have not.
@@ -102,6 +119,13 @@ mod tests {
         let found = find(&[&history[..], &step].concat()).unwrap();
         assert_eq!(found.answered, calls(&["b"]));
         assert_eq!([found.latest, found.first].to_vec(), calls(&["b", "a"]));
+    }
+
+    #[test]
+    fn fields_that_say_nothing_change_nothing() {
+        let result = r#"{"role":"tool","tool_call_id":"call_a_0_0","content":"assistant","tool_calls":null}"#;
+        let found = find(&[asks(&["call_a_0_0"]), result.to_owned()]).unwrap();
+        assert_eq!(found.answered, calls(&["a"]));
     }
 
     #[test]

@@ -60,6 +60,14 @@ pub enum IdentitySource {
 }
 
 impl IdentitySource {
+    /// Whether nobody meant to say it: a program that is only guessed at is refused no room.
+    pub const fn is_guessed(self) -> bool {
+        matches!(
+            self,
+            Self::Client | Self::Trace | Self::Lineage | Self::Tools
+        )
+    }
+
     /// Its name in metrics, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

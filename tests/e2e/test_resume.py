@@ -54,13 +54,15 @@ def ask(engine, path, body):
 
 
 def shown(events):
-    """What a client sees; the prompt's figures belong to the engine that answers."""
+    """What a client sees, but for figures that belong to the engine that answers: what it had cached, how long it took, and
+    what it had drawn by the time that a stop text was seen."""
     data = [block.removeprefix(b"data: ") for _, block in events]
     chunks = [json.loads(one) if one != b"[DONE]" else one for one in data]
     for chunk in chunks:
         if isinstance(chunk, dict):
-            (chunk.get("usage") or {}).pop("prompt_tokens_details", None)
-            for figure in ("cached_tokens", "executor_us"):
+            for figure in ("prompt_tokens_details", "completion_tokens", "total_tokens"):
+                (chunk.get("usage") or {}).pop(figure, None)
+            for figure in ("cached_tokens", "executor_us", "output_tokens"):
                 (chunk.get("lps") or {}).pop(figure, None)
     return chunks
 

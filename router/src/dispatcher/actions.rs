@@ -33,18 +33,15 @@ impl Desk {
                 attempt,
                 engine,
                 order,
-            } => {
-                self.dispatch(
-                    call,
-                    Going {
-                        attempt,
-                        engine,
-                        order,
-                    },
-                    now,
-                );
-                None
-            }
+            } => self.dispatch(
+                call,
+                Going {
+                    attempt,
+                    engine,
+                    order,
+                },
+                now,
+            ),
             Action::Reorder { call, order, .. } => {
                 if let Some(Place::Posted(posted)) = self.calls.get_mut(&call).map(|c| &mut c.place)
                 {
@@ -71,10 +68,8 @@ impl Desk {
         }
     }
 
-    fn dispatch(&mut self, call: CallKey, going: Going, now: Micros) {
-        let Some(open) = self.calls.get_mut(&call) else {
-            return;
-        };
+    fn dispatch(&mut self, call: CallKey, going: Going, now: Micros) -> Option<Event> {
+        let open = self.calls.get_mut(&call)?;
         let Going {
             attempt,
             engine,
@@ -85,8 +80,14 @@ impl Desk {
         let Some(target) = self.fleet.get(&engine) else {
             open.place = Place::BackingOff { engine, attempt };
             self.later.add(now + LOST_PAUSE, Due::Retry(call, attempt));
-            return;
+            return None;
         };
+        // Tokens of another model, or of another prompt, are nothing that it could go on with.
+        let revision = Some(target.endpoint.revision);
+        if open.resume.is_some() && open.revision != revision {
+            return self.give_up(call, attempt, Failure::EngineLost);
+        }
+        open.revision = revision;
         let post = Post {
             call,
             attempt,
@@ -110,6 +111,7 @@ impl Desk {
             is_known: false,
         });
         self.metrics.dispatched(&open.model, waited);
+        None
     }
 
     /// Sends a call's wanted place to its engine, once the engine has the call and knows another.
@@ -148,24 +150,29 @@ impl Desk {
                     .add(now + CONFIRM_LIMIT, Due::Unconfirmed(key, attempt));
                 None
             }
-            Place::BackingOff { attempt, .. } => {
-                let mut open = self.forget(key)?;
-                open.client.fail(Failure::Cancelled);
-                self.metrics
-                    .call_ended(&open.model, Outcome::Cancelled, None);
-                let (outcome, usage) = (Outcome::Cancelled, None);
-                Some(Event::Ended {
-                    call: key,
-                    attempt,
-                    outcome,
-                    usage,
-                })
-            }
+            Place::BackingOff { attempt, .. } => self.give_up(key, attempt, Failure::Cancelled),
             place @ (Place::Leaving { .. } | Place::Waiting) => {
                 open.place = place;
                 None
             }
         }
+    }
+
+    /// Ends a call that is at no engine, though the state counts it at one.
+    fn give_up(&mut self, call: CallKey, attempt: Attempt, failure: Failure) -> Option<Event> {
+        let mut open = self.forget(call)?;
+        let outcome = match failure {
+            Failure::Cancelled => Outcome::Cancelled,
+            _ => Outcome::Failed,
+        };
+        open.client.fail(failure);
+        self.metrics.call_ended(&open.model, outcome, None);
+        Some(Event::Ended {
+            call,
+            attempt,
+            outcome,
+            usage: None,
+        })
     }
 
     fn refuse(&mut self, key: CallKey, reason: Refusal) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lps_api::ids::{CallId, EngineId, ModelName};
+use lps_api::ids::{CallId, EngineId, ModelName, Revision};
 use lps_api::protocol::Resume;
 use lps_api::quantity::{Attempt, Micros, Order};
 use tokio::sync::mpsc;
@@ -30,6 +30,8 @@ pub(super) struct OpenCall {
     pub(super) failed: Tries,
     /// What the client has of the answer, once an engine was lost that had begun it.
     pub(super) resume: Option<Arc<Resume>>,
+    /// What the engine of its last attempt was made from.
+    pub(super) revision: Option<Revision>,
     /// Held until the call ends.
     pub(super) _body: BodyPermit,
 }

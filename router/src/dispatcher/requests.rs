@@ -12,7 +12,7 @@ use crate::dispatcher::open_call::{ClientEnd, OpenCall, Place, Tries};
 use crate::engine_client::Failure;
 use crate::engine_client::leg::Outgoing;
 use crate::identity::{Identity, Lineage};
-use crate::message::{CallKey, Event, NewCall, Parents, ProgramKey};
+use crate::message::{CallKey, Event, IdentitySource, NewCall, Parents, ProgramKey};
 
 /// A call as its client sent it, checked.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl Desk {
         }
     }
 
-    fn submit(&mut self, key: CallKey, submission: Submission, mut client: ClientEnd) {
+    fn submit(&mut self, key: CallKey, mut submission: Submission, mut client: ClientEnd) {
         let now = self.now();
         let name = (submission.tenant.clone(), submission.identity.call.clone());
         let program = ProgramKey {
@@ -131,7 +131,12 @@ impl Desk {
             self.metrics.refused("duplicate_call");
             return client.fail(Failure::DuplicateCall);
         }
-        let may_begin = self.view().may_begin(&program);
+        let mut may_begin = self.view().may_begin(&program);
+        if may_begin.is_err() && submission.identity.source.is_guessed() {
+            // It ends with this call.
+            submission.identity.source = IdentitySource::Single;
+            may_begin = Ok(());
+        }
         let ready = may_begin.and_then(|()| self.admission.admit(&submission.tenant));
         let ready = match ready {
             Ok(permit) => permit,
@@ -159,6 +164,7 @@ impl Desk {
             ready: Some(ready),
             failed: Tries::default(),
             resume: None,
+            revision: None,
             _body: submission.body,
         };
         self.calls.insert(key, open);

@@ -20,10 +20,14 @@ impl Given {
         }
     }
 
+    /// The client knows that there is an answer, which began so. One that is gone on with keeps its beginning.
+    pub fn begin(&mut self, beginning: Option<Beginning>) {
+        self.beginning = self.beginning.or(beginning);
+    }
+
     /// The client has got the event of this checkpoint.
     pub fn add(&mut self, checkpoint: &Checkpoint) {
-        // An answer that is gone on with keeps its beginning.
-        self.beginning = self.beginning.or(checkpoint.beginning);
+        self.begin(checkpoint.beginning);
         self.tokens.extend_from_slice(&checkpoint.tokens);
     }
 

@@ -166,6 +166,9 @@ impl Leg {
             content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if status.is_success() && is_stream {
             self.pass_stream(response, posted).await
+        } else if self.started && status == StatusCode::CONFLICT {
+            // It has not noticed yet that an earlier attempt of the call was given up.
+            Err(Stop::Busy(None))
         } else if self.started {
             Err(Stop::Broken(format!(
                 "asked to go on, the engine answered {status}"
@@ -238,7 +241,7 @@ impl Leg {
         };
         let mut body = response.into_body();
         let mut scan = Scan::default();
-        while !scan.is_done() {
+        while !scan.is_over() {
             let frame = match body.frame().await {
                 None => break,
                 Some(Err(error)) => return Err(Stop::Broken(with_causes(&error))),
@@ -253,10 +256,13 @@ impl Leg {
             if forward.is_empty() {
                 continue;
             }
+            self.check_goes_on(&scan)?;
             if !self.started {
                 let head = self.head(&blank, posted, None);
                 self.give(head).await?;
                 self.started = true;
+                // Whoever has the head has nothing yet, but of this answer.
+                self.given.begin(scan.beginning());
             }
             self.give(Piece::Data(forward)).await?;
             for checkpoint in &reached {
@@ -266,9 +272,10 @@ impl Leg {
         if scan.is_lost() {
             return Err(Stop::Broken("the engine failed".to_owned()));
         }
-        if !scan.is_done() && !scan.has_error() {
+        if !scan.is_over() {
             return Err(Stop::Broken("the stream ended before [DONE]".to_owned()));
         }
+        self.check_goes_on(&scan)?;
         let mut pieces = Vec::with_capacity(3);
         if !self.started {
             pieces.push(self.head(&blank, posted, None));
@@ -281,6 +288,17 @@ impl Leg {
             pieces,
             rest: Some(body),
         })
+    }
+
+    /// An engine that does not know how to go on begins anew, and the client would get everything twice.
+    fn check_goes_on(&self, scan: &Scan) -> Result<(), Stop> {
+        match self.post.resume.as_deref() {
+            Some(resume) if !scan.has_error() && scan.beginning() != Some(resume.beginning) => {
+                let cause = "asked to go on, the engine began anew";
+                Err(Stop::Broken(cause.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits for a client that reads slowly, but not for ever. A client that left is noticed elsewhere; here its

@@ -1,9 +1,10 @@
 //! A streamed answer, event by event. Owns: what of it may go on at once and what is held back: from the event on that
-//! closes the answer or carries the call's figures, everything waits until the figures are folded, `[DONE]` included.
+//! closes the answer, says an error or carries the call's figures, everything waits until the figures are folded, `[DONE]`
+//! included.
 //! Events are never changed; the engine's checkpoints before them are for the router and do not go on.
 
 use bytes::{Bytes, BytesMut};
-use lps_api::protocol::{CHECKPOINT, CallUsage, Checkpoint, ENGINE_FAILED};
+use lps_api::protocol::{Beginning, CHECKPOINT, CallUsage, Checkpoint, ENGINE_FAILED};
 use serde::Deserialize;
 
 /// Longest single event.
@@ -19,6 +20,7 @@ pub struct TooLong;
 pub struct Scan {
     partial: BytesMut,
     held: BytesMut,
+    beginning: Option<Beginning>,
     usage: Option<CallUsage>,
     closes: bool,
     is_done: bool,
@@ -59,6 +61,8 @@ impl Scan {
         while let Some(end) = event_end(&self.partial, searched) {
             let event = self.partial.split_to(end);
             let (checkpoint, event) = split_checkpoint(&event);
+            let told = checkpoint.as_ref().and_then(|told| told.beginning);
+            self.beginning = self.beginning.or(told);
             self.closes |= checkpoint
                 .as_ref()
                 .is_some_and(|checkpoint| checkpoint.closes);
@@ -95,7 +99,17 @@ impl Scan {
     }
 
     fn is_holding(&self) -> bool {
-        self.is_done || self.closes || self.is_lost || self.usage.is_some()
+        self.is_done || self.closes || self.has_error || self.usage.is_some()
+    }
+
+    /// What the engine says that the answer began with.
+    pub const fn beginning(&self) -> Option<Beginning> {
+        self.beginning
+    }
+
+    /// Whether no event comes after those that came.
+    pub const fn is_over(&self) -> bool {
+        self.is_done || self.has_error
     }
 
     /// Whether `[DONE]` came.
@@ -108,7 +122,7 @@ impl Scan {
         self.has_error
     }
 
-    /// Whether that event says that the engine ends: it does not go on, as others may answer instead.
+    /// Whether that event says that the engine ends: others may answer instead.
     pub const fn is_lost(&self) -> bool {
         self.is_lost
     }
@@ -235,8 +249,10 @@ mod tests {
     fn an_error_event_of_the_engine_is_seen() {
         let mut scan = Scan::default();
         let error = b"data: {\"error\":{\"message\":\"out of memory\"}}\n\n";
-        assert_eq!(&scan.push(error).unwrap().forward[..], error);
-        assert!(scan.has_error() && !scan.is_done() && !scan.is_lost());
+        assert!(scan.push(error).unwrap().forward.is_empty());
+        assert!(scan.has_error() && scan.is_over() && !scan.is_lost());
+        assert_eq!(&scan.into_held()[..], error);
+        let mut scan = Scan::default();
         let lost = b"data: {\"error\":{\"message\":\"it ends\",\"code\":\"engine_failed\"}}\n\n";
         assert!(scan.push(lost).unwrap().forward.is_empty() && scan.is_lost());
     }

@@ -22,6 +22,8 @@ use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
 use crate::identity::{ClientSays, HeaderSays, Identity, identify};
 
+/// Anthropic's messages are read as values to make a chat of them, which takes many times their bytes: so there may be fewer.
+const MESSAGES_BYTES_MAX: u32 = 4 << 20;
 /// Headers that go along to the engine when they are there.
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
@@ -102,6 +104,9 @@ async fn call(
     };
     let (bytes, room) = body::read(context, body).await?;
     let bytes = match form {
+        Form::Messages if bytes.len() > MESSAGES_BYTES_MAX as usize => {
+            return Err(Error::too_large(MESSAGES_BYTES_MAX));
+        }
         Form::Messages => Bytes::from(request::chat(&bytes)?),
         Form::Chat | Form::Plain | Form::Vectors => bytes,
     };

@@ -1,7 +1,7 @@
 //! Calls that belong behind others because their conversations say so. Owns: what is made of the ids that a conversation
 //! echoes. Who said more than that is believed more.
 
-use lps_api::ids::{CallId, ProgramId};
+use lps_api::ids::{CallId, ProgramId, ThreadId};
 
 use super::{FRESH_CALL, FRESH_PROGRAM, Identity, Lineage};
 use crate::echoes::Echoes;
@@ -10,7 +10,11 @@ use crate::message::{IdentitySource, Origin, Parents};
 impl Identity {
     /// Whether what a conversation echoes could say more.
     pub fn may_follow(&self) -> bool {
-        self.is_alone() || self.lineage == Lineage::Calls(Parents::Unsaid)
+        self.is_alone() || self.is_traced() || self.lineage == Lineage::Calls(Parents::Unsaid)
+    }
+
+    fn is_traced(&self) -> bool {
+        self.source == IdentitySource::Trace
     }
 
     fn is_alone(&self) -> bool {
@@ -20,15 +24,18 @@ impl Identity {
     /// Puts the call behind those that its conversation echoes. `known` tells of each what is known of it. Where somebody
     /// said the program it stays; and so do parents.
     pub fn follow(&mut self, echoes: &Echoes, known: impl Fn(&CallId) -> Option<Origin>) {
-        if self.is_alone() {
-            if let Some(origin) = known(&echoes.latest) {
-                (self.program, self.thread) = (origin.program, origin.thread);
-                self.source = IdentitySource::Lineage;
-            } else if let Some(program) = program_begun_by(&echoes.first) {
-                // Nobody remembers the calls, as after a new start, but all that echo them come to one place.
-                self.program = program;
-                self.source = IdentitySource::Lineage;
+        let origin = known(&echoes.latest);
+        // A trace may be of one request only: a call that is known says more.
+        if let Some(origin) = origin.filter(|_| self.is_alone() || self.is_traced()) {
+            self.program = origin.program;
+            self.source = IdentitySource::Lineage;
+            if self.thread == ThreadId::main() {
+                self.thread = origin.thread;
             }
+        } else if let Some(program) = program_begun_by(&echoes.first).filter(|_| self.is_alone()) {
+            // Nobody remembers the calls, as after a new start, but all that echo them come to one place.
+            self.program = program;
+            self.source = IdentitySource::Lineage;
         }
         if self.lineage == Lineage::Calls(Parents::Unsaid) {
             let answered = echoes.answered.iter().filter_map(known);

@@ -250,6 +250,16 @@ fn results_put_a_call_behind_those_that_asked() {
         (join.source, join.lineage),
         (IdentitySource::Lineage, calls(&["a", "b"]))
     );
+    let traced = HeaderSays {
+        trace: Some(TRACE),
+        thread: Some("mine"),
+        ..nothing
+    };
+    let traced = followed(&traced, &["a~1"], "a~1");
+    assert_eq!(
+        (traced.program.as_str(), traced.thread.as_str()),
+        ("p", "mine")
+    );
     let later = followed(&nothing, &[], "a~1");
     assert_eq!(later.program.as_str(), "p");
     assert_eq!(later.lineage, Lineage::Calls(Parents::Unsaid));
