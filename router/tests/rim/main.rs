@@ -5,5 +5,6 @@ mod cancel;
 mod edges;
 mod loss;
 mod messages;
+mod resume;
 #[cfg(test)]
 mod support;
