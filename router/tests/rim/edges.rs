@@ -457,3 +457,40 @@ async fn a_port_in_use_is_said() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("in use"), "{cause}");
 }
+
+#[tokio::test]
+async fn a_program_that_is_only_guessed_at_is_refused_no_room() {
+    let mut engine = Engine::start("e1", 4).await;
+    let config = Config {
+        live_limit_per_tenant: 1,
+        ..config()
+    };
+    let rig = Rig::start(config, &[&engine]).await;
+    let opened = rig
+        .client
+        .post("/v1/programs", &[], &json!({"id": "p"}))
+        .await;
+    assert!(opened.status.is_success());
+    let request =
+        json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [{}]});
+    let named = [("x-program-id", "q")];
+    let refused = rig
+        .client
+        .post("/v1/chat/completions", &named, &request)
+        .await;
+    assert_eq!(refused.status, 429);
+    let headers = [("x-call-id", "c")];
+    let asking = rig.client.post("/v1/chat/completions", &headers, &request);
+    let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+    assert_eq!(answer.status, 200);
+    let program = answer.header("x-program-id").to_owned();
+    let row = rig
+        .client
+        .get(&format!("/v1/programs/{program}"))
+        .await
+        .json();
+    assert_eq!(
+        (&row["source"], &row["state"]),
+        (&json!("single"), &json!("ended"))
+    );
+}
