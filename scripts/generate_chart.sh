@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cp crds/llmprogramservings.yaml charts/lps/files/crd.yaml
 scripts/chart_readme.py
+scripts/dashboards.py
 scripts/render_install.sh

@@ -213,6 +213,51 @@ def test_the_readme_says_what_the_values_say():
     assert len((CHART / "values.yaml").read_text().splitlines()) < 250
 
 
+def test_the_dashboards_are_up_to_date():
+    subprocess.run([ROOT / "scripts" / "dashboards.py", "--check"], check=True)
+
+
+def queries():
+    """Each query of each dashboard, and of the alerts, with where it stands."""
+    for file in (CHART / "dashboards").glob("*.json"):
+        board = json.loads(file.read_text())
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                yield f"{file.name}: {panel['title']}", target["expr"]
+        for variable in board["templating"]["list"]:
+            if variable["type"] == "query":
+                yield f"{file.name}: ${variable['name']}", variable["query"]["query"]
+    for line in re.findall(r"(?m)^ +expr: (.+)$", (CHART / "templates" / "monitoring.yaml").read_text()):
+        yield "alerts", line
+
+
+def test_every_query_names_a_metric_that_exists():
+    known = dict(re.findall(r"(?m)^\| `([a-z_:]+)` \| (?:([a-z, ]*) \|)?", (ROOT / "docs" / "metrics.md").read_text()))
+    # What the Prometheus operator adds to whatever it scrapes.
+    added = {"pod", "namespace", "job", "le"}
+    named = 0
+    for where, query in queries():
+        for metric in re.findall(r"\b(?:lps_|vllm:)[a-z_:]+", query):
+            base = metric if metric in known else re.sub("_(bucket|sum|count)$", "", metric)
+            assert base in known, f"{where}: {metric}"
+            named += 1
+            labels = set(filter(None, known[base].split(", "))) | added
+            wanted = re.findall(re.escape(metric) + r"\{([^}]*)\}", query)
+            wanted = re.findall(r"([a-z_]+)(?:=~|!=|=)", " ".join(wanted))
+            assert set(wanted) <= labels, f"{where}: {metric} has no label {set(wanted) - labels}"
+    assert named > 60
+
+
+def test_dashboards_come_as_config_maps(cluster):
+    values = {"monitoring": {"dashboards": {"enabled": True, "annotations": {"grafana_folder": "LLM"}}}}
+    maps = [each for each in taken(cluster, render(cluster, values).stdout) if "-dashboard-" in each["metadata"]["name"]]
+    assert len(maps) == 3
+    for each in maps:
+        assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
+        [(name, text)] = each["data"].items()
+        assert name.endswith(".json") and json.loads(text)["panels"]
+
+
 def test_the_one_file_is_the_chart(cluster, tmp_path):
     subprocess.run([ROOT / "scripts" / "render_install.sh", tmp_path / "install.yaml"], check=True)
     text = (ROOT / "charts" / "install.yaml").read_text()
