@@ -23,6 +23,7 @@ use lps_engine::model::{
     self, Device, Dtype, KernelsAsked, KvSize, LoadOptions, Loaded, Quantization,
 };
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
+use lps_engine_core::model::Unmasked;
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use serde::Deserialize;
 
@@ -223,7 +224,7 @@ impl Bench {
             .core
             .schedule(Micros(0))
             .context("calls are open, but no step is planned")?;
-        let outputs = self.loaded.model.step(&batch)?;
+        let outputs = self.loaded.model.step(&batch, &mut Unmasked)?;
         for effect in self.core.complete(outputs, Micros(1)) {
             match effect {
                 Effect::Token { call, .. } => {

@@ -127,7 +127,10 @@ async fn say(engine: &Handle, sequences: u32) -> Result<(), Fatal> {
             stop_tokens: Vec::new(),
         },
     };
-    let mut call = engine.submit(request).await.map_err(|_| Fatal::Panic)?;
+    let mut call = engine
+        .submit(request, Vec::new())
+        .await
+        .map_err(|_| Fatal::Panic)?;
     loop {
         match call.next().await {
             None => return Err(Fatal::Panic),

@@ -1,5 +1,7 @@
 """The official Anthropic client, unchanged, against real libtorch engines."""
 
+import json
+
 import anthropic
 import pytest
 from stack import wait_for
@@ -114,6 +116,21 @@ def test_no_tool_is_called_where_none_may_be(client):
     assert [block.type for block in message.content] == ["text"]
 
 
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "calculator"}], ids=["any", "named"])
+def test_a_tool_is_called_where_one_must_be(client, choice):
+    message = client.messages.create(**ASK, tools=[CALCULATOR], tool_choice=choice)
+    assert (message.stop_reason, [block.name for block in message.content]) == ("tool_use", ["calculator"])
+    assert isinstance(message.content[0].input["expression"], str)
+
+
+def test_an_answer_has_the_schema_that_was_asked_for(client):
+    schema = {"type": "object", "properties": {"size": {"enum": ["small", "large"]}}, "required": ["size"],
+              "additionalProperties": False}
+    wanted = {**ASK["extra_body"], "output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    message = client.messages.create(**{**ASK, "extra_body": wanted})
+    assert json.loads(message.content[0].text)["size"] in ("small", "large")
+
+
 @pytest.mark.parametrize("more", [{}, {"system": "Be brief."}, {"tools": [CALCULATOR]}], ids=["plain", "system", "tools"])
 def test_what_is_counted_is_what_is_used(client, more):
     counted = client.messages.count_tokens(model="demo", messages=ASK["messages"], **more)
@@ -123,7 +140,6 @@ def test_what_is_counted_is_what_is_used(client, more):
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
 REFUSED = [
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
-    ({"tools": [CALCULATOR], "tool_choice": {"type": "any"}}, "tool_choice"),
     ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
     ({"extra_body": {"temperature": -1}}, "temperature"),
     ({"max_tokens": 0}, "max_tokens"),

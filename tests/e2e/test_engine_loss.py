@@ -15,20 +15,25 @@ SCHEDULING = {"policy": "program-fcfs", "unit": "tokens:0,1"}
 TOKENS = 300
 CALCULATOR = {"type": "function", "function": {
     "name": "calculator", "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}}}}
+# As long as the others' answers.
+BOUND = {"type": "json_schema", "json_schema": {"name": "walk", "schema": {
+    "type": "array", "items": {"enum": ["north", "east", "south", "west", "é🌍"]}, "minItems": 70, "maxItems": 90}}}
 TALKERS, CALLERS = 76, 48
 
 
 def body_of(index):
-    """(path, body) of a stream: greedy, seeded, plain, and the callers of a tool."""
+    """(path, body) of a stream: greedy, seeded, plain, bound to a schema, and the callers of a tool."""
     if index >= TALKERS:
         question = {"role": "user", "content": f"What is {index} * {index + 3}?"}
         return "chat/completions", {"messages": [question], "tools": [CALCULATOR], "temperature": 0}
     long = {"max_tokens": TOKENS, "ignore_eos": True}
-    chat = {"messages": [{"role": "user", "content": f"Count from {index} to 900."}], **long}
-    if index % 3 == 0:
-        return "chat/completions", {**chat, "temperature": 0}
-    if index % 3 == 1:
-        return "chat/completions", {**chat, "temperature": 1.1, "seed": index}
+    messages = [{"role": "user", "content": f"Count from {index} to 900."}]
+    if index % 4 == 0:
+        return "chat/completions", {"messages": messages, "temperature": 0, **long}
+    if index % 4 == 1:
+        return "chat/completions", {"messages": messages, "temperature": 1.1, "seed": index, **long}
+    if index % 4 == 2:
+        return "chat/completions", {"messages": messages, "temperature": 1, "seed": index, "response_format": BOUND}
     return "completions", {"prompt": f"Count from {index}", "temperature": 0.7, "seed": index, "logprobs": 1, **long}
 
 

@@ -25,6 +25,13 @@ CASES = {
     "a stop text": ("chat/completions", {**COUNT, "max_tokens": 64, "temperature": 0, "stop": ["5, 6, 7, 8"],
                                          "stream_options": {"include_usage": True}}),
     "an end of its own": ("chat/completions", {**STORY, "temperature": 0}),
+    "a schema": ("chat/completions", {**STORY, "max_tokens": 200, "temperature": 1.1, "seed": 5, "response_format": {
+        "type": "json_schema", "json_schema": {"name": "x", "schema": {
+            "type": "object", "required": ["colour", "count", "parts"], "additionalProperties": False, "properties": {
+                "colour": {"enum": ["dark red", "green"]}, "count": {"type": "integer", "minimum": 0, "maximum": 99999},
+                "parts": {"type": "array", "items": {"enum": ["head", "tail", "é🌍"]}, "minItems": 3, "maxItems": 9}}}}}}),
+    "a call that is wanted": ("chat/completions", {**STORY, "max_tokens": 200, "temperature": 0, "tools": [CALCULATOR],
+                                                   "tool_choice": "required", "parallel_tool_calls": False}),
     "a tool call": ("chat/completions", {"messages": [{"role": "user", "content": "What is 17 * 23?"}], "temperature": 0,
                                          "tools": [CALCULATOR]}),
 }

@@ -2,6 +2,7 @@
 
 use crate::defect::Defect;
 use crate::request::{SamplingParams, TokenId};
+use crate::token_set::TokenSet;
 
 /// Index of a page of the KV pool, `0..kv_blocks_total`.
 pub type BlockId = u32;
@@ -57,7 +58,7 @@ impl<'a> BatchSequence<'a> {
 }
 
 /// How to draw the next token of a sequence.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
     /// The rules.
     pub params: &'a SamplingParams,
@@ -65,6 +66,15 @@ pub struct Sample<'a> {
     pub choice: u32,
     /// Tokens that must not be drawn now (the stop tokens while `min_tokens` is not reached).
     pub forbidden: &'a [TokenId],
+    /// The only tokens that may be drawn; `None`: all. The core leaves it open, the model asks for it once it has logits.
+    pub allowed: Option<&'a TokenSet>,
+}
+
+impl Sample<'_> {
+    /// Whether a token may be drawn.
+    pub fn permits(&self, token: TokenId) -> bool {
+        !self.forbidden.contains(&token) && self.allowed.is_none_or(|set| set.contains(token))
+    }
 }
 
 /// What a step produced: one entry for each sequence with a [`Sample`], in the batch's order.

@@ -58,6 +58,14 @@ impl Finish {
             Self::Failed(_) => CallState::Failed,
         }
     }
+
+    /// What it failed of, if it did.
+    pub const fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Stop | Self::Length | Self::Cancelled => None,
+        }
+    }
 }
 
 /// What a step, or a cancel, did to a call.
@@ -131,7 +139,9 @@ impl Core {
     /// Takes a call. `now` is used for the `Timeout` policy only.
     ///
     /// A call that is resumed with all the output that it may have takes part in one step, and ends with it.
-    pub fn add(&mut self, request: Request, now: Micros) -> Result<(), Refusal> {
+    ///
+    /// Gives the sequence of choice 0; the others' numbers follow.
+    pub fn add(&mut self, request: Request, now: Micros) -> Result<SequenceId, Refusal> {
         assert!(
             !request.prompt.is_empty(),
             "call {} has no prompt",
@@ -163,7 +173,7 @@ impl Core {
         self.scheduler.enter(&mut call);
         self.names.insert(call.id.clone(), arrival);
         self.calls.insert(arrival, call);
-        Ok(())
+        Ok(SequenceId(arrival.0))
     }
 
     /// Gives a call a new place; false when it is not here.
@@ -451,6 +461,7 @@ fn batch_sequence(call: &Call, member: Member) -> BatchSequence<'_> {
             params: &call.sampling,
             choice: member.choice,
             forbidden: call.forbidden(sequence.output_len()),
+            allowed: None,
         }),
     }
 }

@@ -13,6 +13,9 @@ pub enum Defect {
     /// Minus infinity for every token: none can be drawn.
     #[error("nothing but minus infinity")]
     NothingPossible,
+    /// The call's grammar allows no token, or cannot tell which.
+    #[error("no token that the grammar allows")]
+    NothingAllowed,
 }
 
 /// Why a call ended without its answer.
@@ -25,6 +28,13 @@ pub struct Failure {
     pub numbers: Numbers,
     /// What stood there.
     pub defect: Defect,
+}
+
+impl Failure {
+    /// Whether the numbers were sound, and the call's own grammar left none of them.
+    pub fn is_by_grammar(&self) -> bool {
+        self.defect == Defect::NothingAllowed
+    }
 }
 
 /// Numbers of a call, and where they belong.

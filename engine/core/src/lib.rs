@@ -29,12 +29,14 @@ pub mod config;
 pub mod sampler;
 /// Exponentials, sums and maxima of a whole vocabulary.
 mod exponential;
-/// The seam to what computes: `step(&Batch) -> Outputs`.
+/// The seams to what computes, `step(&Batch) -> Outputs`, and to what grammars allow.
 pub mod model;
 /// What one step runs.
 pub mod batch;
 /// Numbers of which nothing can be made.
 pub mod defect;
+/// Sets of tokens, as a grammar allows them.
+pub mod token_set;
 /// What a call asks for.
 pub mod request;
 /// When a call's figures are news.

@@ -20,7 +20,7 @@ const SUM_BLOCK: usize = 1024;
 /// Draws the next token. `logits` are the raw values of the whole vocabulary and are overwritten; `tokens` is prompt
 /// and output so far, of which `prompt_len` are prompt.
 ///
-/// A forbidden token is drawn only if all are forbidden; then it is token 0.
+/// A token that may not be drawn is drawn only if none may; then it is token 0.
 ///
 /// # Errors
 /// When the raw logits have a defect. What bias, penalties and forbidden tokens make of sound ones is none.
@@ -36,6 +36,9 @@ pub fn sample(
         return Err(defect);
     }
     let raw = params.logprobs.map(|count| Raw::of(logits, count as usize));
+    if let Some(allowed) = sample.allowed {
+        allowed.restrict(logits);
+    }
     let mut changed = Vec::new();
     let mut vocabulary = Vocabulary {
         logits,
@@ -51,9 +54,9 @@ pub fn sample(
     let token = if params.temperature > 0.0 {
         let position = (tokens.len() - prompt_len) as u64;
         let random = uniform(params.seed, sample.choice, position);
-        draw(logits, params, random).unwrap_or_else(|| most_likely(logits, sample.forbidden))
+        draw(logits, params, random).unwrap_or_else(|| most_likely(logits, sample))
     } else {
-        most_likely(logits, sample.forbidden)
+        most_likely(logits, sample)
     };
     let logprobs = raw.map(|raw| {
         let before = changed.iter().find(|(changed, _)| *changed == token);
@@ -178,13 +181,12 @@ fn penalise(
 }
 
 /// The greedy token, which is also what remains when no token has a chance.
-fn most_likely(logits: &[f32], forbidden: &[TokenId]) -> TokenId {
+fn most_likely(logits: &[f32], sample: &Sample<'_>) -> TokenId {
     let max = largest(logits);
-    let allowed = |token: &usize| !forbidden.contains(&(*token as TokenId));
     let token = if max > f32::NEG_INFINITY {
         logits.iter().position(|logit| *logit == max)
     } else {
-        (0..logits.len()).find(allowed)
+        (0..logits.len()).find(|token| sample.permits(*token as TokenId))
     };
     token.unwrap_or(0) as TokenId
 }

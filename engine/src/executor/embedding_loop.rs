@@ -223,7 +223,7 @@ impl EmbeddingLoop {
         };
         let now = self.now();
         self.reporter.note(progress, now);
-        self.parts.metrics.ended(&usage, state);
+        self.parts.metrics.ended(&usage, state, None);
         if let Err(Unfinished::Failed(failure)) = ended.vectors {
             tracing::error!(call = %ended.call, program = %ended.program, %failure, "the model gave no numbers");
         }

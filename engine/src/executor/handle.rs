@@ -7,6 +7,7 @@ use lps_api::ids::{CallId, ProgramId};
 use lps_api::protocol::{CallCommand, EngineEvent, Hello, Load};
 use lps_engine_core::core::Refusal;
 use lps_engine_core::embedding;
+use lps_engine_core::model::Matcher;
 use lps_engine_core::request::Request;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -66,11 +67,21 @@ impl Handle {
         self.load.clone()
     }
 
-    /// Hands in a call; its events come through the result.
+    /// Hands in a call; its events come through the result. `matchers` are those of its choices, if it has a grammar.
     ///
     /// # Errors
     /// When the core refuses it or the thread is gone.
-    pub async fn submit(&self, request: Request) -> Result<OpenCall, SubmitError> {
+    pub async fn submit(
+        &self,
+        request: Request,
+        matchers: Vec<Box<dyn Matcher>>,
+    ) -> Result<OpenCall, SubmitError> {
+        assert!(
+            matchers.is_empty() || matchers.len() == request.choices as usize,
+            "{} matchers for {} choices",
+            matchers.len(),
+            request.choices
+        );
         let call = request.call.clone();
         // Bounded by the call's own `max_tokens`: a reader that stalls holds up to one call's tokens, and the step
         // thread never waits for it.
@@ -78,6 +89,7 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Add {
             request: Box::new(request),
+            matchers,
             events: sender,
             answer,
         })?;

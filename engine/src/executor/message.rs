@@ -5,6 +5,7 @@ use lps_api::protocol::{CallCommand, CallUsage, EngineEvent};
 use lps_engine_core::batch::Sampled;
 use lps_engine_core::core::{Finish, Refusal};
 use lps_engine_core::embedding;
+use lps_engine_core::model::Matcher;
 use lps_engine_core::request::Request;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,8 @@ pub(super) enum Command {
     /// A call comes in.
     Add {
         request: Box<Request>,
+        /// One for each choice, or none at all.
+        matchers: Vec<Box<dyn Matcher>>,
         events: mpsc::UnboundedSender<CallEvent>,
         answer: oneshot::Sender<Result<(), Refusal>>,
     },

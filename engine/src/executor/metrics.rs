@@ -2,10 +2,11 @@
 
 use lps_api::protocol::{CallState, CallUsage, Load};
 use lps_api::quantity::Micros;
+use lps_engine_core::defect::Defect;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 /// Name, what it counts. One table, so that a reference can be made of it.
-pub const METRICS: [(&str, &str); 14] = [
+pub const METRICS: [(&str, &str); 15] = [
     (
         "vllm:num_requests_running",
         "Sequences in the running batch",
@@ -39,6 +40,10 @@ pub const METRICS: [(&str, &str); 14] = [
         "lps_engine_numeric_errors_total",
         "Calls that ended because the model gave not-a-number or infinity",
     ),
+    (
+        "lps_engine_grammar_errors_total",
+        "Calls that ended because their grammar allowed no token",
+    ),
     ("vllm:prompt_tokens_total", "Prompt tokens of ended calls"),
     (
         "vllm:generation_tokens_total",
@@ -68,6 +73,7 @@ pub struct Metrics {
     calls: IntCounter,
     cancelled: IntCounter,
     numeric_errors: IntCounter,
+    grammar_errors: IntCounter,
     prompt_tokens: IntCounter,
     output_tokens: IntCounter,
     kv_blocks_total: f64,
@@ -112,8 +118,9 @@ impl Metrics {
             calls: counter(9)?,
             cancelled: counter(10)?,
             numeric_errors: counter(11)?,
-            prompt_tokens: counter(12)?,
-            output_tokens: counter(13)?,
+            grammar_errors: counter(12)?,
+            prompt_tokens: counter(13)?,
+            output_tokens: counter(14)?,
             kv_blocks_total: 0.0,
         })
     }
@@ -135,10 +142,13 @@ impl Metrics {
         self.preemptions.inc_by(calls as u64);
     }
 
-    /// A call ended in this state.
-    pub(super) fn ended(&self, usage: &CallUsage, state: CallState) {
+    /// A call ended in this state, of a defect if it failed.
+    pub(super) fn ended(&self, usage: &CallUsage, state: CallState, defect: Option<Defect>) {
         match state {
             CallState::Cancelled => self.cancelled.inc(),
+            CallState::Failed if defect == Some(Defect::NothingAllowed) => {
+                self.grammar_errors.inc();
+            }
             CallState::Failed => self.numeric_errors.inc(),
             _ => self.calls.inc(),
         }

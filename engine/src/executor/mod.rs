@@ -9,6 +9,8 @@ pub mod handle;
 mod step_loop;
 /// The loop of models that make vectors.
 mod embedding_loop;
+/// What the grammars of open calls allow next.
+mod grammars;
 /// One JSON line a step, for those who want to see each decision.
 mod step_log;
 /// What event streams are told, and when.

@@ -11,12 +11,13 @@ use lps_api::protocol::{CallCommand, CallProgress, CallState, CallUsage, Load};
 use lps_api::quantity::{Attempt, Micros};
 use lps_engine_core::batch::{BatchSequence, SequenceId};
 use lps_engine_core::core::{Core, Effect, Finish, Refusal};
-use lps_engine_core::model::Model;
+use lps_engine_core::model::{Matcher, Model};
 use lps_engine_core::request::Request;
 use lps_runtime::clock::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::executor::Fatal;
+use crate::executor::grammars::Grammars;
 use crate::executor::message::{CallEvent, Command};
 use crate::executor::metrics::Metrics;
 use crate::executor::reporter::Reporter;
@@ -41,6 +42,8 @@ struct Client {
     events: mpsc::UnboundedSender<CallEvent>,
     attempt: Attempt,
     program: ProgramId,
+    /// The sequence of its first choice.
+    first: SequenceId,
     choices: u32,
 }
 
@@ -48,6 +51,7 @@ struct Client {
 pub(super) struct StepLoop {
     parts: Parts,
     clients: BTreeMap<CallId, Client>,
+    grammars: Grammars,
     reporter: Reporter,
     /// Who took part in the last step, and who in the one before; kept for their memory.
     members: Vec<Part>,
@@ -71,6 +75,7 @@ impl StepLoop {
         Self {
             parts,
             clients: BTreeMap::new(),
+            grammars: Grammars::default(),
             reporter: Reporter::default(),
             members: Vec::new(),
             previous: Vec::new(),
@@ -140,11 +145,12 @@ impl StepLoop {
         match command {
             Command::Add {
                 request,
+                matchers,
                 events,
                 answer,
             } => {
                 // A client that left meanwhile finds its call cancelled by the handle's drop.
-                let _ = answer.send(self.add(*request, events));
+                let _ = answer.send(self.add(*request, matchers, events));
             }
             // The edge sends no call for vectors here; one that is dropped unanswered finds the engine gone.
             Command::Embed { .. } => {}
@@ -177,17 +183,21 @@ impl StepLoop {
     fn add(
         &mut self,
         request: Request,
+        matchers: Vec<Box<dyn Matcher>>,
         events: mpsc::UnboundedSender<CallEvent>,
     ) -> Result<(), Refusal> {
-        let call = request.call.clone();
+        let (call, attempt, choices) = (request.call.clone(), request.attempt, request.choices);
+        let program = request.program.clone();
+        let now = self.now();
+        let first = self.parts.core.add(request, now)?;
+        self.grammars.begin(first, matchers);
         let client = Client {
             events,
-            attempt: request.attempt,
-            program: request.program.clone(),
-            choices: request.choices,
+            attempt,
+            program,
+            first,
+            choices,
         };
-        let now = self.now();
-        self.parts.core.add(request, now)?;
         if let Some(progress) = self.parts.core.progress_of(&call) {
             self.reporter.note(progress, now);
         }
@@ -260,7 +270,8 @@ impl StepLoop {
         self.drawing
             .extend(batch.sequences.iter().map(|sequence| sequence.id));
         let sizes: Vec<_> = batch.sequences.iter().map(size).collect();
-        let outputs = self.parts.model.step(&batch)?;
+        self.grammars.ask(&batch);
+        let outputs = self.parts.model.step(&batch, &mut self.grammars)?;
         drop(batch);
         let duration = self.now() - began;
         self.name_members(&sizes);
@@ -362,6 +373,7 @@ impl StepLoop {
         let Some(client) = self.clients.remove(call) else {
             return;
         };
+        self.grammars.end(client.first, client.choices);
         // A client that left does not read it; the router learns of the end by the event stream.
         let _ = client.events.send(CallEvent::Ended { usage, finish });
         let state = finish.state();
@@ -373,8 +385,10 @@ impl StepLoop {
         };
         let now = self.now();
         self.reporter.note(progress, now);
-        self.parts.metrics.ended(&usage, state);
-        if let Finish::Failed(failure) = finish {
+        let failure = finish.failure();
+        let defect = failure.map(|failure| failure.defect);
+        self.parts.metrics.ended(&usage, state, defect);
+        if let Some(failure) = failure.filter(|failure| !failure.is_by_grammar()) {
             tracing::error!(%call, program = %client.program, %failure, "the model gave no numbers");
         }
         tracing::info!(
@@ -412,6 +426,7 @@ fn word(finish: Finish) -> &'static str {
         Finish::Stop => "stop",
         Finish::Length => "length",
         Finish::Cancelled => "cancelled",
+        Finish::Failed(failure) if failure.is_by_grammar() => "grammar_error",
         Finish::Failed(_) => "numeric_error",
     }
 }

@@ -133,6 +133,18 @@ impl Error {
         }
     }
 
+    /// The call's grammar came to where it allows no token, or could not tell which.
+    pub(super) fn grammar(failure: Failure, usage: CallUsage) -> Self {
+        let message = format!(
+            "the grammar of this call cannot be followed any further: {failure}; the engine's log says why"
+        );
+        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "grammar_error", message);
+        Self {
+            usage: Some(usage),
+            ..error
+        }
+    }
+
     /// The engine failed, and with it all that it had.
     pub(super) fn engine_failed() -> Self {
         let message = "the engine failed and ends; what it had done of this call is gone";

@@ -10,18 +10,18 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use lps_api::openai::{ChatRequest, CompletionRequest, Object, Usage};
+use lps_api::openai::{ChatRequest, CompletionRequest, Usage};
 use lps_engine_core::batch::Sampled;
 use lps_engine_core::request::TokenId;
-use serde_json::Value;
 
 use super::answer::{Choice, Closing, Frame, Kind};
 use super::checkpoint::Checkpoints;
 use super::error::Error;
+use super::form;
 use super::identity::Identity;
-use super::parse::{self, Rules};
-use super::prompt::{self, Prompts};
-use super::running::{Event, Running};
+use super::parse;
+use super::prompt;
+use super::running::{Asked, Event, Running};
 use super::{Shared, object};
 use crate::text::choice::ToolRules;
 
@@ -38,19 +38,25 @@ pub(super) async fn chat(
     parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
     parse::check_makes_text(&shared.facts)?;
     let mut rules = parse::chat(&request, &shared.facts)?;
-    let tools = shown_tools(&request, &shared)?;
-    let prompts = prompt::of_chat(&request, tools, &shared).await?;
+    let tools = form::tools(&request, shared.text.template.as_deref())?;
+    let prompts = prompt::of_chat(&request, tools.shown, &shared).await?;
     let identity = Identity::read(&headers, &shared.mint())?;
-    let template = shared.text.template.as_ref();
-    if tools.is_some() && template.is_some_and(|template| template.calls_in_hermes_form) {
+    if tools.are_understood {
         // The marks of a call are special tokens of some models.
         rules.text.skip_special = false;
         rules.text.tools = Some(ToolRules {
             call: identity.call.clone(),
-            only_one: request.parallel_tool_calls == Some(false),
+            only_one: tools.only_one,
         });
     }
-    answer(Kind::Chat, (prompts, identity, rules), shared).await
+    let grammar = form::of_chat(&request, &tools, &shared).await?;
+    let asked = Asked {
+        prompts,
+        identity,
+        rules,
+        grammar,
+    };
+    answer(Kind::Chat, asked, shared).await
 }
 
 /// `POST /v1/completions`.
@@ -67,39 +73,24 @@ pub(super) async fn completions(
     let special = request.generation.add_special_tokens.unwrap_or(true);
     let prompts = prompt::of_completion(request.prompt.as_ref(), special, &shared).await?;
     let identity = Identity::read(&headers, &shared.mint())?;
-    answer(Kind::Completion, (prompts, identity, rules), shared).await
+    let grammar = form::of_text(&request.generation, &shared).await?;
+    let asked = Asked {
+        prompts,
+        identity,
+        rules,
+        grammar,
+    };
+    answer(Kind::Completion, asked, shared).await
 }
 
-/// The tools that the model is shown: none where the request forbids calls.
-fn shown_tools<'a>(
-    request: &'a ChatRequest,
-    shared: &Shared,
-) -> Result<Option<&'a [Object]>, Error> {
-    const CHOICE: &str = "tool_choice";
-    let tools = request.tools.as_deref().filter(|tools| !tools.is_empty());
-    match request.tool_choice.as_ref() {
-        None => {}
-        Some(Value::String(choice)) if choice == "auto" => {}
-        Some(Value::String(choice)) if choice == "none" => return Ok(None),
-        Some(_) => {
-            let message = "tool_choice is \"auto\" or \"none\"; a call cannot be forced";
-            return Err(Error::unsupported(CHOICE, message));
-        }
-    }
-    let template = shared.text.template.as_ref();
-    if tools.is_some() && template.is_some_and(|template| !template.takes_tools) {
-        let message = "the model's chat template takes no tools";
-        return Err(Error::unsupported("tools", message));
-    }
-    Ok(tools)
-}
-
-async fn answer(
-    kind: Kind,
-    (prompts, identity, rules): (Prompts, Identity, Rules),
-    shared: Arc<Shared>,
-) -> Result<Response, Error> {
-    let running = Running::start(&prompts, &identity, &rules, &shared).await?;
+async fn answer(kind: Kind, asked: Asked, shared: Arc<Shared>) -> Result<Response, Error> {
+    let running = Running::start(&asked, &shared).await?;
+    let Asked {
+        prompts,
+        identity,
+        rules,
+        ..
+    } = asked;
     let prefix = match kind {
         Kind::Chat => "chatcmpl",
         Kind::Completion => "cmpl",

@@ -17,6 +17,8 @@ mod checkpoint;
 mod answer;
 /// A request's calls while they run.
 mod running;
+/// What the answer must look like.
+mod form;
 /// From messages and texts to token ids.
 mod prompt;
 /// Whose call a request is.

@@ -153,7 +153,6 @@ fn generation(
     facts: &ModelFacts,
     max_tokens: Option<u32>,
 ) -> Result<Rules, Error> {
-    no_grammar(request)?;
     let most = max_tokens
         .unwrap_or(facts.max_model_len)
         .min(facts.max_model_len);
@@ -194,23 +193,6 @@ fn resume(request: &Generation, facts: &ModelFacts) -> Result<Option<Resume>, Er
     }
     check_tokens(RESUME_FIELD, &resume.tokens, facts)?;
     Ok(Some(resume.clone()))
-}
-
-fn no_grammar(request: &Generation) -> Result<(), Error> {
-    let form = request
-        .response_format
-        .as_ref()
-        .and_then(|format| format.get("type"));
-    if request.response_format.is_some() && form.and_then(serde_json::Value::as_str) != Some("text")
-    {
-        let message = "response_format is not supported, except {\"type\": \"text\"}";
-        return Err(Error::unsupported("response_format", message));
-    }
-    if request.structured_outputs.is_some() {
-        let message = "structured_outputs is not supported";
-        return Err(Error::unsupported("structured_outputs", message));
-    }
-    Ok(())
 }
 
 /// The request's fields over the model's own defaults over OpenAI's.

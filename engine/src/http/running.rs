@@ -23,6 +23,7 @@ use super::parse::Rules;
 use super::prompt::Prompts;
 use crate::executor::{CallEvent, OpenCall};
 use crate::text::choice::{ChoiceText, Piece};
+use crate::text::grammar::Grammar;
 
 /// What happened to the answer.
 #[derive(Debug)]
@@ -47,6 +48,16 @@ pub(super) struct End {
     pub(super) reason: FinishReason,
     /// The stop text that came.
     pub(super) stop: Option<String>,
+}
+
+/// A request, read and checked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) prompts: Prompts,
+    pub(super) identity: Identity,
+    pub(super) rules: Rules,
+    /// What each choice's text must look like.
+    pub(super) grammar: Option<Grammar>,
 }
 
 /// The calls of one request: one for each prompt.
@@ -74,12 +85,13 @@ enum Broken {
 
 impl Running {
     /// Hands the calls in. When one is refused, all are taken back.
-    pub(super) async fn start(
-        prompts: &Prompts,
-        identity: &Identity,
-        rules: &Rules,
-        shared: &Shared,
-    ) -> Result<Self, Error> {
+    pub(super) async fn start(asked: &Asked, shared: &Shared) -> Result<Self, Error> {
+        let Asked {
+            prompts,
+            identity,
+            rules,
+            grammar,
+        } = asked;
         if rules.resume.is_some() && prompts.len() != 1 {
             let message = format!("{RESUME_FIELD} is for one prompt");
             return Err(Error::invalid(RESUME_FIELD, message));
@@ -88,7 +100,11 @@ impl Running {
         let mut calls = Vec::with_capacity(prompts.len());
         for (index, prompt) in prompts.iter().enumerate() {
             let request = request((prompt, index, seed), (identity, rules), shared)?;
-            calls.push(shared.engine.submit(request).await?);
+            let matchers = grammar
+                .as_ref()
+                .map(|grammar| grammar.matchers(rules.choices));
+            let matchers = matchers.unwrap_or_default();
+            calls.push(shared.engine.submit(request, matchers).await?);
         }
         let choices = prompts.len() as u32 * rules.choices;
         let tokenizer = &shared.text.tokenizer;
@@ -195,6 +211,9 @@ impl Running {
         match self.broken {
             None => Event::Ended(self.usage),
             Some(Broken::Cancelled) => Event::Failed(Error::cancelled(self.usage)),
+            Some(Broken::Failed(failure)) if failure.is_by_grammar() => {
+                Event::Failed(Error::grammar(failure, self.usage))
+            }
             Some(Broken::Failed(failure)) => {
                 Event::Failed(Error::numeric(&self.model, failure, self.usage))
             }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lps_engine_core::batch::{Batch, BatchSequence, Logprobs, Outputs, Sample, Sampled};
-use lps_engine_core::model::{Model, StepError};
+use lps_engine_core::model::{Masks, Model, StepError};
 use lps_engine_core::request::TokenId;
 use lps_engine_core::sampler;
 
@@ -34,7 +34,10 @@ pub struct SimModel {
     cost: SimCost,
     block_tokens: usize,
     slots: Vec<u64>,
+    /// What it says.
     vocabulary: Vec<TokenId>,
+    /// How many tokens there are.
+    vocab_size: u32,
     end_token: Option<TokenId>,
 }
 
@@ -51,6 +54,7 @@ impl SimModel {
             } else {
                 options.printable_tokens.clone()
             },
+            vocab_size: directory.vocab_size,
             end_token: directory.end_tokens.first().copied(),
         };
         Ok(Loaded {
@@ -88,25 +92,31 @@ impl SimModel {
         } else {
             hash
         };
-        let token = self.token(random, sample.forbidden);
+        let token = self.token(random, sample);
         let logprobs = params
             .logprobs
             .map(|count| self.logprobs(random, token, count));
         Sampled { token, logprobs }
     }
 
-    fn token(&self, random: u64, forbidden: &[TokenId]) -> TokenId {
+    fn token(&self, random: u64, sample: &Sample<'_>) -> TokenId {
         let mean = u64::from(self.cost.output_tokens_mean);
-        if let Some(end) = self.end_token.filter(|end| !forbidden.contains(end))
+        if let Some(end) = self.end_token.filter(|end| sample.permits(*end))
             && mean > 0
             && mix(random).is_multiple_of(mean)
         {
             return end;
         }
+        if sample.allowed.is_some() {
+            // What it says by itself is printable; a grammar may want something else.
+            let start = (random % u64::from(self.vocab_size)) as TokenId;
+            let mut any = (start..self.vocab_size).chain(0..start);
+            return any.find(|token| sample.permits(*token)).unwrap_or(start);
+        }
         let start = (random % self.vocabulary.len() as u64) as usize;
         let (before, after) = self.vocabulary.split_at(start);
-        let allowed = after.iter().chain(before).find(|t| !forbidden.contains(t));
-        allowed.copied().unwrap_or(self.vocabulary[start])
+        let permitted = after.iter().chain(before).find(|t| sample.permits(**t));
+        permitted.copied().unwrap_or(self.vocabulary[start])
     }
 
     /// The drawn token has half of the probability, each rival half of what is left.
@@ -139,13 +149,16 @@ impl SimModel {
 }
 
 impl Model for SimModel {
-    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
+    fn step(&mut self, batch: &Batch<'_>, masks: &mut dyn Masks) -> Result<Outputs, StepError> {
         let mut outputs = Outputs::default();
         for sequence in &batch.sequences {
             let hash = self.prefill(sequence);
-            if let Some(sample) = &sequence.sample {
-                let drawn = self.draw(hash, sequence, sample);
-                outputs.sampled.push((sequence.id, Ok(drawn)));
+            if let Some(sample) = sequence.sample {
+                let drawn = masks.allowed(sequence.id).map(|allowed| {
+                    let allowed = allowed.as_ref();
+                    self.draw(hash, sequence, &Sample { allowed, ..sample })
+                });
+                outputs.sampled.push((sequence.id, drawn));
             }
         }
         let duration = self.duration(batch);

@@ -5,6 +5,8 @@
 
 /// What becomes of one choice's tokens.
 pub mod choice;
+/// What a choice's text must look like.
+pub mod grammar;
 /// Tool calls in a choice's text.
 pub mod tool_calls;
 /// Texts that end a choice.
@@ -24,26 +26,32 @@ use std::sync::Arc;
 
 use crate::model;
 use crate::model::directory::ModelDirectory;
+use crate::text::grammar::Grammars;
 use crate::text::template::Template;
 use crate::text::tokenizer::Tokenizer;
 
-/// A model's tokenizer and template.
+/// A model's tokenizer and template, and what makes its grammars.
 #[derive(Debug, Clone)]
 pub struct Text {
     /// Text to tokens and back.
     pub tokenizer: Arc<Tokenizer>,
     /// `None`: the model is not made for chats.
     pub template: Option<Arc<Template>>,
+    /// From forms to grammars.
+    pub grammars: Arc<Grammars>,
 }
 
 impl Text {
-    /// Reads both.
+    /// Reads the files.
     ///
     /// # Errors
     /// When a file is missing or has no use.
     pub fn open(directory: &ModelDirectory) -> Result<Self, model::Error> {
+        let tokenizer = Arc::new(Tokenizer::open(directory)?);
+        let grammars = Grammars::new(Arc::clone(&tokenizer), &directory.end_tokens);
         Ok(Self {
-            tokenizer: Arc::new(Tokenizer::open(directory)?),
+            tokenizer,
+            grammars: Arc::new(grammars),
             template: Template::open(directory)?.map(Arc::new),
         })
     }

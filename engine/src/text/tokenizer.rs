@@ -125,6 +125,12 @@ impl Tokenizer {
         self.inner.get_added_vocabulary().is_special_token(&piece)
     }
 
+    /// The special token of that name.
+    pub(in crate::text) fn special(&self, name: &str) -> Option<TokenId> {
+        let token = self.inner.token_to_id(name)?;
+        self.is_special(token).then_some(token)
+    }
+
     /// The bytes that a token stands for.
     pub fn token_bytes(&self, token: TokenId) -> Vec<u8> {
         let Some(piece) = self.inner.id_to_token(token) else {

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::text::python_json::{Layout, dumps};
 
-const OPEN: &str = "<tool_call>";
-const CLOSE: &str = "</tool_call>";
+/// Begins a call.
+pub(super) const OPEN: &str = "<tool_call>";
+/// Ends it.
+pub(super) const CLOSE: &str = "</tool_call>";
 
 /// Splits a choice's text into text and calls.
 #[derive(Debug, Clone)]

@@ -8,6 +8,14 @@ use crate::support::{Engine, chat, whole};
 const CHAT: &str = "/v1/chat/completions";
 const PLAIN: &str = "/v1/completions";
 
+fn form(format: Value) -> Value {
+    json!({"response_format": format})
+}
+
+fn schema(schema: Value) -> Value {
+    form(json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}))
+}
+
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a table, a line a case")]
 async fn fields_that_have_no_use_are_named() {
@@ -78,13 +86,54 @@ async fn fields_that_have_no_use_are_named() {
         (json!({"stream": "yes"}), 400, "stream"),
         (json!({"priority": 256}), 400, "priority"),
         (json!({"cache_salt": ""}), 400, "cache_salt"),
+        (form(json!({"type": "xml"})), 400, "response_format"),
+        (form(json!({"type": "json_schema"})), 400, "response_format"),
+        (schema(json!({"type": "strng"})), 400, "response_format"),
         (
-            json!({"response_format": {"type": "json_object"}}),
+            schema(json!({"$ref": "http://127.0.0.1:9/x"})),
             400,
             "response_format",
         ),
         (
+            json!({"structured_outputs": {"regex": "a", "choice": ["a"]}}),
+            400,
+            "structured_outputs",
+        ),
+        (
+            json!({"structured_outputs": {"choice": [1]}}),
+            400,
+            "structured_outputs",
+        ),
+        (
+            json!({"structured_outputs": {"regex": "(?<=a)b"}}),
+            400,
+            "structured_outputs",
+        ),
+        (
+            json!({"structured_outputs": {"guess": "x"}}),
+            400,
+            "structured_outputs",
+        ),
+        (
+            json!({"structured_outputs": {"regex": "a"}, "ignore_eos": true}),
+            400,
+            "ignore_eos",
+        ),
+        (
+            json!({"structured_outputs": {"regex": "a"}, "min_tokens": 2}),
+            400,
+            "min_tokens",
+        ),
+        (json!({"tool_choice": "required"}), 400, "tool_choice"),
+        (json!({"tool_choice": "perhaps"}), 400, "tool_choice"),
+        (
             json!({"tools": [{}], "tool_choice": "required"}),
+            400,
+            "tools",
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f"}}],
+                   "tool_choice": {"type": "function", "function": {"name": "g"}}}),
             400,
             "tool_choice",
         ),

@@ -10,7 +10,7 @@ use lps_engine::model::Loaded;
 use lps_engine_core::batch::{Batch, Outputs, Texts};
 use lps_engine_core::core::{Batching, Config, Preemption};
 use lps_engine_core::embedding;
-use lps_engine_core::model::{Embedder, Model, StepError};
+use lps_engine_core::model::{Embedder, Masks, Model, StepError};
 use lps_engine_core::request::{Request, SamplingParams, Stopping};
 use lps_runtime::clock::Clock;
 
@@ -20,7 +20,7 @@ enum Broken {
 }
 
 impl Model for Broken {
-    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
+    fn step(&mut self, batch: &Batch<'_>, _masks: &mut dyn Masks) -> Result<Outputs, StepError> {
         match self {
             Self::Step => Err(StepError {
                 step: batch.step,
@@ -103,7 +103,7 @@ async fn its_calls_end_and_the_reason_is_told() {
                 stop_tokens: Vec::new(),
             },
         };
-        let mut call = running.handle.submit(request).await.unwrap();
+        let mut call = running.handle.submit(request, Vec::new()).await.unwrap();
         assert_eq!(call.next().await, None);
         let reason: Fatal = running.ended.await.unwrap().unwrap_err();
         assert!(reason.to_string().contains(expected), "{reason}");

@@ -10,4 +10,5 @@ mod failing;
 #[cfg(feature = "torch")]
 mod numeric_errors;
 mod protocol;
+mod structured;
 mod support;

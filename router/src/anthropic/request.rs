@@ -12,14 +12,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Fields that ask for what nothing here does; an answer that leaves it out would not be what was asked for.
-const REFUSED: [&str; 7] = [
+const REFUSED: [&str; 5] = [
     "compaction",
     "container",
     "context_management",
     "mcp_servers",
     "n",
-    "output_config",
-    "output_format",
 ];
 
 /// How a text begins that some clients put before the system text. It is another one in each request, and no two
@@ -69,6 +67,9 @@ struct Request {
     tool_choice: Option<ToolChoice>,
     thinking: Option<Thinking>,
     stop_sequences: Option<Vec<String>>,
+    output_config: Option<OutputConfig>,
+    /// The older name of `output_config.format`.
+    output_format: Option<OutputFormat>,
     #[serde(flatten)]
     rest: Object,
 }
@@ -130,8 +131,57 @@ enum ToolChoice {
         disable_parallel_tool_use: bool,
     },
     None,
-    Any,
-    Tool,
+    Any {
+        #[serde(default)]
+        disable_parallel_tool_use: bool,
+    },
+    Tool {
+        name: String,
+        #[serde(default)]
+        disable_parallel_tool_use: bool,
+    },
+}
+
+impl ToolChoice {
+    /// What a chat says for it; `None` where that is its default.
+    fn of_chat(&self) -> Option<Value> {
+        match self {
+            Self::Auto { .. } | Self::None => None,
+            Self::Any { .. } => Some(json!("required")),
+            Self::Tool { name, .. } => {
+                Some(json!({"type": "function", "function": {"name": name}}))
+            }
+        }
+    }
+
+    fn is_one_call(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Auto {
+                disable_parallel_tool_use,
+            }
+            | Self::Any {
+                disable_parallel_tool_use,
+            }
+            | Self::Tool {
+                disable_parallel_tool_use,
+                ..
+            } => *disable_parallel_tool_use,
+        }
+    }
+}
+
+/// How the answer is to be. Fields beside these ask for what nothing here does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputConfig {
+    format: Option<OutputFormat>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum OutputFormat {
+    JsonSchema { schema: Object },
 }
 
 #[derive(PartialEq, Deserialize)]
@@ -239,11 +289,6 @@ impl Request {
                 "thinking is not told apart from the answer here; only type \"disabled\" is taken";
             return Err(Error::field("thinking", reason));
         }
-        if let Some(ToolChoice::Any | ToolChoice::Tool) = self.tool_choice {
-            let reason =
-                "only the types \"auto\" and \"none\" are taken; a call cannot be forced here";
-            return Err(Error::field("tool_choice", reason));
-        }
         if self.messages.is_empty() {
             return Err(Error::field("messages", "has no message"));
         }
@@ -275,11 +320,21 @@ impl Request {
             let functions = tools.into_iter().enumerate().map(function);
             set("tools", functions.collect::<Result<_, _>>()?);
         }
-        if let Some(ToolChoice::Auto {
-            disable_parallel_tool_use: true,
-        }) = self.tool_choice
-        {
-            set("parallel_tool_calls", Value::Bool(false));
+        if let Some(choice) = self.tool_choice {
+            if let Some(choice) = choice.of_chat() {
+                set("tool_choice", choice);
+            }
+            if choice.is_one_call() {
+                set("parallel_tool_calls", Value::Bool(false));
+            }
+        }
+        let newer = self.output_config.and_then(|config| config.format);
+        if let Some(OutputFormat::JsonSchema { schema }) = newer.or(self.output_format) {
+            let named = json!({"name": "answer", "schema": schema});
+            set(
+                "response_format",
+                json!({"type": "json_schema", "json_schema": named}),
+            );
         }
         if let Some(stops) = self.stop_sequences {
             set("stop", json!(stops));

@@ -124,6 +124,33 @@ fn tools_are_functions_and_are_not_shown_where_none_may_be_called() {
     let one = chat(json!({"type": "auto", "disable_parallel_tool_use": true}));
     assert_eq!(one["parallel_tool_calls"], false);
     assert_eq!(chat(json!({"type": "none"})).get("tools"), None);
+    let any = chat(json!({"type": "any"}));
+    assert_eq!(
+        (&any["tool_choice"], any.get("parallel_tool_calls")),
+        (&json!("required"), None)
+    );
+    let named = chat(json!({"type": "tool", "name": "add", "disable_parallel_tool_use": true}));
+    let add = json!({"type": "function", "function": {"name": "add"}});
+    assert_eq!(
+        (&named["tool_choice"], &named["parallel_tool_calls"]),
+        (&add, &json!(false))
+    );
+}
+
+#[test]
+fn an_output_format_is_a_response_format() {
+    let format = json!({"type": "json_schema", "schema": {"type": "object"}});
+    for more in [
+        json!({"output_config": {"format": format}}),
+        json!({"output_format": format}),
+    ] {
+        let chat = translated(&with(&more)).unwrap();
+        assert_eq!(
+            chat["response_format"],
+            json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}})
+        );
+        assert!(chat.get("output_config").is_none() && chat.get("output_format").is_none());
+    }
 }
 
 #[test]
@@ -182,10 +209,14 @@ fn what_no_engine_does_is_refused_by_its_name() {
             "thinking",
         ),
         (json!({"thinking": {"type": "adaptive"}}), "thinking"),
-        (json!({"tool_choice": {"type": "any"}}), "tool_choice"),
+        (json!({"tool_choice": {"type": "tool"}}), "tool_choice"),
         (
-            json!({"tool_choice": {"type": "tool", "name": "f"}}),
-            "tool_choice",
+            json!({"output_config": {"effort": "low"}}),
+            "output_config.effort",
+        ),
+        (
+            json!({"output_config": {"format": {"type": "xml"}}}),
+            "output_config.format.type",
         ),
         (json!({"tools": [search]}), "tools[0].type"),
         (json!({"tools": [{"name": "f"}]}), "tools[0].input_schema"),

@@ -1,12 +1,14 @@
 //! Checkpoints that are wrong: each is refused in one line that names the file and the field. What is wrong is a table of
 //! named defects, and whatever a random mutation makes of headers, configurations, tokenizers and templates: nothing
-//! panics, runs on, or asks for more memory than the file has bytes for.
+//! panics, runs on, or asks for more memory than the file has bytes for. The forms that clients want answers in are looked
+//! at the same way.
 //!
 //! Every run has fresh mutations, as many each time; `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` repeats a run.
 
 mod checkpoint;
 mod config;
 mod defects;
+mod form;
 mod found;
 mod json;
 mod template;

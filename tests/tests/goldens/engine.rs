@@ -16,7 +16,7 @@ use lps_engine::model::{
     self, Device, Dtype, Error, KernelsAsked, KvSize, LoadOptions, Loaded, Quantization,
 };
 use lps_engine_core::core::{Batching, Config, Core, Effect, Preemption};
-use lps_engine_core::model::Embedder;
+use lps_engine_core::model::{Embedder, Unmasked};
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
 use lps_engine_kernels::level::Level;
 use serde::Deserialize;
@@ -242,7 +242,7 @@ pub(crate) fn run(loaded: &mut Loaded, prompts: &[Vec<TokenId>], tokens: u32, cu
     let mut now = Micros::ZERO;
     while let Some(batch) = core.schedule(now) {
         run.computed += batch.tokens();
-        let outputs = loaded.model.step(&batch).expect("a step");
+        let outputs = loaded.model.step(&batch, &mut Unmasked).expect("a step");
         now += Micros(1);
         for effect in core.complete(outputs, Micros(1)) {
             if let Effect::Token { call, sampled, .. } = effect {

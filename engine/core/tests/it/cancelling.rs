@@ -1,6 +1,7 @@
 //! A cancel at every point of a call's life.
 
 use lps_engine_core::core::{Batching, Config, Effect, Finish};
+use lps_engine_core::model::Unmasked;
 use lps_engine_core::request::Request;
 
 use crate::support::*;
@@ -102,7 +103,10 @@ fn while_its_step_is_out() {
     engine.add(request("a", 0, &prompt(1, 5), 9));
     engine.add(request("b", 0, &prompt(2, 5), 9));
     let batch = engine.core.schedule(engine.now).expect("work");
-    let outputs = engine.model.step(&batch).expect("paper does not fail");
+    let outputs = engine
+        .model
+        .step(&batch, &mut Unmasked)
+        .expect("paper does not fail");
     engine.cancel("a");
     assert_eq!(engine.end("a").usage.executor_us.0, 0);
     let effects = engine.core.complete(outputs, lps_api::quantity::Micros(7));

@@ -200,7 +200,7 @@ impl Run {
         }
         let before = self.engine.core.progress();
         match self.engine.core.add(request.clone(), self.engine.now) {
-            Ok(()) => {
+            Ok(_) => {
                 self.engine
                     .open
                     .insert(request.call.clone(), Ended::default());

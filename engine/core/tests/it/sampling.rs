@@ -4,6 +4,7 @@ use lps_engine_core::batch::{Sample, Sampled};
 use lps_engine_core::defect::Defect;
 use lps_engine_core::request::{SamplingParams, TokenId};
 use lps_engine_core::sampler::{sample, uniform};
+use lps_engine_core::token_set::TokenSet;
 use proptest::prelude::*;
 
 fn draw(logits: &[f32], params: &SamplingParams, tokens: &[TokenId], prompt: usize) -> Sampled {
@@ -32,6 +33,7 @@ fn try_draw(
         params,
         choice: 0,
         forbidden,
+        allowed: None,
     };
     sample(&mut logits, &sampling, tokens, prompt)
 }
@@ -170,6 +172,27 @@ proptest! {
         prop_assert!(!forbidden.contains(&drawn));
         let again = draw_without(&logits, &params, &tokens, prompt, &forbidden).token;
         prop_assert_eq!(drawn, again);
+    }
+
+    #[test]
+    fn to_allow_some_is_to_forbid_the_others(
+        logits in prop::collection::vec(logit(), 2..200),
+        params in params(),
+        count in prop::option::of(0..4_u32),
+        chosen in prop::collection::vec(any::<prop::sample::Index>(), 1..30),
+        // A set may end before the vocabulary does, or after it.
+        beyond in 0..80_u32,
+    ) {
+        let size = logits.len() as TokenId;
+        let chosen: Vec<TokenId> = chosen.iter().map(|index| index.index(logits.len()) as TokenId).collect();
+        prop_assume!(logits.iter().any(|logit| logit.is_finite()));
+        let params = SamplingParams { logprobs: count, ..params };
+        let others: Vec<TokenId> = (0..size).filter(|token| !chosen.contains(token)).collect();
+        let allowed: TokenSet = chosen.iter().copied().chain(size..size + beyond).collect();
+        let sampling = Sample { params: &params, choice: 0, forbidden: &[], allowed: Some(&allowed) };
+        let drawn = sample(&mut logits.clone(), &sampling, &[0, 1, 1], 1);
+        prop_assert_eq!(&drawn, &try_draw(&logits, &params, &[0, 1, 1], 1, &others));
+        prop_assert!(chosen.contains(&drawn.unwrap().token));
     }
 
     #[test]

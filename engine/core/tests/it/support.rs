@@ -8,7 +8,7 @@ use lps_api::quantity::{Attempt, Micros, Order};
 use lps_engine_core::batch::{Batch, BlockId, Outputs, Sampled, SequenceId};
 use lps_engine_core::core::{Batching, Config, Core, Effect, Finish, Preemption};
 use lps_engine_core::defect::Defect;
-use lps_engine_core::model::{Model, StepError};
+use lps_engine_core::model::{Masks, Model, StepError, Unmasked};
 use lps_engine_core::request::{Request, SamplingParams, Stopping, TokenId};
 
 /// Tokens that the paper model speaks.
@@ -54,7 +54,7 @@ fn mix(value: u64) -> u64 {
 }
 
 impl Model for Paper {
-    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
+    fn step(&mut self, batch: &Batch<'_>, _masks: &mut dyn Masks) -> Result<Outputs, StepError> {
         let mut written = HashMap::new();
         let errs = self.errs > 0;
         self.errs = self.errs.saturating_sub(1);
@@ -169,7 +169,10 @@ impl Engine {
             self.core.check_integrity();
             return false;
         };
-        let outputs = self.model.step(&batch).expect("paper does not fail");
+        let outputs = self
+            .model
+            .step(&batch, &mut Unmasked)
+            .expect("paper does not fail");
         let shape: Vec<_> = batch.sequences.iter().map(|s| (s.id, s.len)).collect();
         for (id, len) in shape {
             let (call, choice) = self.core.call_of(id).expect("a member is open");

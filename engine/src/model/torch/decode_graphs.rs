@@ -260,6 +260,7 @@ mod tests {
                 params: &params,
                 choice: 0,
                 forbidden: &[],
+                allowed: None,
             }),
         });
         let batch = Batch {

@@ -30,8 +30,8 @@ pub mod process;
 
 use std::num::NonZeroUsize;
 
-use lps_engine_core::batch::{Batch, Outputs};
-use lps_engine_core::model::{Model, StepError};
+use lps_engine_core::batch::{Batch, Outputs, Sample};
+use lps_engine_core::model::{Masks, Model, StepError};
 use lps_engine_core::sampler;
 use tch::{Kind, TchError, Tensor};
 
@@ -254,7 +254,7 @@ impl TorchModel {
         logits.map(on_processor).transpose()
     }
 
-    fn draw(&mut self, batch: &Batch<'_>) -> Result<Outputs, TchError> {
+    fn draw(&mut self, batch: &Batch<'_>, masks: &mut dyn Masks) -> Result<Outputs, TchError> {
         let _inference = InferenceMode::begin()?;
         let Some(mut logits) = self.logits(batch)? else {
             return Ok(Outputs {
@@ -266,11 +266,15 @@ impl TorchModel {
         let drawing = batch
             .sequences
             .iter()
-            .filter_map(|sequence| Some((sequence, sequence.sample.as_ref()?)));
+            .filter_map(|sequence| Some((sequence, sequence.sample?)));
         let sampled = drawing
             .zip(rows.chunks_exact_mut(width.unsigned_abs() as usize))
             .map(|((sequence, sample), logits)| {
-                let drawn = sampler::sample(logits, sample, sequence.tokens, sequence.prompt_len);
+                let drawn = masks.allowed(sequence.id).and_then(|allowed| {
+                    let allowed = allowed.as_ref();
+                    let sample = Sample { allowed, ..sample };
+                    sampler::sample(logits, &sample, sequence.tokens, sequence.prompt_len)
+                });
                 (sequence.id, drawn)
             })
             .collect();
@@ -279,8 +283,8 @@ impl TorchModel {
 }
 
 impl Model for TorchModel {
-    fn step(&mut self, batch: &Batch<'_>) -> Result<Outputs, StepError> {
-        self.draw(batch).map_err(|error| StepError {
+    fn step(&mut self, batch: &Batch<'_>, masks: &mut dyn Masks) -> Result<Outputs, StepError> {
+        self.draw(batch, masks).map_err(|error| StepError {
             step: batch.step,
             tokens: batch.tokens(),
             reason: native::reason(error),

@@ -230,6 +230,7 @@ impl Tokens {
                 params: &self.params,
                 choice: 0,
                 forbidden: &[],
+                allowed: None,
             }),
         });
         Batch {

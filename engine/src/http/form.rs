@@ -1,0 +1,296 @@
+//! What a request wants its answer to look like. Owns: the fields that say so (`response_format`, `structured_outputs`,
+//! `tools`, `tool_choice`) and which of them exclude each other. A refusal names the field.
+
+use std::sync::Arc;
+
+use lps_api::openai::{ChatRequest, Generation, Object};
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::error::Error;
+use crate::text::grammar::{Calls, Form, Grammar, Shape, Tool};
+use crate::text::template::Template;
+
+const FORMAT: &str = "response_format";
+const STRUCTURED: &str = "structured_outputs";
+const CHOICE: &str = "tool_choice";
+const TOOLS: &str = "tools";
+
+/// The tools of a chat.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tools<'a> {
+    /// Those that the model is shown; none where the request forbids calls.
+    pub(super) shown: Option<&'a [Object]>,
+    /// Whether it must call one.
+    forced: Forced<'a>,
+    /// Whether its answer has at most one call.
+    pub(super) only_one: bool,
+    /// Whether calls are told from text.
+    pub(super) are_understood: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forced<'a> {
+    No,
+    Any,
+    Named(&'a str),
+}
+
+/// What a request may call and what it must.
+pub(super) fn tools<'a>(
+    request: &'a ChatRequest,
+    template: Option<&Template>,
+) -> Result<Tools<'a>, Error> {
+    let mut shown = request.tools.as_deref().filter(|tools| !tools.is_empty());
+    let forced = match request.tool_choice.as_ref() {
+        None => Forced::No,
+        Some(Value::String(choice)) => match choice.as_str() {
+            "auto" => Forced::No,
+            "none" => {
+                shown = None;
+                Forced::No
+            }
+            "required" => Forced::Any,
+            _ => return Err(wrong_choice()),
+        },
+        Some(choice) => {
+            let name = choice["function"]["name"].as_str();
+            let is_function = choice["type"] == "function";
+            Forced::Named(name.filter(|_| is_function).ok_or_else(wrong_choice)?)
+        }
+    };
+    let in_hermes_form = template.is_some_and(|template| template.calls_in_hermes_form);
+    if shown.is_some() && template.is_some_and(|template| !template.takes_tools) {
+        let message = "the model's chat template takes no tools";
+        return Err(Error::unsupported(TOOLS, message));
+    }
+    if forced != Forced::No {
+        if shown.is_none() {
+            let message = "tool_choice wants a call, but there are no tools";
+            return Err(Error::invalid(CHOICE, message));
+        }
+        if !in_hermes_form {
+            let message = "the form of this model's calls is not known, so none can be forced; \
+                           tool_choice is \"auto\" or \"none\"";
+            return Err(Error::unsupported(CHOICE, message));
+        }
+    }
+    Ok(Tools {
+        shown,
+        forced,
+        only_one: request.parallel_tool_calls == Some(false) || matches!(forced, Forced::Named(_)),
+        are_understood: shown.is_some() && in_hermes_form,
+    })
+}
+
+fn wrong_choice() -> Error {
+    let message = "tool_choice is \"auto\", \"none\", \"required\" or \
+                   {\"type\": \"function\", \"function\": {\"name\": …}}";
+    Error::invalid(CHOICE, message)
+}
+
+/// The grammar of a chat's answer, if it has one.
+pub(super) async fn of_chat(
+    request: &ChatRequest,
+    tools: &Tools<'_>,
+    shared: &Shared,
+) -> Result<Option<Grammar>, Error> {
+    let text = shape(&request.generation)?;
+    let (field, form) = match (text, tools.forced) {
+        (None, Forced::No) => {
+            let shown = tools
+                .shown
+                .filter(|shown| tools.are_understood && shown.iter().any(is_strict));
+            let Some(shown) = shown else {
+                return Ok(None);
+            };
+            let mut calls = calls(shown, tools)?;
+            for (tool, shown) in calls.tools.iter_mut().zip(shown) {
+                if !is_strict(shown) {
+                    tool.parameters = object_schema();
+                }
+            }
+            let (text, calls) = (Some(Shape::Any), Some(calls));
+            (TOOLS, Form { text, calls })
+        }
+        (Some((field, shape)), Forced::No) => {
+            // Who may call tools answers with a call or with such a text.
+            let callable = tools.shown.filter(|_| tools.are_understood);
+            let calls = callable.map(|shown| calls(shown, tools)).transpose()?;
+            let text = Some(shape);
+            (field, Form { text, calls })
+        }
+        (_, Forced::Any | Forced::Named(_)) => {
+            let calls = Some(calls(tools.shown.unwrap_or_default(), tools)?);
+            (TOOLS, Form { text: None, calls })
+        }
+    };
+    compiled(field, form, &request.generation, shared).await
+}
+
+/// The grammar of a plain text, if it has one.
+pub(super) async fn of_text(
+    generation: &Generation,
+    shared: &Shared,
+) -> Result<Option<Grammar>, Error> {
+    let Some((field, shape)) = shape(generation)? else {
+        return Ok(None);
+    };
+    let form = Form {
+        text: Some(shape),
+        calls: None,
+    };
+    compiled(field, form, generation, shared).await
+}
+
+async fn compiled(
+    field: &str,
+    form: Form,
+    generation: &Generation,
+    shared: &Shared,
+) -> Result<Option<Grammar>, Error> {
+    if generation.ignore_eos == Some(true) {
+        let message =
+            format!("ignore_eos and {field} exclude each other: the form says when the text ends");
+        return Err(Error::invalid("ignore_eos", message));
+    }
+    if generation.min_tokens.is_some_and(|tokens| tokens > 0) {
+        let message =
+            format!("min_tokens and {field} exclude each other: the form says when the text ends");
+        return Err(Error::invalid("min_tokens", message));
+    }
+    let grammars = Arc::clone(&shared.text.grammars);
+    let compile = tokio::task::spawn_blocking(move || grammars.compile(&form));
+    let grammar = compile.await.map_err(|_| Error::engine_failed())?;
+    let refused = |error| Error::invalid(field, format!("{field}: {error}"));
+    grammar.map(Some).map_err(refused)
+}
+
+/// Whether a call of the tool is held to its schema though nobody forced it.
+fn is_strict(tool: &Object) -> bool {
+    tool.get("function")
+        .is_some_and(|function| function["strict"] == true)
+}
+
+/// Tools of which one at least is called.
+fn calls(shown: &[Object], tools: &Tools<'_>) -> Result<Calls, Error> {
+    let wanted = match tools.forced {
+        Forced::Named(name) => Some(name),
+        Forced::No | Forced::Any => None,
+    };
+    let mut callable = Vec::new();
+    for (index, tool) in shown.iter().enumerate() {
+        let function = tool.get("function");
+        let name = function.and_then(|function| function["name"].as_str());
+        let Some(name) = name else {
+            let message = format!("tools[{index}].function.name is missing or no text");
+            return Err(Error::invalid(TOOLS, message));
+        };
+        if wanted.is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        let parameters = function.and_then(|function| function.get("parameters"));
+        let parameters = parameters.filter(|parameters| !parameters.is_null());
+        callable.push(Tool {
+            name: name.to_owned(),
+            parameters: parameters.cloned().unwrap_or_else(object_schema),
+        });
+    }
+    match (wanted, callable.is_empty()) {
+        (Some(wanted), true) => {
+            let message = format!("tool_choice names {wanted:?}, which is none of the tools");
+            Err(Error::invalid(CHOICE, message))
+        }
+        _ => Ok(Calls {
+            tools: callable,
+            only_one: tools.only_one,
+        }),
+    }
+}
+
+/// What the text must look like, and which field says so.
+fn shape(generation: &Generation) -> Result<Option<(&'static str, Shape)>, Error> {
+    let format = generation.response_format.as_ref();
+    let format = format.map(response_format).transpose()?.flatten();
+    let structured = generation.structured_outputs.as_ref();
+    let structured = structured.map(structured_outputs).transpose()?;
+    match (format, structured) {
+        (Some(_), Some(_)) => {
+            let message = "structured_outputs and response_format exclude each other";
+            Err(Error::invalid(STRUCTURED, message))
+        }
+        (format, None) => Ok(format.map(|shape| (FORMAT, shape))),
+        (None, Some(shape)) => Ok(Some((STRUCTURED, shape))),
+    }
+}
+
+/// OpenAI's.
+fn response_format(format: &Object) -> Result<Option<Shape>, Error> {
+    match format.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(any_object())),
+        Some("json_schema") => {
+            let schema = format
+                .get("json_schema")
+                .and_then(|named| named.get("schema"));
+            let schema = schema.filter(|schema| schema.is_object());
+            schema
+                .map(|schema| Some(Shape::Json(schema.clone())))
+                .ok_or_else(|| {
+                    let message = "response_format.json_schema.schema is missing or no object";
+                    Error::invalid(FORMAT, message)
+                })
+        }
+        _ => {
+            let message = "response_format.type is \"text\", \"json_object\" or \"json_schema\"";
+            Err(Error::invalid(FORMAT, message))
+        }
+    }
+}
+
+/// vLLM's: one of its fields.
+fn structured_outputs(fields: &Object) -> Result<Shape, Error> {
+    const KNOWN: &str = "json, json_object, regex, choice or grammar";
+    let wrong = |message: String| Error::invalid(STRUCTURED, message);
+    let mut given = fields.iter().filter(|(_, value)| !value.is_null());
+    let (Some((field, value)), None) = (given.next(), given.next()) else {
+        return Err(wrong(format!("structured_outputs has one field: {KNOWN}")));
+    };
+    let text = || {
+        let text = value.as_str().map(str::to_owned);
+        text.ok_or_else(|| wrong(format!("structured_outputs.{field} is a text")))
+    };
+    match field.as_str() {
+        "json_object" if *value == Value::Bool(true) => Ok(any_object()),
+        "json" => match value {
+            Value::Object(_) => Ok(Shape::Json(value.clone())),
+            // vLLM takes the schema as a text too.
+            Value::String(text) => serde_json::from_str(text)
+                .map(Shape::Json)
+                .map_err(|error| wrong(format!("structured_outputs.json is no JSON: {error}"))),
+            _ => Err(wrong("structured_outputs.json is a schema".to_owned())),
+        },
+        "regex" => text().map(Shape::Regex),
+        "grammar" => text().map(Shape::Lark),
+        "choice" => {
+            let texts = value.as_array().filter(|texts| !texts.is_empty());
+            let texts = texts.and_then(|texts| {
+                let texts = texts.iter().map(|text| text.as_str().map(str::to_owned));
+                texts.collect::<Option<Vec<_>>>()
+            });
+            let wrong = || wrong("structured_outputs.choice is a list of texts".to_owned());
+            texts.map(Shape::Choice).ok_or_else(wrong)
+        }
+        _ => Err(wrong(format!(
+            "structured_outputs.{field} is not known, or not true; there are {KNOWN}"
+        ))),
+    }
+}
+
+fn any_object() -> Shape {
+    Shape::Json(object_schema())
+}
+
+fn object_schema() -> Value {
+    json!({"type": "object"})
+}

@@ -1,0 +1,196 @@
+//! Which texts have which form, by the demo model's tokens.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+
+use super::*;
+use crate::model::directory::{ModelDirectory, Source};
+use crate::text::Text;
+
+fn demo() -> &'static Text {
+    static DEMO: LazyLock<Text> =
+        LazyLock::new(|| Text::open(&ModelDirectory::open(&Source::Demo).unwrap()).unwrap());
+    &DEMO
+}
+
+fn json_form(schema: Value) -> Form {
+    Form {
+        text: Some(Shape::Json(schema)),
+        calls: None,
+    }
+}
+
+fn calls(only_one: bool) -> Calls {
+    let parameters = json!({
+        "type": "object", "properties": {"city": {"$ref": "#/$defs/city"}}, "required": ["city"],
+        "additionalProperties": false, "$defs": {"city": {"enum": ["Oslo", "Rome"]}},
+    });
+    let other = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let tool = |name: &str, parameters| Tool {
+        name: name.to_owned(),
+        parameters,
+    };
+    Calls {
+        tools: vec![tool("weather", parameters), tool("now \"x\"", other)],
+        only_one,
+    }
+}
+
+/// Whether a text has a form: each of its tokens may follow those before, and then the text may end.
+fn has_form(form: &Form, text: &str) -> bool {
+    let Text {
+        tokenizer,
+        grammars,
+        ..
+    } = demo();
+    let grammar = grammars.compile(form).unwrap();
+    let mut matcher = grammar.matchers(1).pop().unwrap();
+    let mut allowed = matcher.follow(&[]).unwrap();
+    for token in tokenizer.encode(text, false).unwrap() {
+        if !allowed.contains(token) {
+            return false;
+        }
+        allowed = matcher.follow(&[token]).unwrap();
+    }
+    (0..tokenizer.size()).any(|token| grammars.ends(token) && allowed.contains(token))
+}
+
+#[track_caller]
+fn check(form: &Form, good: &[&str], bad: &[&str]) {
+    for text in good {
+        assert!(has_form(form, text), "{text:?} has the form");
+    }
+    for text in bad {
+        assert!(!has_form(form, text), "{text:?} has not the form");
+    }
+}
+
+#[test]
+fn text_has_the_form_that_was_asked_for() {
+    let person = json!({
+        "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+        "required": ["name", "age"], "additionalProperties": false,
+    });
+    check(
+        &json_form(person),
+        &[
+            "{\"name\": \"Ünal 🌍\", \"age\": 7}",
+            "{\n  \"name\":\"<tool\", \"age\":0 }",
+        ],
+        &[
+            "{\"name\": \"A\"}",
+            "{\"name\": \"A\", \"age\": -1}",
+            "Sure: {\"name\": \"A\", \"age\": 1}",
+            "",
+        ],
+    );
+    let form = |shape| Form {
+        text: Some(shape),
+        calls: None,
+    };
+    let one_of = ["yes", "no", "say \"no/\"\n"].map(str::to_owned).to_vec();
+    check(
+        &form(Shape::Choice(one_of)),
+        &["yes", "say \"no/\"\n"],
+        &["maybe", "yes no", ""],
+    );
+    check(
+        &form(Shape::Regex("[0-9]{3}/(a|b)+".to_owned())),
+        &["123/ab"],
+        &["12/a", "123/c"],
+    );
+    let lark = "start: \"a\" start | \"b\"".to_owned();
+    check(&form(Shape::Lark(lark)), &["b", "aaab"], &["a", "ba"]);
+}
+
+#[test]
+fn calls_are_written_as_they_are_read_and_refer_to_their_own_schema() {
+    let oslo =
+        "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+    let now = "<tool_call>\n{\"name\": \"now \\\"x\\\"\", \"arguments\": {}}\n</tool_call>";
+    let paris = oslo.replace("Oslo", "Paris");
+    let both = format!("{oslo}\n{now}");
+    let forced = |only_one| Form {
+        text: None,
+        calls: Some(calls(only_one)),
+    };
+    check(&forced(true), &[oslo, now], &[&paris, &both, "Hello", ""]);
+    check(&forced(false), &[oslo, &both], &[&format!("{oslo}{now}")]);
+    let either = Form {
+        text: Some(Shape::Json(json!({"const": 5}))),
+        calls: Some(calls(true)),
+    };
+    check(&either, &[oslo, "5"], &["6", &format!("5{oslo}")]);
+    let free = Form {
+        text: Some(Shape::Any),
+        calls: Some(calls(false)),
+    };
+    let said = |text: &str| format!("Let me see: <tool\n{text}");
+    check(
+        &free,
+        &["", "Hi\n<", "<tool_call", oslo, &said(oslo), &said(&both)],
+        &[
+            &paris,
+            &said(&paris),
+            "<tool_call>",
+            &format!("{oslo} Done."),
+        ],
+    );
+}
+
+#[test]
+fn a_form_that_cannot_be_is_refused_in_one_line() {
+    let deep = (0..200).fold(
+        json!({"type": "null"}),
+        |inner, _| json!({"type": "array", "items": inner}),
+    );
+    for (form, expected) in [
+        (json_form(json!({"type": "strng"})), "strng"),
+        (json_form(json!({"$ref": "http://127.0.0.1:9/x"})), "$ref"),
+        (json_form(json!({"$ref": "#/$defs/x"})), "$defs"),
+        (json_form(json!({"type": "string", "pattern": "("})), "("),
+        (
+            json_form(json!({"type": "integer", "minimum": 5, "maximum": 4})),
+            "",
+        ),
+        (
+            json_form(json!({"enum": ["x".repeat(BYTES_MAX)]})),
+            "at most",
+        ),
+        (json_form(deep), ""),
+        (
+            Form {
+                text: Some(Shape::Regex("a(?=b)".to_owned())),
+                calls: None,
+            },
+            "",
+        ),
+        (
+            Form {
+                text: Some(Shape::Lark("start: nobody".to_owned())),
+                calls: None,
+            },
+            "nobody",
+        ),
+        (
+            Form {
+                text: Some(Shape::Lark("x".to_owned())),
+                calls: Some(calls(true)),
+            },
+            "exclude",
+        ),
+    ] {
+        let error = match demo().grammars.compile(&form) {
+            Ok(_) => panic!("{form:?} is a grammar"),
+            Err(error) => error.to_string(),
+        };
+        assert!(
+            error.contains(expected) && !error.contains('\n'),
+            "{expected}: {error}"
+        );
+    }
+    let endless = Grammars::new(Arc::clone(&demo().tokenizer), &[u32::MAX]);
+    let error = endless.compile(&json_form(json!({}))).err();
+    assert_eq!(error, Some(GrammarError::Endless));
+}
