@@ -50,6 +50,13 @@ class Ask:
         return Ask(self.path, {**self.body, "stop": [stop]})
 
 
+FORMS = [
+    {"regex": "[a-z]{3,40}( [a-z]{2,9}){4,12}\\."}, {"choice": ["yes", "no", "a longer answer: é🌍"]}, {"json_object": True},
+    {"json": {"type": "array", "items": {"enum": ["up", "down", 7, None]}, "minItems": 4, "maxItems": 30}},
+    {"grammar": 'start: "(" start ")" | "[" start "]" start | "x"'},
+]
+
+
 @dataclasses.dataclass
 class Call:
     """An ask, and what is to happen to it."""
@@ -82,6 +89,10 @@ def make_ask(source):
         body |= {"temperature": source.choice([0.7, 1.0, 1.6]), "seed": source.randrange(1 << 30)}
         body |= source.choice([{}, {"top_p": 0.9}, {"top_k": 20}, {"min_p": 0.05}])
     body |= source.choice([{}, {}, {"frequency_penalty": 0.5}, {"repetition_penalty": 1.3}])
+    if chance(0.25):
+        # A form says itself when a text ends.
+        del body["ignore_eos"]
+        body["structured_outputs"] = source.choice(FORMS)
     if chance(0.2):
         body["cache_salt"] = source.choice(["one", "other"])
     if chance(0.5):
