@@ -78,16 +78,16 @@ class Engine:
         with urllib.request.urlopen(request, timeout=600) as answer:
             return json.loads(answer.read())
 
-    def events(self, last):
-        """The lines of a new event stream, up to the first of the type `last`, by type."""
+    def events(self, *wanted):
+        """The lines of a new event stream by type, until there is one of each type that is wanted."""
         lines = {}
         with urllib.request.urlopen(f"{self.url}/internal/v1/events", timeout=30) as stream:
             for line in stream:
                 event = json.loads(line)
                 lines.setdefault(event["type"], []).append(event)
-                if event["type"] == last:
+                if all(kind in lines for kind in wanted):
                     return lines
-        raise AssertionError(f"the event stream ended before a line {last!r}")
+        raise AssertionError(f"the event stream ended before it had lines of {wanted}")
 
     def memory(self):
         """Figures of /proc/PID/status in bytes, `VmRSS` and the like."""

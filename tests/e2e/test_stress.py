@@ -78,7 +78,7 @@ def check_idle(engine):
     free, cached = engine.metric("lps_engine_kv_blocks_free"), engine.metric("lps_engine_kv_blocks_cached")
     assert free + cached == PAGES
     assert engine.metric("vllm:kv_cache_usage_perc") == 0
-    lines = engine.events("heartbeat")
+    lines = engine.events("heartbeat", "kv")
     assert lines["hello"][0]["kv_blocks_total"] == PAGES
     load = lines["heartbeat"][0]
     assert (load["running"], load["waiting"], load["kv_blocks_free"], load["kv_blocks_cached"]) == (0, 0, free, cached)
