@@ -2,7 +2,8 @@
 
 Makes checkpoints of all families (a new seed; odd numbers of heads; tied or not; windows and angles of every kind; one
 file or several; both generations of config.json), serves each with lps-engine in 32 bits, and compares greedy tokens and log-probabilities with
-transformers' plain path. Exits 1 when one differs by more than a tie.
+transformers' plain path. Then in bfloat16: log-probabilities as near to those of 32 bits as twice transformers' own distance.
+Exits 1 when one differs by more than a tie, or is further away. LPS_KERNELS chooses the kernels.
 
     VENV/bin/python scripts/parity.py --lps target/debug/lps --engine target/debug/lps-engine [--seed N] [--family F]
 
@@ -10,6 +11,7 @@ VENV as in tests/goldens/make_goldens.py.
 """
 
 import argparse
+import copy
 import json
 import random
 import subprocess
@@ -28,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "golde
 from reference import greedy  # noqa: E402
 
 PROMPTS, TOKENS, TOLERANCE = 20, 64, 1e-4
+# First tokens of each prompt that are looked at in bfloat16.
+DRAWS = 8
 # Two tokens as near as this are equal in 32 bits: the order of a sum decides which is greater.
 TIE = 5e-6
 
@@ -93,10 +97,10 @@ def recipe(rng: random.Random, family: str, generation: int) -> list[str]:
 class Engine:
     """An engine on a free port."""
 
-    def __init__(self, program: str, folder: Path):
-        addresses = folder.with_suffix(".addresses")
+    def __init__(self, program: str, folder: Path, dtype: str):
+        addresses = folder.with_suffix(f".{dtype}")
         self.process = subprocess.Popen(
-            [program, "--model", str(folder), "--dtype", "float32", "--port", "0", "--address-file", str(addresses)],
+            [program, "--model", str(folder), "--dtype", dtype, "--port", "0", "--address-file", str(addresses)],
             stderr=subprocess.DEVNULL,
         )
         while not (addresses.exists() and self.healthy(addresses)):
@@ -114,24 +118,26 @@ class Engine:
         except OSError:
             return False
 
-    def complete(self, model: str, prompt: list[int]) -> tuple[list[int], list[float]]:
-        body = {"model": model, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True,
-                "return_token_ids": True, "logprobs": 1}
+    def complete(self, model: str, prompt: list[int], **more) -> list[tuple[list[int], list[float]]]:
+        """Tokens and their log-probabilities, of each choice."""
+        body = {"model": model, "prompt": prompt, "ignore_eos": True, "return_token_ids": True, "logprobs": 1, **more}
         request = urllib.request.Request(f"{self.url}/v1/completions", json.dumps(body).encode(),
                                          {"content-type": "application/json"})
-        choice = json.load(urllib.request.urlopen(request, timeout=300))["choices"][0]
-        return choice["token_ids"], choice["logprobs"]["token_logprobs"]
+        choices = json.load(urllib.request.urlopen(request, timeout=300))["choices"]
+        return [(choice["token_ids"], choice["logprobs"]["token_logprobs"]) for choice in choices]
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)
 
 
-def compare(folder: Path, engine: Engine, rng: random.Random) -> bool:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    prompts = [[rng.randrange(3, 1536) for _ in range(rng.choice([1, 7, 15, 16, 17, 33, 70]))] for _ in range(PROMPTS)]
+def asked(engine: Engine, folder: Path, prompts: list[list[int]], **more) -> list[list[tuple[list[int], list[float]]]]:
     with ThreadPoolExecutor(PROMPTS) as pool:
-        answers = list(pool.map(lambda prompt: engine.complete(folder.name, prompt), prompts))
+        return list(pool.map(lambda prompt: engine.complete(folder.name, prompt, **more), prompts))
+
+
+def compare(model, folder: Path, engine: Engine, prompts: list[list[int]]) -> bool:
+    answers = [choices[0] for choices in asked(engine, folder, prompts, max_tokens=TOKENS, temperature=0)]
     equal, ties, widest, smallest = 0, 0, 0.0, float("inf")
     for prompt, (tokens, logprobs) in zip(prompts, answers):
         expected, rows, gap = greedy(model, prompt, TOKENS)
@@ -148,6 +154,19 @@ def compare(folder: Path, engine: Engine, rng: random.Random) -> bool:
     print(f"  of {PROMPTS} texts of {TOKENS} tokens {equal} equal, {ties} equal up to a tie; "
           f"log-probabilities within {widest:.1e}; smallest gap {smallest:.1e}")
     return equal + ties == PROMPTS and widest <= TOLERANCE
+
+
+@torch.no_grad()
+def compare_halved(model, folder: Path, engine: Engine, prompts: list[list[int]]) -> bool:
+    half, widest, limit = copy.deepcopy(model).to(torch.bfloat16), 0.0, 0.0
+    answers = asked(engine, folder, prompts, max_tokens=1, n=DRAWS, temperature=2.0, seed=1)
+    for prompt, choices in zip(prompts, answers):
+        full, halved = (each(input_ids=torch.tensor([prompt])).logits[0, -1].double().log_softmax(-1) for each in (model, half))
+        for [token], [logprob] in choices:
+            widest = max(widest, abs(logprob - full[token].item()))
+            limit = max(limit, 2 * abs(halved[token] - full[token]).item())
+    print(f"  in bfloat16 log-probabilities within {widest:.4f}; twice transformers' own distance is {limit:.4f}")
+    return widest <= limit
 
 
 def main() -> None:
@@ -169,11 +188,14 @@ def main() -> None:
                 print(" ".join(options))
                 subprocess.run([arguments.lps, "model", "make", *options, str(folder)], check=True,
                                stdout=subprocess.DEVNULL)
-                engine = Engine(arguments.engine, folder)
-                try:
-                    fine &= compare(folder, engine, rng)
-                finally:
-                    engine.stop()
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+                prompts = [[rng.randrange(3, 1536) for _ in range(rng.choice([1, 7, 15, 16, 17, 33, 70]))] for _ in range(PROMPTS)]
+                for dtype, comparison in (("float32", compare), ("bfloat16", compare_halved)):
+                    engine = Engine(arguments.engine, folder, dtype)
+                    try:
+                        fine &= comparison(model, folder, engine, prompts)
+                    finally:
+                        engine.stop()
     print("equal" if fine else "DIFFERENT")
     sys.exit(0 if fine else 1)
 
