@@ -22,7 +22,9 @@ pub mod header {
     pub const CALL_ID: &str = "x-call-id";
     /// Comma list of the calls this one depends on; present and empty means a root (client → router).
     pub const PARENT_CALL_IDS: &str = "x-parent-call-ids";
-    /// Until API keys come: names the tenant (client → router).
+    /// An API key, as Anthropic's clients send it (client → router).
+    pub const API_KEY: &str = "x-api-key";
+    /// Names the tenant; where there are keys, only an administrator's names another than its own (client → router).
     pub const TENANT_ID: &str = "x-tenant-id";
     /// Id of one HTTP request, made where absent.
     pub const REQUEST_ID: &str = "x-request-id";

@@ -11,7 +11,8 @@ use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
 use crate::cluster::{self, Cluster};
-use crate::{bench, chat, console, demo, drain, model, show, sim, top, up, why, workload};
+use crate::token::Token;
+use crate::{bench, chat, console, demo, drain, key, model, show, sim, top, up, why, workload};
 
 /// The program's name as `kubectl` looks for it.
 const PLUGIN: &str = "kubectl-lps";
@@ -28,6 +29,15 @@ pub struct Cli {
     /// The router to talk to [default: http://127.0.0.1:8080; demo: one of its own; kubectl lps: the cluster's].
     #[arg(long, global = true, env = "LPS_URL")]
     pub url: Option<String>,
+    /// The API key that the router asks for; better in the environment, since a command line is seen by others.
+    #[arg(
+        long,
+        global = true,
+        env = "LPS_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub key: Option<Token>,
     /// Which cluster.
     #[command(flatten)]
     pub cluster: cluster::Options,
@@ -94,6 +104,9 @@ pub enum Command {
     /// Fetch, make and check checkpoints
     #[command(subcommand)]
     Model(model::Command),
+    /// Make an API key
+    #[command(subcommand)]
+    Key(key::Command),
     /// Print a completion script: lps completion bash > /etc/bash_completion.d/lps
     Completion {
         /// For which shell.
@@ -132,21 +145,22 @@ impl Cli {
     /// The router that is meant, where one is named or the cluster's is; who names a cluster means no address.
     async fn named_client(&self) -> anyhow::Result<Option<Client>> {
         let (asked, url) = (self.cluster.is_asked_for(), self.url.as_deref());
-        Ok(match url.filter(|_| !asked) {
-            Some(url) => Some(Client::new(url)?),
+        let client = match url.filter(|_| !asked) {
+            Some(url) => Client::new(url)?,
             None if asked || self.is_plugin => {
                 let cluster = Cluster::connect(&self.cluster).await?;
                 let router = cluster.router(self.cluster.router.as_ref()).await?;
-                Some(Client::through(router))
+                Client::through(router)
             }
-            None => None,
-        })
+            None => return Ok(None),
+        };
+        Ok(Some(client.with_key(self.key.as_ref())?))
     }
 
     async fn client(&self) -> anyhow::Result<Client> {
         match self.named_client().await? {
             Some(client) => Ok(client),
-            None => Ok(Client::new(ROUTER)?),
+            None => Ok(Client::new(ROUTER)?.with_key(self.key.as_ref())?),
         }
     }
 
@@ -197,6 +211,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(command) => bench::run(command, async || cli.client().await, cli.json).await,
         Command::Workload(args) => workload::command::run(&args, cli.json),
         Command::Model(command) => model::run(command, cli.json).await,
+        Command::Key(command) => key::run(&command, cli.json),
         Command::Completion { shell } => {
             // To memory first: it panics where the reader has gone.
             let mut script = Vec::new();

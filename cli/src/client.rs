@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_api::wellknown::header;
 use lps_runtime::causes::with_causes;
 use serde_json::Value;
 
@@ -91,7 +92,7 @@ pub struct Client {
 #[derive(Debug, Clone)]
 struct Key {
     token: Token,
-    bearer: HeaderValue,
+    header: (HeaderName, HeaderValue),
 }
 
 impl Key {
@@ -119,19 +120,26 @@ impl Client {
         })
     }
 
-    /// The same with an API key. A cluster's API server takes the kubeconfig's rights in its place, and gets no key.
+    /// The same with an API key; one that it has stays. The header `authorization` is the API server's where a router is in a cluster, so there
+    /// the key has its own.
     ///
     /// # Errors
     /// When it cannot stand in a header.
     pub fn with_key(mut self, key: Option<&Token>) -> Result<Self, Error> {
-        let Some(token) = key.filter(|_| !self.is_in_cluster()) else {
+        let Some(token) = key.filter(|_| self.key.is_none()) else {
             return Ok(self);
         };
-        let bearer = token.bearer().map_err(|_| Error::Key)?;
-        self.key = bearer.map(|bearer| Key {
-            token: token.clone(),
-            bearer,
-        });
+        let (name, value) = if self.is_in_cluster() {
+            (HeaderName::from_static(header::API_KEY), token.bare())
+        } else {
+            (AUTHORIZATION, token.bearer())
+        };
+        if let Some(value) = value.map_err(|_| Error::Key)? {
+            self.key = Some(Key {
+                token: token.clone(),
+                header: (name, value),
+            });
+        }
         Ok(self)
     }
 
@@ -237,7 +245,8 @@ impl Client {
             .uri(format!("{base}{path}"))
             .header(CONTENT_TYPE, "application/json");
         if let Some(key) = &self.key {
-            request = request.header(AUTHORIZATION, key.bearer.clone());
+            let (name, value) = key.header.clone();
+            request = request.header(name, value);
         }
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)

@@ -30,6 +30,8 @@ pub mod workload;
 pub mod plot;
 /// `lps model`: make and check checkpoints.
 pub mod model;
+/// `lps key`: makes an API key, and its entry in the router's file of keys.
+pub mod key;
 /// Streamed answers: the deltas of a chat completion, put together.
 pub mod answer;
 /// HTTP to a router.

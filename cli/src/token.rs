@@ -24,12 +24,24 @@ impl Token {
     /// # Errors
     /// When it has characters that no header may have.
     pub fn bearer(&self) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
-        let bearer = |secret| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))?;
+        self.after("Bearer ")
+    }
+
+    /// The value of a header that is nothing but it; `None`: there is no token.
+    ///
+    /// # Errors
+    /// When it has characters that no header may have.
+    pub fn bare(&self) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
+        self.after("")
+    }
+
+    fn after(&self, scheme: &str) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
+        let value = |secret| {
+            let mut value = HeaderValue::from_str(&format!("{scheme}{secret}"))?;
             value.set_sensitive(true);
             Ok(value)
         };
-        self.secret().map(bearer).transpose()
+        self.secret().map(value).transpose()
     }
 
     /// The text without it, as where a server repeats the key that it refuses.

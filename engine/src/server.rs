@@ -159,6 +159,7 @@ impl Server {
             registry,
             ready,
             telemetry: host.telemetry,
+            gate: None,
         };
         let admin_server = admin_server.serve(admin_listener, closed.clone().cancelled_owned());
         let admin_server = task::spawn("admin", admin_server);

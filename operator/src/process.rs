@@ -71,6 +71,7 @@ pub async fn run(
         registry,
         ready,
         telemetry: Some(telemetry),
+        gate: None,
     };
     let (address, listener) = listen(config.admin_address()).await?;
     let serving = task::spawn("admin", admin.serve(listener, std::future::pending()));

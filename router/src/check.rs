@@ -7,8 +7,10 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
 use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Builder;
+use hyper::{Request, StatusCode};
+use lps_api::wellknown::header;
 use serde_json::{Value, json};
 
 use crate::discovery::EngineUrl;
@@ -23,6 +25,9 @@ pub struct Options {
     /// How long an answer may take, a start of an engine included, in seconds.
     #[arg(long, default_value_t = 300)]
     pub timeout: u64,
+    /// The API key to ask with.
+    #[arg(long, env = "LPS_API_KEY", hide_env_values = true)]
+    pub key: Option<String>,
 }
 
 /// Asks for the models, and each of them for a word. Gives back what was found, for people.
@@ -31,19 +36,23 @@ pub struct Options {
 /// When the router does not answer, or a model does not.
 pub async fn run(options: &Options) -> anyhow::Result<String> {
     let limit = Duration::from_secs(options.timeout);
-    tokio::time::timeout(limit, ask(&options.url))
+    tokio::time::timeout(limit, ask(options))
         .await
         .with_context(|| format!("no answer from {} in {limit:?}", options.url))?
 }
 
-async fn ask(url: &EngineUrl) -> anyhow::Result<String> {
-    let connections = Connections::default();
-    let models = send(
-        &connections,
-        Request::get(url.at("/v1/models")),
-        Value::Null,
-    )
-    .await?;
+async fn ask(options: &Options) -> anyhow::Result<String> {
+    let url = &options.url;
+    let asker = Asker {
+        connections: Connections::default(),
+        key: options.key.as_deref(),
+    };
+    let request = Request::get(url.at("/v1/models"));
+    let Some(models) = asker.send(request, Value::Null).await? else {
+        return Ok(format!(
+            "{url} answers; it asks for an API key (LPS_API_KEY), so no model was asked"
+        ));
+    };
     let models: Vec<&str> = models["data"]
         .as_array()
         .into_iter()
@@ -57,7 +66,7 @@ async fn ask(url: &EngineUrl) -> anyhow::Result<String> {
             "max_tokens": 8,
         });
         let request = Request::post(url.at("/v1/chat/completions"));
-        let answer = send(&connections, request, body).await?;
+        let answer = asker.send(request, body).await?.unwrap_or_default();
         if answer["choices"][0]["message"]["content"]
             .as_str()
             .is_none()
@@ -71,25 +80,36 @@ async fn ask(url: &EngineUrl) -> anyhow::Result<String> {
     })
 }
 
-async fn send(
-    connections: &Connections,
-    request: hyper::http::request::Builder,
-    body: Value,
-) -> anyhow::Result<Value> {
-    let body = if body.is_null() {
-        Bytes::new()
-    } else {
-        Bytes::from(body.to_string())
-    };
-    let request = request
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))?;
-    let uri = request.uri().clone();
-    let response = connections.send(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    if !status.is_success() {
-        bail!("{uri}: {status}: {}", String::from_utf8_lossy(&body));
+struct Asker<'a> {
+    connections: Connections,
+    key: Option<&'a str>,
+}
+
+impl Asker<'_> {
+    /// The answer; `None` where a key is asked for and there is none.
+    async fn send(&self, request: Builder, body: Value) -> anyhow::Result<Option<Value>> {
+        let body = if body.is_null() {
+            Bytes::new()
+        } else {
+            Bytes::from(body.to_string())
+        };
+        let mut request = request.header(CONTENT_TYPE, "application/json");
+        if let Some(key) = self.key {
+            request = request.header(header::API_KEY, key);
+        }
+        let request = request.body(Full::new(body))?;
+        let uri = request.uri().clone();
+        let response = self.connections.send(request).await?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED && self.key.is_none() {
+            return Ok(None);
+        }
+        let body = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("{uri}: {status}: {}", String::from_utf8_lossy(&body));
+        }
+        let answer = serde_json::from_slice(&body)
+            .with_context(|| format!("{uri} answers with something else"))?;
+        Ok(Some(answer))
     }
-    serde_json::from_slice(&body).with_context(|| format!("{uri} answers with something else"))
 }

@@ -22,6 +22,12 @@ pub struct Config {
     /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
     pub admin_port: u16,
+    /// File of API keys, read again when it changes; unset: no key is asked for.
+    #[arg(long, env = "LPS_ROUTER_KEYS", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Ask for a key with the role `metrics` before `/metrics`, too, where there are keys.
+    #[arg(long, env = "LPS_ROUTER_METRICS_NEED_KEY", requires = "keys")]
+    pub metrics_need_key: bool,
     /// Largest request body in bytes; more is refused with 413.
     #[arg(long, env = "LPS_ROUTER_BODY_LIMIT", default_value_t = 32 << 20,
           value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
@@ -81,6 +87,8 @@ impl Default for Config {
             port: port::ROUTER,
             admin_host: None,
             admin_port: port::ROUTER_ADMIN,
+            keys: None,
+            metrics_need_key: false,
             body_limit_bytes: 32 << 20,
             bodies_limit_bytes: 1 << 30,
             ready_limit: 16_384,

@@ -33,6 +33,8 @@ pub mod admission;
 pub mod engine_client;
 /// Pools and engines that there are.
 pub mod discovery;
+/// Who may call, and for whom.
+pub mod keys;
 /// The router's metrics.
 pub mod metrics;
 /// What the dispatcher decides with: table and pools, one event after the other.

@@ -131,8 +131,19 @@ const LEARNED: Description = describe(
     "Finished programs that are remembered, the last 512 at most: what `gittins` and `bounds: [auto]` go by.",
 );
 
+const DENIED: Description = describe(
+    "lps_router_denied_total",
+    &["reason"],
+    "Requests that were refused for their key: none, unknown, expired, without the role, or of another tenant.",
+);
+const KEYS_FILE: Description = describe(
+    "lps_router_keys_file_valid",
+    &[],
+    "Whether the keys in use are those of the file: 1, or 0 while the file makes no sense and those of before are used.",
+);
+
 /// Every metric.
-pub const ALL: [Description; 22] = [
+pub const ALL: [Description; 24] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -155,6 +166,8 @@ pub const ALL: [Description; 22] = [
     CAPACITY,
     DECISIONS,
     LEARNED,
+    DENIED,
+    KEYS_FILE,
 ];
 
 /// From 10 µs: what the router adds.
@@ -190,6 +203,8 @@ pub struct Metrics {
     capacity: IntGaugeVec,
     decisions: IntCounterVec,
     learned: IntGaugeVec,
+    denied: IntCounterVec,
+    keys_file: IntGaugeVec,
 }
 
 /// A pool's gauges.
@@ -238,6 +253,8 @@ impl Metrics {
             capacity: gauge(registry, CAPACITY),
             decisions: counter(registry, DECISIONS),
             learned: gauge(registry, LEARNED),
+            denied: counter(registry, DENIED),
+            keys_file: gauge(registry, KEYS_FILE),
         }
     }
 
@@ -364,6 +381,17 @@ impl Metrics {
             .set(programs);
     }
 
+    /// A request was refused for its key.
+    pub fn denied(&self, reason: &'static str) {
+        self.denied.with_label_values(&[reason]).inc();
+    }
+
+    /// Whether the keys in use are those of the file.
+    pub fn keys_file_is_valid(&self, is_valid: bool) {
+        let gauge = self.keys_file.with_label_values::<&str>(&[]);
+        gauge.set(i64::from(is_valid));
+    }
+
     /// Another number of engines is asked for.
     pub fn scaled(&self, model: &ModelName, (from, to): (u32, u32), reason: &'static str) {
         let direction = if to > from { "up" } else { "down" };
@@ -400,93 +428,4 @@ fn registered<C: prometheus::core::Collector + Clone + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use lps_api::ids::{CallId, ClassName, ProgramId, TenantId, ThreadId};
-    use lps_api::quantity::{Attempt, Tokens};
-
-    use super::*;
-    use crate::state::view::{CallCounts, Phase, ProgramState, Reason, WaitView};
-
-    #[test]
-    fn every_metric_of_the_table_is_registered_once_and_no_other() {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry);
-        let model = ModelName::parse("m").unwrap();
-        metrics.call_ended(&model, Outcome::Completed, Some(CallUsage::default()));
-        metrics.refused("full");
-        metrics.identified(IdentitySource::Single);
-        metrics.dispatched(&model, Micros::ZERO);
-        metrics.overhead(&model, Micros::ZERO);
-        metrics.attempt_failed(&model, "busy");
-        metrics.resumed(&model);
-        metrics.program_ended(&model, &program());
-        metrics.call_moved(&call());
-        metrics.pool(&model, PoolFigures::default());
-        metrics.scaled(&model, (1, 2), "Load");
-        metrics.learned(&model, 1);
-        let mut shown: Vec<_> = registry
-            .gather()
-            .iter()
-            .map(|f| f.name().to_owned())
-            .collect();
-        let mut table: Vec<_> = ALL.iter().map(|metric| metric.name.to_owned()).collect();
-        shown.sort();
-        table.sort();
-        assert_eq!(shown, table);
-    }
-
-    fn program() -> ProgramSummary {
-        ProgramSummary {
-            id: ProgramId::parse("p").unwrap(),
-            tenant: TenantId::anonymous(),
-            class: ClassName::unnamed(),
-            source: IdentitySource::Single,
-            state: ProgramState::Ended,
-            generation: 1,
-            arrived_us: Micros::ZERO,
-            age_us: Micros(5),
-            last_completion_us: Some(Micros(5)),
-            service_total_us: Micros(3),
-            critical_path_us: Micros(3),
-            wait_total_us: Micros(2),
-            call_counts: CallCounts::default(),
-            unknown_parents: 0,
-            prompt_tokens: 0,
-            cached_tokens: 0,
-            output_tokens: 0,
-            first_call: None,
-        }
-    }
-
-    fn call() -> CallView {
-        CallView {
-            id: CallId::parse("c").unwrap(),
-            program: ProgramId::parse("p").unwrap(),
-            thread: ThreadId::main(),
-            parents: None,
-            model: ModelName::parse("m").unwrap(),
-            state: Phase::Completed,
-            attempt: Attempt(0),
-            engine: None,
-            ready_us: Micros::ZERO,
-            ended_us: Some(Micros(5)),
-            service_us: Micros(3),
-            wait_us: Micros(2),
-            waits: vec![WaitView {
-                reason: Reason::NoCapacity,
-                wait_us: Micros(2),
-            }],
-            p_us: Micros::ZERO,
-            queue: 1,
-            quantum_left_us: None,
-            demotions: 1,
-            promotions: 0,
-            preemptions: 0,
-            moved: false,
-            prompt_tokens: Tokens(1),
-            cached_tokens: Tokens(0),
-            output_tokens: Tokens(1),
-            explain: None,
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! by this crate's binary alike.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::config::Config;
 use crate::discovery::Sources;
 use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
-use crate::http::{self, Context, listener};
+use crate::http::{self, Context, Gate, listener};
+use crate::keys;
 use crate::learned::{Keeping, Recalled};
 use crate::metrics::Metrics;
 use crate::scale::{Scale, Wanted};
@@ -72,23 +73,26 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There are no keys.
+    #[error("the API keys: {0}")]
+    Keys(#[from] keys::Error),
 }
 
 /// Starts a router on what `sources` tell.
 ///
 /// # Errors
-/// When a port cannot be had.
+/// When a port cannot be had, or the file of keys makes no sense.
 pub async fn start(
     config: Config,
     sources: Sources,
     process: Process,
 ) -> Result<RunningRouter, Error> {
-    let (listener, addr) = listen(SocketAddr::new(config.host, config.port)).await?;
+    let (listener, addr) = listen(config.host, config.port).await?;
     let admin_host = config.admin_host.unwrap_or(config.host);
-    let (admin_listener, admin_addr) =
-        listen(SocketAddr::new(admin_host, config.admin_port)).await?;
+    let (admin_listener, admin_addr) = listen(admin_host, config.admin_port).await?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry);
+    let gate = gate(&config, &metrics).await?;
     let (clock, connections) = (Clock::start(), Connections::default());
     let (pools, written) = (sources.pools.clone(), sources.written.clone());
     let stranded = Arc::new(Notify::new());
@@ -127,10 +131,11 @@ pub async fn start(
         metrics,
         shutdown: process.shutdown.clone(),
     };
-    let (admin, ready_tell) = admin(registry, process.telemetry);
+    let (admin, ready_tell) = admin(registry, process.telemetry, gate.clone());
     let serving = Serving {
         listener,
         context,
+        gate,
         dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
         keeping: recalled
@@ -151,15 +156,34 @@ pub async fn start(
     })
 }
 
+/// The gate, where there are keys.
+async fn gate(config: &Config, metrics: &Metrics) -> Result<Option<Gate>, Error> {
+    let Some(file) = config.keys.clone() else {
+        if !config.host.is_loopback() {
+            tracing::warn!(
+                host = %config.host,
+                "there are no API keys (--keys): whoever reaches this address may do everything, in every tenant's name"
+            );
+        }
+        return Ok(None);
+    };
+    let keys = keys::open(file, metrics.clone()).await?;
+    let guards_metrics = config.metrics_need_key;
+    Ok(Some(Gate::new(keys, metrics.clone(), guards_metrics)))
+}
+
 fn admin(
     registry: Registry,
     telemetry: Option<telemetry::Handle>,
+    gate: Option<Gate>,
 ) -> (Admin, watch::Sender<Readiness>) {
     let (ready_tell, ready) = watch::channel(Readiness::Ready);
+    let gate = gate.map(|gate| Arc::new(gate) as Arc<dyn lps_runtime::admin::Gate>);
     let admin = Admin {
         registry,
         ready,
         telemetry,
+        gate,
     };
     (admin, ready_tell)
 }
@@ -180,7 +204,8 @@ fn http_limits(config: &Config) -> http::Limits {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+async fn listen(host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = SocketAddr::new(host, port);
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -194,6 +219,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
 struct Serving {
     listener: TcpListener,
     context: Context,
+    gate: Option<Gate>,
     dispatcher: Handle,
     scaling: JoinHandle<()>,
     keeping: Option<Keeping>,
@@ -207,6 +233,7 @@ impl Serving {
         let Self {
             listener,
             context,
+            gate,
             dispatcher,
             scaling,
             keeping,
@@ -226,7 +253,8 @@ impl Serving {
             header_time: config.header_limit,
         };
         let drained = drained(&shutdown, &dispatcher, ready, config.drain_grace);
-        let serve = listener::serve(listener, http::routes(context), bounds, drained);
+        let routes = http::routes(context, gate.as_ref());
+        let serve = listener::serve(listener, routes, bounds, drained);
         tokio::select! {
             () = serve => {}
             () = shutdown.cut() => tracing::info!("cut"),

@@ -1,11 +1,13 @@
 //! The admin server. Owns: `/metrics`, `/healthz`, `/readyz`, `/log-level`. It listens on its own address, because
 //! what it tells and takes is not for clients.
 
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -25,6 +27,21 @@ pub enum Readiness {
     Draining,
 }
 
+/// What is asked of the admin server that not everybody may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// `/metrics`.
+    Metrics,
+    /// `/log-level`, to read or to set.
+    Logs,
+}
+
+/// Says who may ask. Health and readiness are for everybody: probes have no key.
+pub trait Gate: fmt::Debug + Send + Sync {
+    /// Status and reason for who may not; `None`: they may.
+    fn refusal(&self, headers: &HeaderMap, asked: Asked) -> Option<(StatusCode, String)>;
+}
+
 /// What the admin server shows.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -34,6 +51,8 @@ pub struct Admin {
     pub ready: watch::Receiver<Readiness>,
     /// For `/log-level`; `None` where logs belong to an embedding process.
     pub telemetry: Option<telemetry::Handle>,
+    /// Who may ask; `None`: whoever reaches it.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Admin {
@@ -56,9 +75,20 @@ impl Admin {
             .with_graceful_shutdown(shutdown)
             .await
     }
+
+    fn check(&self, headers: &HeaderMap, asked: Asked) -> Result<(), (StatusCode, String)> {
+        let gate = self.gate.as_ref();
+        match gate.and_then(|gate| gate.refusal(headers, asked)) {
+            Some((status, reason)) => Err((status, reason + "\n")),
+            None => Ok(()),
+        }
+    }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = admin.check(&headers, Asked::Metrics) {
+        return refusal.into_response();
+    }
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&admin.registry.gather(), &mut text) {
@@ -82,13 +112,23 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     }
 }
 
-async fn log_level(State(admin): State<Admin>) -> String {
-    admin
-        .telemetry
-        .map_or_else(String::new, |handle| handle.level() + "\n")
+async fn log_level(
+    State(admin): State<Admin>,
+    headers: HeaderMap,
+) -> Result<String, (StatusCode, String)> {
+    admin.check(&headers, Asked::Logs)?;
+    let level = admin.telemetry.map(|handle| handle.level() + "\n");
+    Ok(level.unwrap_or_default())
 }
 
-async fn set_log_level(State(admin): State<Admin>, level: String) -> (StatusCode, String) {
+async fn set_log_level(
+    State(admin): State<Admin>,
+    headers: HeaderMap,
+    level: String,
+) -> (StatusCode, String) {
+    if let Err(refusal) = admin.check(&headers, Asked::Logs) {
+        return refusal;
+    }
     let Some(handle) = admin.telemetry else {
         return (
             StatusCode::NOT_FOUND,

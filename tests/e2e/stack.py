@@ -88,7 +88,7 @@ def alive(pid):
 class Stack:
     """`lps up` on a manifest; a context manager that leaves no process behind."""
 
-    def __init__(self, folder, *manifests, arguments=(), environment=None):
+    def __init__(self, folder, *manifests, arguments=(), environment=None, key=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifests = list(manifests)
@@ -96,6 +96,8 @@ class Stack:
         self.environment = {**os.environ, **(environment or {})}
         self.port, self.admin_port = free_port(), free_port()
         self.process = None
+        # The API key that this class asks with, where the router wants one.
+        self.headers = {"x-api-key": key} if key else {}
 
     @property
     def url(self):
@@ -154,7 +156,8 @@ class Stack:
 
     def get(self, path, port=None):
         """The JSON answer of a GET."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=30) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", headers=self.headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
     def post(self, path, body, headers=None):
@@ -165,7 +168,8 @@ class Stack:
     def post_whole(self, path, body, headers=None):
         """(status, headers, JSON) of a POST."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json", **(headers or {})})
+        headers = {"content-type": "application/json", **self.headers, **(headers or {})}
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, answer.headers, json.loads(answer.read())

@@ -24,7 +24,7 @@ pub struct Target {
     /// Seconds that a call may take; an answer that is not complete by then counts as failed
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = time)]
     pub timeout: Micros,
-    /// The key that the server wants; better in the environment, since a command line is seen by others
+    /// The key that the server wants, where none is given by --key; better in the environment, since a command line is seen by others
     #[arg(
         long,
         value_name = "KEY",

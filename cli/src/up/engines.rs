@@ -11,6 +11,8 @@ use lps_api::quantity::Micros;
 use lps_operator::plan::{Action, DeleteReason, EngineLoad};
 use lps_operator::reconcile::reconcile;
 use lps_operator::validate::Validated;
+use lps_router::dispatcher::Handle;
+use lps_router::http;
 use lps_router::scale::Wanted;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -20,14 +22,11 @@ use tokio::task::JoinHandle;
 
 use super::home::{Heard, LocalHome, Machine};
 use super::process::{Report, Stop};
-use crate::client::Client;
 use crate::console;
 use lps_operator::flags::device;
 
 /// How often the plan is looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
-/// How long the router may take to tell what engines hold.
-const LOADS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long engines may take to end once no call is left.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,7 +46,7 @@ pub(super) struct Engines {
     clock: Clock,
     reports: mpsc::Receiver<Report>,
     scale: watch::Receiver<BTreeMap<ModelName, Wanted>>,
-    router: Client,
+    router: Handle,
 }
 
 impl Engines {
@@ -55,7 +54,7 @@ impl Engines {
         pools: Vec<Validated>,
         machine: Machine,
         reports: mpsc::Receiver<Report>,
-        router: (watch::Receiver<BTreeMap<ModelName, Wanted>>, Client),
+        router: (watch::Receiver<BTreeMap<ModelName, Wanted>>, Handle),
     ) -> Self {
         let machine = Arc::new(machine);
         let pool = |wanted: Validated| Pool {
@@ -251,16 +250,10 @@ impl Pool {
 }
 
 /// What the router says that each engine holds, and whether the router knows that it drains.
-async fn loads_of(router: &Client) -> BTreeMap<EngineId, (EngineLoad, bool)> {
-    let answer = tokio::time::timeout(LOADS_TIMEOUT, router.get("/v1/engines")).await;
-    let engines = match answer {
-        Ok(Ok(engines)) => engines,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the router does not tell what engines hold");
-            return BTreeMap::new();
-        }
-        Err(_) => return BTreeMap::new(),
-    };
+async fn loads_of(router: &Handle) -> BTreeMap<EngineId, (EngineLoad, bool)> {
+    // An error means that the router has ended; whoever waits for that tells it.
+    let told = router.read(|view| http::engines(&view)).await;
+    let engines = told.unwrap_or_default();
     let load = |engine: &Value| {
         let id = EngineId::parse(engine["id"].as_str()?).ok()?;
         let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
@@ -275,10 +268,5 @@ async fn loads_of(router: &Client) -> BTreeMap<EngineId, (EngineLoad, bool)> {
         };
         Some((id, (load, engine["draining"] == true)))
     };
-    engines["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(load)
-        .collect()
+    engines.iter().filter_map(load).collect()
 }

@@ -25,7 +25,6 @@ use tokio::time::timeout;
 use super::engines::Engines;
 use super::flags::Share;
 use super::home::Machine;
-use crate::client::Client;
 
 /// Reports of processes that wait to be read; a process whose report has no room waits.
 const REPORTS_MAX: usize = 64;
@@ -99,8 +98,8 @@ impl Stack {
             endpoints,
             reports: reports_tell,
         };
-        let client = Client::new(&format!("http://{}", reachable(router.addr)))?;
-        let engines = Engines::new(plan.pools, machine, reports, (router.scale, client));
+        let told = (router.scale, router.dispatcher);
+        let engines = Engines::new(plan.pools, machine, reports, told);
         let (started_tell, started) = oneshot::channel();
         let running = Running {
             engines,

@@ -30,6 +30,8 @@ fn shaped(kind: &str, message: &str) -> Value {
 
 fn kind(error: &ErrorObject) -> &'static str {
     match (error.code.as_deref(), error.r#type.as_str()) {
+        (Some("invalid_api_key"), _) => "authentication_error",
+        (Some("insufficient_permissions"), _) => "permission_error",
         (Some("model_not_found"), _) => "not_found_error",
         (Some("body_too_large"), _) => "request_too_large",
         (Some("no_engine" | "engines_busy" | "draining"), _) => "overloaded_error",
@@ -64,6 +66,16 @@ mod tests {
                 "invalid_value",
                 "invalid_request_error",
                 "invalid_request_error",
+            ),
+            (
+                "invalid_api_key",
+                "invalid_request_error",
+                "authentication_error",
+            ),
+            (
+                "insufficient_permissions",
+                "invalid_request_error",
+                "permission_error",
             ),
             (
                 "model_not_found",

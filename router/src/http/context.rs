@@ -103,17 +103,19 @@ pub(super) fn header_text<'a>(
         .map_err(|_| Error::invalid(name, format!("{name} is not plain text")))
 }
 
-/// Who asks.
+/// Who asks. Where there are keys, the gate has written the header.
 pub(super) fn tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
-    match header_text(headers, header::TENANT_ID)? {
-        None => Ok(TenantId::anonymous()),
-        Some(text) => TenantId::parse(text).map_err(|error| {
-            Error::invalid(
-                header::TENANT_ID,
-                format!("{} is not an id: {error}", header::TENANT_ID),
-            )
-        }),
-    }
+    let named = named_tenant(headers)?;
+    Ok(named.unwrap_or_else(TenantId::anonymous))
+}
+
+/// The tenant that a request names.
+pub(super) fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Error> {
+    let text = header_text(headers, header::TENANT_ID)?;
+    text.map(TenantId::parse).transpose().map_err(|error| {
+        let message = format!("{} is not an id: {error}", header::TENANT_ID);
+        Error::invalid(header::TENANT_ID, message)
+    })
 }
 
 impl Context {

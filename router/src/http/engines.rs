@@ -66,7 +66,8 @@ async fn end(context: &Context, engine: &str) -> Result<Json<Value>, Error> {
     ))
 }
 
-fn all(view: &View<'_>) -> Vec<Value> {
+/// Each engine that answers.
+pub(super) fn all(view: &View<'_>) -> Vec<Value> {
     let loads = view.state.engine_loads();
     let counted = |id: &EngineId| loads.iter().find(|load| load.engine == *id);
     let up = view

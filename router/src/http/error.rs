@@ -15,6 +15,7 @@ use crate::dispatcher::Ended;
 use crate::engine_client::Failure;
 use crate::engine_client::connection;
 use crate::identity;
+use crate::keys::Denied;
 use crate::message::Refusal;
 
 /// Known models that an error names at most.
@@ -168,6 +169,11 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).later(RETRY_AFTER)
     }
 
+    /// What the client is answered with.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The field or header that is at fault.
     #[cfg(test)]
     pub(super) fn param_name(&self) -> Option<&str> {
@@ -182,7 +188,8 @@ impl Error {
         }
     }
 
-    fn json(&self) -> Vec<u8> {
+    /// As an answer's body.
+    pub(super) fn json(&self) -> Vec<u8> {
         let (message, param) = (self.message.as_str(), self.param.as_deref());
         let error = Object {
             message,
@@ -214,6 +221,11 @@ impl IntoResponse for Error {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.close {
             response
@@ -266,6 +278,18 @@ impl From<Failure> for Error {
                     .param("messages")
             }
         }
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        let (status, code) = match denied {
+            Denied::NoKey | Denied::Unknown | Denied::Expired => {
+                (StatusCode::UNAUTHORIZED, "invalid_api_key")
+            }
+            Denied::Role(_) | Denied::Tenant => (StatusCode::FORBIDDEN, "insufficient_permissions"),
+        };
+        Self::new(status, code, denied.to_string())
     }
 }
 

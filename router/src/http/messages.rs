@@ -53,6 +53,12 @@ async fn counted(context: &Context, body: Body) -> Result<Response, Error> {
     tokens::ask(context, &asked.model, ("/tokenize", body)).await
 }
 
+/// A refusal of a request that was not looked at.
+pub(super) fn refused(refusal: Error) -> Response {
+    let told = error::translated(&refusal.json()).to_string();
+    refusal.into_response().map(|_| Body::from(told))
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default()

@@ -29,42 +29,83 @@ mod body;
 mod facts;
 /// A request's path and query.
 mod extract;
+/// The gate before every route.
+mod gate;
 /// What every handler finds beside its request.
 mod context;
 /// Every error that a client can see.
 mod error;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::http::Method;
+use serde_json::Value;
 
+use crate::dispatcher::View;
+use crate::keys::Role;
 pub use context::{Context, Limits, Names};
+pub use gate::{Access, Gate};
+use gate::{Route, get, post};
 
-/// All routes.
-pub fn routes(context: Context) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(inference::chat))
-        .route("/v1/completions", post(inference::plain))
-        .route("/v1/embeddings", post(inference::vectors))
-        .route("/v1/messages", post(messages::create))
-        .route("/v1/messages/count_tokens", post(messages::count))
-        .route("/tokenize", post(tokens::tokenize))
-        .route("/detokenize", post(tokens::detokenize))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*model}", get(models::one))
-        .route("/v1/programs", get(programs::list).post(programs::open))
-        .route("/v1/programs/{program}", get(programs::one))
-        .route("/v1/programs/{program}/end", post(programs::end))
-        .route("/v1/programs/{program}/cancel", post(programs::cancel))
-        .route("/v1/calls/{call}", get(calls::one))
-        .route("/v1/calls/{call}/cancel", post(calls::cancel))
-        .route("/v1/engines", get(engines::list))
-        .route("/v1/engines/{engine}/drain", post(engines::drain))
-        .route(
+const OPEN: Access = Access::Open;
+const INFER: Access = Access::Role(Role::Infer);
+const CANCEL: Access = Access::Role(Role::Cancel);
+const METRICS: Access = Access::Role(Role::Metrics);
+const ADMIN: Access = Access::Role(Role::Admin);
+
+/// Every route, and who may ask for it. Health and version are open: probes have no key, and nothing of a tenant is in them.
+fn table() -> Vec<Route> {
+    let in_anthropics_shape = |route: Route| Route {
+        refused: messages::refused,
+        ..route
+    };
+    vec![
+        post("/v1/chat/completions", INFER, inference::chat),
+        post("/v1/completions", INFER, inference::plain),
+        post("/v1/embeddings", INFER, inference::vectors),
+        in_anthropics_shape(post("/v1/messages", INFER, messages::create)),
+        in_anthropics_shape(post("/v1/messages/count_tokens", INFER, messages::count)),
+        post("/tokenize", INFER, tokens::tokenize),
+        post("/detokenize", INFER, tokens::detokenize),
+        get("/v1/models", INFER, models::list),
+        get("/v1/models/{*model}", INFER, models::one),
+        get("/v1/programs", INFER, programs::list),
+        post("/v1/programs", INFER, programs::open),
+        get("/v1/programs/{program}", INFER, programs::one),
+        post("/v1/programs/{program}/end", INFER, programs::end),
+        post("/v1/programs/{program}/cancel", CANCEL, programs::cancel),
+        get("/v1/calls/{call}", INFER, calls::one),
+        post("/v1/calls/{call}/cancel", CANCEL, calls::cancel),
+        get("/v1/engines", METRICS, engines::list),
+        post("/v1/engines/{engine}/drain", ADMIN, engines::drain),
+        post(
             "/v1/engines/{namespace}/{pod}/drain",
-            post(engines::drain_pod),
-        )
-        .route("/health", get(models::health))
-        .route("/version", get(models::version))
+            ADMIN,
+            engines::drain_pod,
+        ),
+        get("/health", OPEN, models::health),
+        get("/version", OPEN, models::version),
+    ]
+}
+
+/// What `GET /v1/engines` lists, for whoever runs engines beside the router in one process.
+pub fn engines(view: &View<'_>) -> Vec<Value> {
+    engines::all(view)
+}
+
+/// Method, path and access of every route.
+pub fn accesses() -> Vec<(Method, &'static str, Access)> {
+    let routes = table().into_iter();
+    let access = |route: Route| (route.method, route.path, route.access);
+    routes.map(access).collect()
+}
+
+/// All routes, behind the gate where there is one.
+pub fn routes(context: Context, gate: Option<&Gate>) -> Router {
+    let routes = table().into_iter();
+    let routes = routes.fold(Router::new(), |router, route| {
+        router.route(route.path, route.guarded(gate))
+    });
+    routes
         .fallback(async || error::Error::no_route())
         .method_not_allowed_fallback(async || error::Error::no_method())
         .with_state(context)

@@ -3,6 +3,7 @@
 mod answers;
 mod cancel;
 mod edges;
+mod keys;
 mod loss;
 mod messages;
 mod resume;

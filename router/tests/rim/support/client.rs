@@ -16,6 +16,8 @@ use crate::support::soon;
 #[derive(Clone)]
 pub(crate) struct Client {
     addr: SocketAddr,
+    /// Sent with every request.
+    key: Option<&'static str>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -76,7 +78,16 @@ impl Stream {
 impl Client {
     pub(crate) fn new(addr: SocketAddr) -> Self {
         let http = legacy::Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self { addr, http }
+        let key = None;
+        Self { addr, key, http }
+    }
+
+    /// The same with an API key, or without one.
+    pub(crate) fn with_key(&self, key: Option<&'static str>) -> Self {
+        Self {
+            key,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -140,6 +151,9 @@ impl Client {
             .method(method)
             .uri(format!("http://{}{path}", self.addr))
             .header("content-type", "application/json");
+        if let Some(key) = self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod engine;
+pub(crate) mod keys;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,6 +100,15 @@ pub(crate) fn endpoint(engine: &Engine) -> EngineEndpoint {
 impl Rig {
     /// A router with one pool, `m`, and these engines, all up.
     pub(crate) async fn start(config: Config, engines: &[&Engine]) -> Self {
+        Self::start_with_key(config, engines, None).await
+    }
+
+    /// The same for a test that speaks with a key.
+    pub(crate) async fn start_with_key(
+        config: Config,
+        engines: &[&Engine],
+        key: Option<&'static str>,
+    ) -> Self {
         let (pools, pools_read) = watch::channel(vec![pool("m")]);
         let list = engines.iter().map(|engine| endpoint(engine)).collect();
         let (engines_tell, engines_read) = watch::channel(list);
@@ -116,7 +126,7 @@ impl Rig {
         };
         let router = server::start(config, sources, process).await.unwrap();
         let rig = Self {
-            client: Client::new(router.addr),
+            client: Client::new(router.addr).with_key(key),
             admin: Client::new(router.admin_addr),
             scale: router.scale,
             trigger,

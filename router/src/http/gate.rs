@@ -1,0 +1,195 @@
+//! The gate before every route. Owns: where a key stands in a request, which role each route asks for, and that a request
+//! goes on in the name of its key's tenant. What a key may do is not its to say.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
+use jiff::Timestamp;
+use lps_api::wellknown::header as known;
+use lps_runtime::admin;
+use tokio::sync::watch;
+
+use crate::http::context::{Context, named_tenant};
+use crate::http::error::Error;
+use crate::keys::{Denied, Keys, Role};
+use crate::metrics::Metrics;
+
+/// Who may ask for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Who has a key with this role.
+    Role(Role),
+}
+
+/// One method of one path.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    /// How a refusal is told there.
+    pub(super) refused: fn(Error) -> Response,
+    pub(super) serves: MethodRouter<Context>,
+}
+
+/// A route that is asked with GET.
+pub(super) fn get<H, T>(path: &'static str, access: Access, handler: H) -> Route
+where
+    H: Handler<T, Context>,
+    T: 'static,
+{
+    Route {
+        method: Method::GET,
+        path,
+        access,
+        refused: Error::into_response,
+        serves: routing::get(handler),
+    }
+}
+
+/// A route that is asked with POST.
+pub(super) fn post<H, T>(path: &'static str, access: Access, handler: H) -> Route
+where
+    H: Handler<T, Context>,
+    T: 'static,
+{
+    Route {
+        method: Method::POST,
+        path,
+        access,
+        refused: Error::into_response,
+        serves: routing::post(handler),
+    }
+}
+
+impl Route {
+    /// What serves it, behind the gate where there is one.
+    pub(super) fn guarded(self, gate: Option<&Gate>) -> MethodRouter<Context> {
+        let (Some(gate), Access::Role(role)) = (gate, self.access) else {
+            return self.serves;
+        };
+        let post = Arc::new(Post {
+            gate: gate.clone(),
+            role,
+            refused: self.refused,
+        });
+        self.serves.route_layer(from_fn_with_state(post, checked))
+    }
+}
+
+/// The gate at one route.
+struct Post {
+    gate: Gate,
+    role: Role,
+    refused: fn(Error) -> Response,
+}
+
+async fn checked(State(post): State<Arc<Post>>, mut request: Request, next: Next) -> Response {
+    match post.gate.admit(request.headers_mut(), post.role) {
+        Ok(()) => next.run(request).await,
+        Err(error) => (post.refused)(error),
+    }
+}
+
+/// Lets in who has a key.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    keys: watch::Receiver<Arc<Keys>>,
+    metrics: Metrics,
+    /// Whether metrics are for who has a key, too.
+    guards_metrics: bool,
+}
+
+impl Gate {
+    /// A gate that asks for one of these keys, also before metrics where those are guarded.
+    pub fn new(keys: watch::Receiver<Arc<Keys>>, metrics: Metrics, guards_metrics: bool) -> Self {
+        Self {
+            keys,
+            metrics,
+            guards_metrics,
+        }
+    }
+
+    /// Lets a request in, in the name of its key's tenant: from here on `x-tenant-id` says who asks, whatever it said.
+    fn admit(&self, headers: &mut HeaderMap, role: Role) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let keys = self.keys.borrow();
+        let key = keys.find(shown(headers), now);
+        let key = key.and_then(|key| key.may(role).map(|()| key));
+        let key = key.map_err(|denied| self.denied(denied))?;
+        let tenant = key.tenant(named_tenant(headers)?);
+        let tenant = tenant.map_err(|denied| self.denied(denied))?;
+        let tenant = HeaderValue::from_str(tenant.as_str()).expect("an id is printable");
+        headers.insert(known::TENANT_ID, tenant);
+        Ok(())
+    }
+
+    fn denied(&self, denied: Denied) -> Error {
+        self.metrics.denied(denied.reason());
+        denied.into()
+    }
+}
+
+impl admin::Gate for Gate {
+    fn refusal(&self, headers: &HeaderMap, asked: admin::Asked) -> Option<(StatusCode, String)> {
+        let role = match asked {
+            admin::Asked::Metrics if !self.guards_metrics => return None,
+            admin::Asked::Metrics => Role::Metrics,
+            admin::Asked::Logs => Role::Admin,
+        };
+        let keys = self.keys.borrow();
+        let key = keys.find(shown(headers), Timestamp::now());
+        let denied = key.and_then(|key| key.may(role)).err()?;
+        self.metrics.denied(denied.reason());
+        Some((Error::from(denied).status(), denied.to_string()))
+    }
+}
+
+/// The key that a request shows. `x-api-key` is nobody else's, while `Authorization` may be for a proxy on the way.
+fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+    let own = headers.get(known::API_KEY).map(HeaderValue::as_bytes);
+    let bearer = || bearer(headers.get(header::AUTHORIZATION)?.as_bytes());
+    let key = own.or_else(bearer)?.trim_ascii();
+    (!key.is_empty()).then_some(key)
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_where_clients_put_it() {
+        for (headers, expected) in [
+            (&[("authorization", "Bearer k")][..], Some("k")),
+            (&[("authorization", "bearer  k ")], Some("k")),
+            (&[("x-api-key", "k")], Some("k")),
+            (
+                &[("authorization", "Bearer other"), ("x-api-key", "k")],
+                Some("k"),
+            ),
+            (&[("authorization", "Basic a2V5")], None),
+            (&[("authorization", "Bearer ")], None),
+            (&[("authorization", "Bearer")], None),
+            (&[("x-api-key", "")], None),
+            (&[], None),
+        ] {
+            let pairs = headers.iter().map(|(name, value)| {
+                let value = HeaderValue::from_static(value);
+                (header::HeaderName::from_static(name), value)
+            });
+            let map: HeaderMap = pairs.collect();
+            assert_eq!(shown(&map), expected.map(str::as_bytes), "{headers:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+"""API keys, with the official clients and the user's tool: who is let in, and keys that change while a stream runs."""
+
+import json
+import os
+import subprocess
+
+import anthropic
+import openai
+import pytest
+from stack import BIN, Stack, manifest, wait_for
+
+ASK = {"messages": [{"role": "user", "content": "What is a block?"}], "max_tokens": 16}
+SLOW = ["--sim-step-us", "20000", "--sim-output-tokens", "0"]
+
+
+def lps(*words, key=None):
+    """(exit code, output) of the user's tool."""
+    environment = {name: value for name, value in os.environ.items() if name != "LPS_API_KEY"}
+    if key:
+        environment["LPS_API_KEY"] = key
+    done = subprocess.run([BIN / "lps", *map(str, words)], capture_output=True, text=True, timeout=120, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+class Keys:
+    """A file of keys, made as its owner would make it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.secret, self.entry = {}, {}
+
+    def make(self, name, tenant, roles, *more):
+        code, told = lps("key", "new", name, "--tenant", tenant, "--roles", roles, *more, "--json")
+        assert code == 0, told
+        made = json.loads(told)
+        self.secret[name], self.entry[name] = made["key"], made["entry"]
+
+    def write(self, *names):
+        aside = self.path.with_suffix(".new")
+        aside.write_text("keys:\n" + "".join(self.entry[name] for name in names))
+        aside.replace(self.path)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    keys = Keys(tmp_path_factory.mktemp("keys") / "keys.yaml")
+    keys.make("ops", "ops", "admin")
+    keys.make("agent", "alice", "infer,cancel")
+    keys.make("successor", "alice", "infer")
+    keys.make("scraper", "ops", "metrics")
+    keys.make("past", "alice", "infer", "--expires", "2020-01-01T00:00:00Z")
+    keys.write("ops", "agent", "scraper", "past")
+    return keys
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory, keys):
+    resources = [manifest(), manifest("slow", builtin="sim", extraArgs=SLOW)]
+    folder = tmp_path_factory.mktemp("guarded")
+    with Stack(folder, *resources, arguments=["--keys", keys.path], key=keys.secret["ops"]) as stack:
+        yield stack
+        log = stack.output()
+        assert not [name for name, secret in keys.secret.items() if secret in log], "a key stands in the log"
+
+
+def clients(stack, key):
+    """The official clients, unchanged."""
+    options = {"api_key": key, "max_retries": 0, "timeout": 120}
+    return openai.OpenAI(base_url=f"{stack.url}/v1", **options), anthropic.Anthropic(base_url=stack.url, **options)
+
+
+def test_who_has_a_key_is_answered(guarded, keys):
+    ours, theirs = clients(guarded, keys.secret["agent"])
+    assert ours.chat.completions.create(model="demo", **ASK).choices[0].message.content
+    with theirs.messages.stream(model="demo", **ASK) as stream:
+        assert stream.get_final_message().content[0].text
+    bearer = anthropic.Anthropic(base_url=guarded.url, auth_token=keys.secret["agent"], api_key=None, max_retries=0)
+    assert bearer.messages.create(model="demo", **ASK).content[0].text
+
+
+@pytest.mark.parametrize("name", ["nobody's", "past"])
+def test_who_has_none_is_told_so_in_the_words_of_each_client(guarded, keys, name):
+    ours, theirs = clients(guarded, keys.secret.get(name, "sk-unknown"))
+    with pytest.raises(openai.AuthenticationError) as told:
+        ours.chat.completions.create(model="demo", **ASK)
+    assert told.value.code == "invalid_api_key"
+    with pytest.raises(anthropic.AuthenticationError) as told:
+        theirs.messages.create(model="demo", **ASK)
+    assert told.value.body["error"]["type"] == "authentication_error"
+
+
+def test_a_key_without_the_role_may_not(guarded, keys):
+    ours, theirs = clients(guarded, keys.secret["scraper"])
+    with pytest.raises(openai.PermissionDeniedError, match="the role infer"):
+        ours.models.list()
+    with pytest.raises(anthropic.PermissionDeniedError, match="the role infer"):
+        theirs.messages.create(model="demo", **ASK)
+
+
+def test_a_program_is_its_tenants(guarded, keys):
+    ours, _ = clients(guarded, keys.secret["agent"])
+    ours.chat.completions.create(model="demo", **ASK, extra_headers={"x-program-id": "mine", "x-call-id": "only"})
+    for program, key, code in [("mine", "agent", 0), ("mine", "ops", 1), ("mine", None, 1)]:
+        found, told = lps("programs", program, "--url", guarded.url, key=key and keys.secret[key])
+        assert found == code, told
+    assert guarded.get("/v1/programs")["data"] == []
+    other = {"x-api-key": keys.secret["agent"], "x-tenant-id": "ops"}
+    assert guarded.post("/v1/programs/mine/cancel", {}, other)[0] == 403
+
+
+def test_the_tool_speaks_with_a_key(guarded, keys):
+    code, told = lps("chat", "Hello", "--url", guarded.url, key=keys.secret["agent"])
+    assert code == 0, told
+    code, told = lps("engines", "--url", guarded.url, key=keys.secret["scraper"])
+    assert code == 0 and "demo" in told, told
+    code, told = lps("engines", "--url", guarded.url)
+    assert code == 1 and "an API key is needed" in told, told
+
+
+def test_keys_change_while_a_stream_runs(guarded, keys):
+    old, _ = clients(guarded, keys.secret["agent"])
+    new, _ = clients(guarded, keys.secret["successor"])
+    headers = {"x-program-id": "long", "x-call-id": "stream"}
+    stream = old.completions.create(
+        model="slow", prompt="x", max_tokens=400, stream=True, extra_headers=headers, extra_body={"ignore_eos": True}
+    )
+    parts = iter(stream)
+    next(parts)
+    keys.write("ops", "successor", "scraper", "past")
+
+    def refused():
+        try:
+            old.models.list()
+        except openai.AuthenticationError:
+            return True
+
+    wait_for("the old key to be refused", refused)
+    assert [model.id for model in new.models.list()] == ["demo", "slow"]
+    code, told = lps("calls", "stream", "--json", "--url", guarded.url, key=keys.secret["successor"])
+    assert code == 0 and json.loads(told)["state"] == "running", told
+    last = list(parts)[-1]
+    assert last.choices[0].finish_reason == "length"
+
+    # What makes no sense changes nothing.
+    keys.path.write_text("keys: nonsense")
+    wait_for("the router to say so", lambda: "the keys of before stay in use" in guarded.output())
+    assert guarded.metric("lps_router_keys_file_valid") == 0
+    assert new.models.list()
+    keys.write("ops", "agent", "scraper", "past")
+    wait_for("the first key to be taken again", lambda: not refused())
+    assert guarded.metric("lps_router_keys_file_valid") == 1
