@@ -1,6 +1,7 @@
 //! Who may come in. Owns: the bounds on ready calls and on bytes held, and the permits that stand for them. A permit
 //! gives itself back when it is dropped. It must not know what happens to a call that is let in.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,13 +97,15 @@ impl Admission {
         })
     }
 
-    /// Whether a tenant with so many live programs may begin another.
+    /// Whether a tenant with so many live programs may begin another; `own` is its own limit.
     ///
     /// # Errors
     /// When it may not.
-    pub const fn may_begin(&self, live: u32) -> Result<(), Full> {
-        if live >= self.limits.live_per_tenant {
-            return Err(Full::Programs(self.limits.live_per_tenant));
+    pub fn may_begin(&self, live: u32, own: Option<NonZeroU32>) -> Result<(), Full> {
+        let own = own.map_or(u32::MAX, NonZeroU32::get);
+        let most = own.min(self.limits.live_per_tenant);
+        if live >= most {
+            return Err(Full::Programs(most));
         }
         Ok(())
     }
@@ -178,8 +181,12 @@ mod tests {
         assert_eq!(admission.admit(&tenant("a")).unwrap_err(), Full::Tenant(2));
         let _other = admission.admit(&tenant("b")).unwrap();
         assert_eq!(admission.admit(&tenant("c")).unwrap_err(), Full::Ready(3));
-        assert!(admission.may_begin(1).is_ok());
-        assert_eq!(admission.may_begin(2).unwrap_err(), Full::Programs(2));
+        assert!(admission.may_begin(1, None).is_ok());
+        assert_eq!(admission.may_begin(2, None), Err(Full::Programs(2)));
+        for (own, most) in [(1, 1), (5, 2)] {
+            let own = NonZeroU32::new(own);
+            assert_eq!(admission.may_begin(2, own), Err(Full::Programs(most)));
+        }
         drop(first);
         assert_eq!(admission.ready(), 2);
         assert!(admission.admit(&tenant("a")).is_ok());

@@ -35,6 +35,8 @@ pub mod engine_client;
 pub mod discovery;
 /// Who may call, and for whom.
 pub mod keys;
+/// What a tenant may use.
+pub mod allowance;
 /// The router's metrics.
 pub mod metrics;
 /// What the dispatcher decides with: table and pools, one event after the other.

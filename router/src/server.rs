@@ -92,13 +92,14 @@ pub async fn start(
     let (admin_listener, admin_addr) = listen(admin_host, config.admin_port).await?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry);
-    let gate = gate(&config, &metrics).await?;
+    let keys = keys_of(&config, &metrics).await?;
     let (clock, connections) = (Clock::start(), Connections::default());
     let (pools, written) = (sources.pools.clone(), sources.written.clone());
     let stranded = Arc::new(Notify::new());
     let recalled = Recalled::from(process.state_dir).await;
     let setup = Setup {
         limits: call_limits(&config),
+        keys: keys.clone(),
         // A connection carries one call at a time.
         open_max: config.connection_limit as usize,
         stall_limit: config.stall_limit,
@@ -120,6 +121,7 @@ pub async fn start(
         clock,
         metrics: metrics.clone(),
     };
+    let gate = keys.map(|keys| Gate::new(keys, metrics.clone(), config.metrics_need_key));
     let context = Context {
         dispatcher: dispatcher.clone(),
         connections,
@@ -156,8 +158,8 @@ pub async fn start(
     })
 }
 
-/// The gate, where there are keys.
-async fn gate(config: &Config, metrics: &Metrics) -> Result<Option<Gate>, Error> {
+/// The keys, where there is a file of them.
+async fn keys_of(config: &Config, metrics: &Metrics) -> Result<keys::Current, Error> {
     let Some(file) = config.keys.clone() else {
         if !config.host.is_loopback() {
             tracing::warn!(
@@ -167,9 +169,7 @@ async fn gate(config: &Config, metrics: &Metrics) -> Result<Option<Gate>, Error>
         }
         return Ok(None);
     };
-    let keys = keys::open(file, metrics.clone()).await?;
-    let guards_metrics = config.metrics_need_key;
-    Ok(Some(Gate::new(keys, metrics.clone(), guards_metrics)))
+    Ok(Some(keys::open(file, metrics.clone()).await?))
 }
 
 fn admin(

@@ -160,7 +160,7 @@ impl Desk {
 
     /// Ends a call that is at no engine, though the state counts it at one.
     fn give_up(&mut self, call: CallKey, attempt: Attempt, failure: Failure) -> Option<Event> {
-        let mut open = self.forget(call)?;
+        let mut open = self.forget(call, None)?;
         let outcome = match failure {
             Failure::Cancelled => Outcome::Cancelled,
             _ => Outcome::Failed,
@@ -176,7 +176,7 @@ impl Desk {
     }
 
     fn refuse(&mut self, key: CallKey, reason: Refusal) {
-        let Some(mut open) = self.forget(key) else {
+        let Some(mut open) = self.forget(key, None) else {
             return;
         };
         let (outcome, failure) = match reason {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::protocol::CallUsage;
-use lps_api::quantity::{Attempt, Micros};
+use lps_api::quantity::{Attempt, Micros, Tokens};
 use tokio::sync::Notify;
 
 use crate::admission::{Admission, Full, Limits};
+use crate::allowance::{self, Allowances};
 use crate::discovery::{EngineEndpoint, Pool};
 use crate::dispatcher::fleet::Fleet;
 use crate::dispatcher::later::{Due, Later};
@@ -18,6 +19,7 @@ use crate::dispatcher::open_call::{OpenCall, Place};
 use crate::dispatcher::pace::{Pace, RetryBudget};
 use crate::engine_client::leg::Rim;
 use crate::engine_client::wire;
+use crate::keys;
 use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::state::State;
@@ -35,6 +37,9 @@ pub(super) struct Desk {
     /// Clients' names of open calls. Looked up only, never walked.
     pub(super) names: HashMap<(TenantId, CallId), CallKey>,
     pub(super) admission: Admission,
+    /// Whose limits say what tenants may use.
+    pub(super) keys: keys::Current,
+    pub(super) allowances: Allowances,
     pub(super) later: Later,
     pub(super) retries: RetryBudget,
     pub(super) paces: BTreeMap<ModelName, Pace>,
@@ -60,6 +65,7 @@ pub struct View<'a> {
     /// Clients' names of open calls.
     names: &'a HashMap<(TenantId, CallId), CallKey>,
     admission: &'a Admission,
+    keys: &'a keys::Current,
     /// The time.
     pub now: Micros,
 }
@@ -84,14 +90,20 @@ impl View<'_> {
         if self.state.is_live(program) {
             return Ok(());
         }
-        self.admission
-            .may_begin(self.state.live_programs_of(&program.tenant))
+        let live = self.state.live_programs_of(&program.tenant);
+        let own = limits(self.keys, &program.tenant).and_then(|own| own.live_programs);
+        self.admission.may_begin(live, own)
     }
 
     /// Calls that are open.
     pub fn open_calls(&self) -> usize {
         self.names.len()
     }
+}
+
+/// What a tenant may use, where it is limited.
+pub(super) fn limits(keys: &keys::Current, tenant: &TenantId) -> Option<allowance::Limits> {
+    keys.as_ref()?.borrow().limits(tenant)
 }
 
 /// How a call ends for good.
@@ -104,7 +116,7 @@ pub(super) struct End {
 impl Desk {
     pub(super) fn new(
         (state, rim): (State, Rim),
-        limits: Limits,
+        (limits, keys): (Limits, keys::Current),
         (metrics, stranded): (Metrics, Arc<Notify>),
     ) -> Self {
         Self {
@@ -113,6 +125,8 @@ impl Desk {
             calls: BTreeMap::new(),
             names: HashMap::new(),
             admission: Admission::new(limits),
+            keys,
+            allowances: Allowances::default(),
             later: Later::default(),
             retries: RetryBudget::new(),
             paces: BTreeMap::new(),
@@ -136,6 +150,7 @@ impl Desk {
             fleet: &self.fleet,
             names: &self.names,
             admission: &self.admission,
+            keys: &self.keys,
             now: self.now(),
         }
     }
@@ -160,12 +175,12 @@ impl Desk {
 
     /// Ends a call for good: the state folds its figures, and the rim forgets it. Gives back what is left of it.
     pub(super) fn end(&mut self, key: CallKey, end: End) -> Option<OpenCall> {
-        let open = self.forget(key)?;
         let End {
             attempt,
             outcome,
             usage,
         } = end;
+        let open = self.forget(key, usage)?;
         self.metrics.call_ended(&open.model, outcome, usage);
         if let (Outcome::Completed, Some(usage)) = (outcome, usage) {
             let now = self.now();
@@ -215,9 +230,15 @@ impl Desk {
         }
     }
 
-    /// Takes a call out of the rim's books.
-    pub(super) fn forget(&mut self, key: CallKey) -> Option<OpenCall> {
+    /// Takes a call out of the rim's books, and settles what it was charged.
+    pub(super) fn forget(&mut self, key: CallKey, usage: Option<CallUsage>) -> Option<OpenCall> {
         let open = self.calls.remove(&key)?;
+        if let Some(charged) = open.charged {
+            let sum =
+                |usage: CallUsage| usage.prompt_tokens.0.saturating_add(usage.output_tokens.0);
+            let used = usage.map(|usage| Tokens(sum(usage)));
+            self.allowances.settle(&open.program.tenant, charged, used);
+        }
         self.names
             .remove(&(open.program.tenant.clone(), open.id.clone()));
         Some(open)

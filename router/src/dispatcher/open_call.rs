@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lps_api::ids::{CallId, EngineId, ModelName, Revision};
 use lps_api::protocol::Resume;
-use lps_api::quantity::{Attempt, Micros, Order};
+use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ pub(super) struct OpenCall {
     pub(super) resume: Option<Arc<Resume>>,
     /// What the engine of its last attempt was made from.
     pub(super) revision: Option<Revision>,
+    /// What its tenant was charged for it, where it has limits.
+    pub(super) charged: Option<Tokens>,
     /// Held until the call ends.
     pub(super) _body: BodyPermit,
 }

@@ -1,13 +1,14 @@
 //! What clients ask for. Owns: letting a call in or refusing it, and which call or program a cancel means.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::quantity::{Micros, Tokens};
 use tokio::sync::oneshot;
 
 use crate::admission::BodyPermit;
-use crate::dispatcher::desk::{Desk, View};
+use crate::allowance::{Exceeded, Standing};
+use crate::dispatcher::desk::{Desk, View, limits};
 use crate::dispatcher::open_call::{ClientEnd, OpenCall, Place, Tries};
 use crate::engine_client::Failure;
 use crate::engine_client::leg::Outgoing;
@@ -31,6 +32,8 @@ pub struct Submission {
     pub outgoing: Arc<Outgoing>,
     /// Room for its body.
     pub body: BodyPermit,
+    /// Told how its tenant's limits stand, before anything of the answer comes; where it has some.
+    pub standing: Arc<OnceLock<Standing>>,
 }
 
 /// How long a prompt is, as far as the router can tell.
@@ -149,9 +152,20 @@ impl Desk {
                 });
             }
         };
+        let call = self.new_call(key, &submission, &program);
+        let charged = match self.charge(&submission, &call, now) {
+            Ok(charged) => charged,
+            Err(exceeded) => {
+                let pace = self.retry_after(&call.model, now);
+                self.metrics.refused("limit");
+                return client.fail(Failure::Limited {
+                    message: exceeded.to_string(),
+                    retry_after: exceeded.wait().unwrap_or(pace),
+                });
+            }
+        };
         self.retries.earn();
         self.metrics.identified(submission.identity.source);
-        let call = self.new_call(key, &submission, &program);
         self.names.insert(name, key);
         let open = OpenCall {
             id: submission.identity.call,
@@ -165,6 +179,7 @@ impl Desk {
             failed: Tries::default(),
             resume: None,
             revision: None,
+            charged,
             _body: submission.body,
         };
         self.calls.insert(key, open);
@@ -173,6 +188,25 @@ impl Desk {
         if self.state.is_stranded(&model) {
             self.stranded.notify_one();
         }
+    }
+
+    /// Charges a call's tenant for it, where the tenant has limits: gives back how much.
+    fn charge(
+        &mut self,
+        submission: &Submission,
+        call: &NewCall,
+        now: Micros,
+    ) -> Result<Option<Tokens>, Exceeded> {
+        let tenant = &submission.tenant;
+        let Some(limits) = limits(&self.keys, tenant) else {
+            return Ok(None);
+        };
+        let expected = call.expected_output_tokens.0;
+        let tokens = Tokens(call.prompt_tokens.0.saturating_add(expected));
+        let (taken, standing) = self.allowances.take((tenant, limits), tokens, now);
+        // A submission comes once.
+        let _ = submission.standing.set(standing);
+        taken.map(|()| Some(tokens))
     }
 
     fn new_call(&mut self, key: CallKey, from: &Submission, program: &ProgramKey) -> NewCall {

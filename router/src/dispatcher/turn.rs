@@ -16,6 +16,7 @@ use crate::dispatcher::handle::Handle;
 use crate::dispatcher::requests::Request;
 use crate::engine_client::leg::Rim;
 use crate::engine_client::{Connections, Report};
+use crate::keys;
 use crate::metrics::Metrics;
 use crate::scheduler::Classes;
 use crate::state::State;
@@ -30,6 +31,8 @@ const REQUESTS_SPARE: usize = 1_024;
 pub struct Setup {
     /// Bounds on ready calls.
     pub limits: admission::Limits,
+    /// Tenants with limits of their own.
+    pub keys: keys::Current,
     /// Most calls open at once: each holds a place for its cancel.
     pub open_max: usize,
     /// How long a client may not read.
@@ -57,7 +60,11 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         stall_limit: setup.stall_limit,
     };
     let state = State::recalling(setup.learned);
-    let desk = Desk::new((state, rim), setup.limits, (setup.metrics, setup.stranded));
+    let desk = Desk::new(
+        (state, rim),
+        (setup.limits, setup.keys),
+        (setup.metrics, setup.stranded),
+    );
     let inbox = Inbox {
         requests: request_receiver,
         reports: report_receiver,

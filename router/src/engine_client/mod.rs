@@ -165,6 +165,13 @@ pub enum Failure {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Its tenant has used what it may.
+    Limited {
+        /// Which limit, in words.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Another open call of the tenant has its name.
     DuplicateCall,
     /// The router drains, and the call's program is not live.

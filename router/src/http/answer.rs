@@ -1,6 +1,7 @@
 //! A call's answer on its way out. Owns: the response's headers, and how an answer ends when it is not complete: one
 //! error event and the end of the stream, never a silent cut and never `[DONE]`.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,10 +14,11 @@ use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 use lps_runtime::clock::Clock;
 
+use crate::allowance::Standing;
 use crate::dispatcher::CallStream;
 use crate::engine_client::{Head, Piece};
 use crate::http::error::Error;
-use crate::http::held;
+use crate::http::{held, limits};
 use crate::metrics::Metrics;
 
 /// What an answer's headers need beside the answer.
@@ -32,6 +34,8 @@ pub(super) struct Asked {
     /// Of a streamed answer: how long its client hears nothing before it gets a sign of life, before it begins and while
     /// another engine is to go on with it.
     pub(super) heartbeat: Option<Duration>,
+    /// How its tenant's limits stood when it came, where there are some.
+    pub(super) standing: Arc<OnceLock<Standing>>,
 }
 
 /// Waits for the answer's beginning (or, where it is not streamed, for all of it) and passes it on.
@@ -129,6 +133,9 @@ fn with_names(mut response: Response, asked: &Asked) -> Response {
         asked.program.as_str(),
     );
     set(response.headers_mut(), known::CALL_ID, asked.call.as_str());
+    if let Some(standing) = asked.standing.get() {
+        limits::tell(response.headers_mut(), standing);
+    }
     response
 }
 

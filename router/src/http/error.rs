@@ -257,6 +257,15 @@ impl From<Failure> for Error {
                 retry_after,
             } => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_calls", message)
                 .later(retry_after),
+            Failure::Limited {
+                message,
+                retry_after,
+            } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_exceeded",
+                message,
+            )
+            .later(retry_after),
             Failure::DuplicateCall => {
                 let message = "a call of this name is open already; a call runs once at a time";
                 Self::new(StatusCode::CONFLICT, "duplicate_call", message).param("x-call-id")

@@ -122,6 +122,7 @@ async fn call(
         model: model.clone(),
         since,
         heartbeat: facts.stream.then_some(context.limits.heartbeat),
+        standing: Arc::default(),
     };
     let outgoing = outgoing(form, facts.body_for(bytes, &model), (headers, request_id));
     let submission = Submission {
@@ -132,6 +133,7 @@ async fn call(
         expected_output: facts.expected_output,
         outgoing: Arc::new(outgoing),
         body: room,
+        standing: Arc::clone(&asked.standing),
     };
     let stream = context.dispatcher.submit(submission).await?;
     Ok(answer::pass(stream, asked, (context.clock, context.metrics.clone())).await)

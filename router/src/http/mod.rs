@@ -23,6 +23,8 @@ mod engines;
 mod answer;
 /// A streamed answer that begins late.
 mod held;
+/// How a tenant's limits stand, told in headers.
+mod limits;
 /// Reading a request's body.
 mod body;
 /// What of an inference request the router needs.

@@ -9,6 +9,7 @@ use lps_api::ids::TenantId;
 use serde::Deserialize;
 
 use super::{Hashed, Key, Keys, Role};
+use crate::allowance::Limits;
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,15 @@ pub struct Problem(String);
 #[serde(deny_unknown_fields)]
 struct Written {
     keys: Vec<WrittenKey>,
+    #[serde(default)]
+    tenants: Vec<WrittenTenant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenTenant {
+    name: String,
+    limits: Limits,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +68,13 @@ pub fn parse(text: &str) -> Result<Keys, Problem> {
             Entry::Vacant(place) => place.insert(key),
             Entry::Occupied(_) => return Err(wrong("sha256", "another entry is the same key")),
         };
+    }
+    for (index, entry) in written.tenants.into_iter().enumerate() {
+        let wrong = |says: &str| Problem(format!("tenants[{index}]: name: {says}"));
+        let name = TenantId::parse(&entry.name).map_err(|error| wrong(&error.to_string()))?;
+        if keys.limits.insert(name, entry.limits).is_some() {
+            return Err(wrong("another entry has it"));
+        }
     }
     Ok(keys)
 }

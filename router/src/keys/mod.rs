@@ -9,6 +9,7 @@ mod watched;
 mod file;
 
 use std::fmt;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use indexmap::IndexMap;
@@ -16,7 +17,9 @@ use jiff::Timestamp;
 use lps_api::ids::TenantId;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
+use tokio::sync::watch;
 
+use crate::allowance::Limits;
 pub use file::{Problem, parse};
 pub use watched::{Error, open};
 
@@ -143,6 +146,7 @@ pub struct Keys {
     /// Looked up by hash. How long that takes tells at most how much of a hash was met, and nobody can choose a key by its
     /// hash, so nothing is learned from it about a key.
     keys: IndexMap<Hashed, Key>,
+    limits: IndexMap<TenantId, Limits>,
 }
 
 impl Keys {
@@ -158,7 +162,15 @@ impl Keys {
         }
         Ok(key)
     }
+
+    /// What a tenant may use, where it is limited.
+    pub fn limits(&self, tenant: &TenantId) -> Option<Limits> {
+        self.limits.get(tenant).copied()
+    }
 }
+
+/// The keys of now, where there are some.
+pub type Current = Option<watch::Receiver<Arc<Keys>>>;
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,7 @@ fn what_is_wrong_is_told_by_entry_and_field_and_without_a_value() {
         let other = entry(("name", name)).replace("keys:\n", "");
         format!("{one}{other}")
     };
+    let with_tenants = |tenants: &str| format!("{}tenants: {tenants}\n", entry(("", "")));
     for (text, expected) in [
         (
             entry(("sha256", "sk-plain")),
@@ -95,6 +96,27 @@ fn what_is_wrong_is_told_by_entry_and_field_and_without_a_value() {
         ),
         (twice("ci"), r#"keys[1] (name "ci"): name: "#),
         (twice("cd"), r#"keys[1] (name "cd"): sha256: "#),
+        (with_tenants("[{name: t}]"), "missing field `limits`"),
+        (
+            with_tenants("[{name: t, limits: {requests: 1}}]"),
+            "unknown field `requests`",
+        ),
+        (
+            with_tenants("[{name: t, limits: {tokensPerMinute: 0}}]"),
+            "tenants[0].limits",
+        ),
+        (
+            with_tenants("[{name: t, limits: {livePrograms: -1}}]"),
+            "tenants[0].limits",
+        ),
+        (
+            with_tenants("[{name: a b, limits: {}}]"),
+            "tenants[0]: name: ",
+        ),
+        (
+            with_tenants("[{name: t, limits: {}}, {name: t, limits: {}}]"),
+            "tenants[1]: name: another",
+        ),
         ("keys: []".to_owned(), "keys: there is none"),
         ("keys: sk-plain".to_owned(), "keys: "),
         ("{}".to_owned(), "missing field `keys`"),

@@ -235,6 +235,129 @@ async fn a_changed_file_is_taken_while_a_stream_runs_and_one_that_makes_no_sense
     assert!(rest.contains("[DONE]"), "{rest}");
 }
 
+fn limited(limits: &str) -> String {
+    format!(
+        "{}tenants: [{{name: alice, limits: {{{limits}}}}}]\n",
+        text(&KEYS)
+    )
+}
+
+/// Asks for a chat that an engine answers.
+async fn answered(client: &Client, engine: &mut Engine) -> Answer {
+    let request = good();
+    let asking = client.post(CHAT, &[], &request);
+    let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+fn check_refused(answer: &Answer, words: &str) {
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    assert!(!["", "0"].contains(&answer.header("retry-after")));
+    let error = &answer.json()["error"];
+    assert_eq!(error["type"], "rate_limit_error", "{error}");
+    assert!(error["message"].to_string().contains(words), "{error}");
+}
+
+#[tokio::test]
+async fn a_tenant_begins_as_many_calls_a_minute_as_it_may_and_is_told() {
+    let mut engine = Engine::start("e1", 4).await;
+    let mounted = Mounted::new(&limited("requestsPerMinute: 2"));
+    let rig = rig(&mounted, &[&engine]).await;
+    let (alice, bob) = ("infer-key", "bob-key");
+    let alice = rig.client.with_key(Some(alice));
+    let bob = rig.client.with_key(Some(bob));
+    let first = answered(&alice, &mut engine).await;
+    assert_eq!(first.header("x-ratelimit-limit-requests"), "2");
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), "1");
+    assert!(first.header("x-ratelimit-reset-requests").ends_with('s'));
+    assert_eq!(first.header("x-ratelimit-limit-tokens"), "");
+    answered(&alice, &mut engine).await;
+
+    for path in [CHAT, "/v1/messages"] {
+        let mut request = good();
+        request["max_tokens"] = json!(8);
+        let refused = alice.post(path, &[], &request).await;
+        check_refused(&refused, "2 calls a minute");
+        assert_eq!(refused.header("x-ratelimit-remaining-requests"), "0");
+    }
+    let other = answered(&bob, &mut engine).await;
+    assert_eq!(other.header("x-ratelimit-limit-requests"), "");
+    let metrics = rig.admin.get("/metrics").await.text();
+    assert!(
+        metrics.contains(r#"lps_router_refused_total{reason="limit"} 2"#),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn tokens_are_charged_as_they_were_used() {
+    let mut engine = Engine::start("e1", 4).await;
+    let mounted = Mounted::new(&limited("tokensPerMinute: 1000"));
+    let rig = rig(&mounted, &[&engine]).await;
+    let alice = rig.client.with_key(Some("infer-key"));
+    let left = |answer: &Answer| {
+        let left = answer.header("x-ratelimit-remaining-tokens");
+        left.parse::<u32>().unwrap()
+    };
+    let ask = |tokens: u32| {
+        let mut request = good();
+        request["max_tokens"] = json!(tokens);
+        request
+    };
+    // 900 are set aside for the first; it used 9 (see `USAGE`), so the second finds the rest.
+    for _ in 0..2 {
+        let request = ask(900);
+        let asking = alice.post(CHAT, &[], &request);
+        let (answer, ()) = tokio::join!(asking, async { engine.call().await.complete("x").await });
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(left(&answer) <= 100, "{}", left(&answer));
+    }
+    let request = ask(900);
+    let running = alice.post(CHAT, &[], &request);
+    let refusing = async {
+        let call = engine.call().await;
+        check_refused(
+            &alice.post(CHAT, &[], &request).await,
+            "1000 tokens a minute",
+        );
+        call.complete("x").await;
+    };
+    let (answer, ()) = tokio::join!(running, refusing);
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn open_calls_and_live_programs_have_limits_of_their_own() {
+    let mut engine = Engine::start("e1", 4).await;
+    let mounted = Mounted::new(&limited("concurrentCalls: 1, livePrograms: 2"));
+    let rig = rig(&mounted, &[&engine]).await;
+    let alice = rig.client.with_key(Some("infer-key"));
+    let request = good();
+    let running = alice.post(CHAT, &[], &request);
+    let refusing = async {
+        let call = engine.call().await;
+        check_refused(
+            &alice.post(CHAT, &[], &request).await,
+            "1 calls of this tenant are open",
+        );
+        call.complete("x").await;
+    };
+    let (answer, ()) = tokio::join!(running, refusing);
+    assert_eq!(answer.status, 200);
+    answered(&alice, &mut engine).await;
+
+    for (id, status) in [("a", 201), ("b", 201), ("c", 429)] {
+        let opened = alice.post("/v1/programs", &[], &json!({"id": id})).await;
+        assert_eq!(opened.status, status, "{}", opened.text());
+    }
+    let named = [("x-program-id", "c")];
+    check_refused(
+        &alice.post(CHAT, &named, &request).await,
+        "2 programs of this tenant",
+    );
+}
+
 #[tokio::test]
 async fn a_key_that_has_expired_is_refused_and_told_so() {
     let keys = [
