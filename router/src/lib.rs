@@ -15,6 +15,8 @@ pub mod config;
 pub mod http;
 /// Anthropic's messages, as the chats that engines know.
 pub mod anthropic;
+/// What the forms beside OpenAI's chats have in common.
+pub mod translation;
 /// Asking for engines.
 pub mod scale;
 /// How many engines a model should have.

@@ -10,12 +10,12 @@ use lps_api::ids::ModelName;
 use serde::Serialize;
 
 use crate::admission::NoRoom;
-use crate::anthropic::request;
 use crate::dispatcher::Ended;
 use crate::engine_client::Failure;
 use crate::engine_client::connection;
 use crate::identity;
 use crate::message::Refusal;
+use crate::translation;
 
 /// Known models that an error names at most.
 const MODELS_NAMED_MAX: usize = 32;
@@ -275,15 +275,13 @@ impl From<identity::Error> for Error {
     }
 }
 
-impl From<request::Error> for Error {
-    fn from(error: request::Error) -> Self {
+impl From<translation::request::Error> for Error {
+    fn from(error: translation::request::Error) -> Self {
         let message = error.to_string();
         match error {
-            request::Error::Body(_) => Self::malformed(message),
-            request::Error::Field { field, .. } => Self::invalid(field, message),
-            request::Error::Thread => {
-                let code = "thread_unsupported_request";
-                Self::new(StatusCode::BAD_REQUEST, code, message).param("thread")
+            translation::request::Error::Body(_) => Self::malformed(message),
+            translation::request::Error::Field { field, code, .. } => {
+                Self::new(StatusCode::BAD_REQUEST, code, message).param(field)
             }
         }
     }

@@ -24,8 +24,6 @@ const TOKENS_MAX: u32 = 1 << 24;
 pub(super) enum Form {
     /// `messages`.
     Chat,
-    /// `messages` in Anthropic's form, of which a chat is made.
-    Messages,
     /// `prompt`.
     Plain,
     /// `input`, of which vectors are wanted.
@@ -109,7 +107,7 @@ impl Facts {
         let start = model_text.as_ptr().addr() - body.as_ptr().addr();
         check(&written)?;
         let prompt = match form {
-            Form::Chat | Form::Messages => messages(&written)?,
+            Form::Chat => messages(&written)?,
             Form::Plain => prompt("prompt", written.prompt)?,
             Form::Vectors => prompt("input", written.input)?,
         };
@@ -117,9 +115,7 @@ impl Facts {
         let all_choices = limit.map(|tokens| tokens * u64::from(written.n.unwrap_or(1)));
         let expected = match form {
             Form::Vectors => Some(0),
-            Form::Chat | Form::Messages | Form::Plain => {
-                written.expected_output_tokens.or(all_choices)
-            }
+            Form::Chat | Form::Plain => written.expected_output_tokens.or(all_choices),
         };
         Ok(Self {
             model,
@@ -138,7 +134,7 @@ impl Facts {
             },
             echoes: written
                 .messages
-                .filter(|_| matches!(form, Form::Chat | Form::Messages))
+                .filter(|_| form == Form::Chat)
                 .and_then(|messages| Echoes::find(messages.get())),
         })
     }

@@ -7,6 +7,8 @@
 pub mod listener;
 /// Anthropic's messages, and what they would count.
 mod messages;
+/// Requests and answers in another form than a chat's.
+mod translated;
 /// Chat and plain completions, and vectors.
 mod inference;
 /// `/tokenize` and `/detokenize`, forwarded to any engine of the model.
