@@ -25,6 +25,7 @@ use crate::engine_client::Connections;
 use crate::http::{self, Context, listener};
 use crate::learned::{Keeping, Recalled};
 use crate::metrics::Metrics;
+use crate::responses::shelf::{self, Shelf};
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
 
@@ -119,6 +120,7 @@ pub async fn start(
     let context = Context {
         dispatcher: dispatcher.clone(),
         connections,
+        responses: Shelf::start(shelf_limits(&config), clock),
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
         limits: http_limits(&config),
@@ -169,6 +171,14 @@ fn call_limits(config: &Config) -> admission::Limits {
         ready: config.ready_limit,
         ready_per_tenant: config.ready_limit_per_tenant,
         live_per_tenant: config.live_limit_per_tenant,
+    }
+}
+
+fn shelf_limits(config: &Config) -> shelf::Limits {
+    shelf::Limits {
+        bytes: config.responses_limit_bytes as usize,
+        // A connection carries one stream at a time.
+        streams: config.connection_limit as usize,
     }
 }
 

@@ -24,6 +24,8 @@ const TOKENS_MAX: u32 = 1 << 24;
 pub(super) enum Form {
     /// `messages`.
     Chat,
+    /// The same, of which a response is made.
+    Response,
     /// `prompt`.
     Plain,
     /// `input`, of which vectors are wanted.
@@ -107,7 +109,7 @@ impl Facts {
         let start = model_text.as_ptr().addr() - body.as_ptr().addr();
         check(&written)?;
         let prompt = match form {
-            Form::Chat => messages(&written)?,
+            Form::Chat | Form::Response => messages(&written)?,
             Form::Plain => prompt("prompt", written.prompt)?,
             Form::Vectors => prompt("input", written.input)?,
         };
@@ -115,7 +117,9 @@ impl Facts {
         let all_choices = limit.map(|tokens| tokens * u64::from(written.n.unwrap_or(1)));
         let expected = match form {
             Form::Vectors => Some(0),
-            Form::Chat | Form::Plain => written.expected_output_tokens.or(all_choices),
+            Form::Chat | Form::Response | Form::Plain => {
+                written.expected_output_tokens.or(all_choices)
+            }
         };
         Ok(Self {
             model,
@@ -130,7 +134,8 @@ impl Facts {
                 autellix_call: written.autellix_call_id,
                 autellix_parents: written.autellix_parent_threads,
                 session: written.session_id,
-                tools: written.tools.is_some_and(|tools| tools.get().contains('{')),
+                may_be_followed: form == Form::Response
+                    || written.tools.is_some_and(|tools| tools.get().contains('{')),
             },
             echoes: written
                 .messages

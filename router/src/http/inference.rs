@@ -31,6 +31,8 @@ pub(super) struct Asking {
     pub(super) body: Bytes,
     /// Of which form that is.
     pub(super) form: Form,
+    /// What it echoes of us, where it was looked for already.
+    pub(super) echoes: Option<Echoes>,
     /// Room for what the client sent.
     pub(super) room: BodyPermit,
 }
@@ -70,7 +72,12 @@ pub(super) async fn vectors(
 /// A request that goes to an engine as it is.
 async fn as_written(context: &Context, body: Body, form: Form) -> Result<Asking, Error> {
     let (body, room) = body::read(context, body).await?;
-    Ok(Asking { body, form, room })
+    Ok(Asking {
+        body,
+        form,
+        echoes: None,
+        room,
+    })
 }
 
 /// The answer to a call, in OpenAI's form whatever form the client's request has.
@@ -121,11 +128,17 @@ async fn call(
         client: ClientSays::read(|name| headers.get(name)?.to_str().ok()),
         trace: headers.get(TRACE[0]).and_then(|value| value.to_str().ok()),
     };
-    let Asking { body, form, room } = asking.await?;
+    let Asking {
+        body,
+        form,
+        echoes,
+        room,
+    } = asking.await?;
     let facts = Facts::read(&body, form)?;
     let model = context.pool(&facts.model)?;
     let mut identity = identify(&says, &facts.says, context.names.fresh())?;
-    if let Some(echoes) = facts.echoes.clone().filter(|_| identity.may_follow()) {
+    let echoes = echoes.or_else(|| facts.echoes.clone());
+    if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
         identity = followed(context, (identity, echoes), tenant.clone()).await?;
     }
     let asked = Asked {
@@ -164,7 +177,7 @@ async fn followed(
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {
     let path = match form {
-        Form::Chat => "/v1/chat/completions",
+        Form::Chat | Form::Response => "/v1/chat/completions",
         Form::Plain => "/v1/completions",
         Form::Vectors => "/v1/embeddings",
     };

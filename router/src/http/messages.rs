@@ -52,9 +52,12 @@ pub(super) async fn count(State(context): State<Context>, body: Body) -> Respons
 
 async fn asked(context: &Context, body: Body) -> Result<Asking, Error> {
     let (body, room) = translated::read(context, body).await?;
-    let body = Bytes::from(request::chat(&body)?);
-    let form = Form::Chat;
-    Ok(Asking { body, form, room })
+    Ok(Asking {
+        body: Bytes::from(request::chat(&body)?),
+        form: Form::Chat,
+        echoes: None,
+        room,
+    })
 }
 
 async fn counted(context: &Context, body: Body) -> Result<Response, Error> {

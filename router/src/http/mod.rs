@@ -7,6 +7,8 @@
 pub mod listener;
 /// Anthropic's messages, and what they would count.
 mod messages;
+/// OpenAI's responses: made, kept, read, cancelled, forgotten.
+mod responses;
 /// Requests and answers in another form than a chat's.
 mod translated;
 /// Chat and plain completions, and vectors.
@@ -49,6 +51,16 @@ pub fn routes(context: Context) -> Router {
         .route("/v1/embeddings", post(inference::vectors))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count))
+        .route("/v1/responses", post(responses::create))
+        .route(
+            "/v1/responses/{response}",
+            get(responses::one).delete(responses::delete),
+        )
+        .route("/v1/responses/{response}/cancel", post(responses::cancel))
+        .route(
+            "/v1/responses/{response}/input_items",
+            get(responses::items),
+        )
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))

@@ -5,6 +5,7 @@ mod cancel;
 mod edges;
 mod loss;
 mod messages;
+mod responses;
 mod resume;
 #[cfg(test)]
 mod support;
