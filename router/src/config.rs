@@ -36,6 +36,9 @@ pub struct Config {
     #[arg(long, env = "LPS_ROUTER_BODIES_LIMIT", default_value_t = 1 << 30,
           value_parser = clap::value_parser!(u32).range(1024..=i64::from(u32::MAX)))]
     pub bodies_limit_bytes: u32,
+    /// Most bytes of responses that are kept for clients to go on from; the oldest go first. 0: none is kept.
+    #[arg(long, env = "LPS_ROUTER_RESPONSES_LIMIT", default_value_t = 128 << 20)]
+    pub responses_limit_bytes: u32,
     /// Most calls that wait for an engine, over all tenants; more is refused with 429.
     #[arg(long, env = "LPS_ROUTER_READY_LIMIT", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -91,6 +94,7 @@ impl Default for Config {
             metrics_need_key: false,
             body_limit_bytes: 32 << 20,
             bodies_limit_bytes: 1 << 30,
+            responses_limit_bytes: 128 << 20,
             ready_limit: 16_384,
             ready_limit_per_tenant: 8_192,
             live_limit_per_tenant: 16_384,

@@ -24,7 +24,41 @@ pub struct Echoes {
     pub first: CallId,
 }
 
+/// What one item of a conversation echoes, where its form says so by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Echo {
+    /// The model's words, of this call where that is known.
+    Said(Option<CallId>),
+    /// The result of a tool that this call asked for.
+    Result(CallId),
+}
+
 impl Echoes {
+    /// Of a conversation's items, in order: it goes on from the model's last words, or from the results after them.
+    pub fn of(items: impl IntoIterator<Item = Echo>) -> Option<Self> {
+        let (mut first, mut latest, mut answered) = (None, None, Vec::new());
+        for item in items {
+            let call = match item {
+                Echo::Said(call) => {
+                    answered.clear();
+                    call
+                }
+                Echo::Result(call) => Some(call),
+            };
+            let Some(call) = call else { continue };
+            if answered.len() < ECHOES_MAX && !answered.contains(&call) {
+                answered.push(call.clone());
+            }
+            first.get_or_insert_with(|| call.clone());
+            latest = Some(call);
+        }
+        Some(Self {
+            answered,
+            latest: latest?,
+            first: first?,
+        })
+    }
+
     /// Looks for them in the text of a list of messages.
     pub fn find(messages: &str) -> Option<Self> {
         let mut found: Vec<(usize, CallId)> = Vec::new();
@@ -147,6 +181,43 @@ mod tests {
             (found.answered, found.latest),
             (Vec::new(), calls(&["a"])[0].clone())
         );
+    }
+
+    #[test]
+    fn items_say_what_they_come_from() {
+        let call = |name: &str| CallId::parse(name).unwrap();
+        let said = |name: &str| Echo::Said(Some(call(name)));
+        let result = |name: &str| Echo::Result(call(name));
+        let found = |items: &[Echo]| {
+            let echoes = Echoes::of(items.iter().cloned())?;
+            Some((echoes.answered, [echoes.first, echoes.latest]))
+        };
+        for (items, answered, first, latest) in [
+            (vec![said("a")], &["a"][..], "a", "a"),
+            (
+                vec![said("a"), result("a"), said("b")],
+                &["b"][..],
+                "a",
+                "b",
+            ),
+            (
+                vec![said("a"), said("b"), result("b"), result("a")],
+                &["b", "a"][..],
+                "a",
+                "a",
+            ),
+            (
+                vec![said("a"), result("a"), Echo::Said(None)],
+                &[][..],
+                "a",
+                "a",
+            ),
+        ] {
+            let expected = (calls(answered), [call(first), call(latest)]);
+            assert_eq!(found(&items), Some(expected), "{items:?}");
+        }
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[Echo::Said(None)]), None);
     }
 
     #[test]

@@ -89,8 +89,8 @@ pub struct BodySays {
     pub autellix_parents: Option<Vec<BodyId>>,
     /// `session_id`.
     pub session: Option<BodyId>,
-    /// Whether it has tools.
-    pub tools: bool,
+    /// Whether others may follow that say it by their conversation only: it has tools, or is a response.
+    pub may_be_followed: bool,
 }
 
 /// What a call depends on, before threads are resolved to their last calls.
@@ -165,7 +165,7 @@ impl Error {
 
 /// Finds where a call belongs. The program comes from the first place that names one: headers, the `program` object,
 /// `autellix_*`, a known client's headers, `session_id`, the trace; else it is a program of this one call, which goes on
-/// where there are tools ([`Identity::follow`]). Thread, call and parents come, each by itself,
+/// where others may follow it ([`Identity::follow`]). Thread, call and parents come, each by itself,
 /// from the first place that names them, so a header and a field may complete each other.
 ///
 /// # Errors
@@ -199,7 +199,7 @@ pub fn identify(header: &HeaderSays<'_>, body: &BodySays, fresh: Fresh) -> Resul
     let named = programs
         .into_iter()
         .find_map(|(source, program)| Some((source, program?)));
-    let alone = if body.tools {
+    let alone = if body.may_be_followed {
         IdentitySource::Tools
     } else {
         IdentitySource::Single

@@ -15,6 +15,10 @@ pub mod config;
 pub mod http;
 /// Anthropic's messages, as the chats that engines know.
 pub mod anthropic;
+/// OpenAI's responses, as the chats that engines know, and what is kept of them.
+pub mod responses;
+/// What the forms beside OpenAI's chats have in common.
+pub mod translation;
 /// Asking for engines.
 pub mod scale;
 /// How many engines a model should have.

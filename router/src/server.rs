@@ -24,8 +24,9 @@ use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
 use crate::http::{self, Context, Gate, listener};
 use crate::keys;
-use crate::learned::{Keeping, Recalled};
+use crate::learned::{self, Keeping, Recalled};
 use crate::metrics::Metrics;
+use crate::responses::shelf::{self, Shelf};
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
 
@@ -125,6 +126,7 @@ pub async fn start(
     let context = Context {
         dispatcher: dispatcher.clone(),
         connections,
+        responses: Shelf::start(shelf_limits(&config), clock),
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
         limits: http_limits(&config),
@@ -140,9 +142,7 @@ pub async fn start(
         gate,
         dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
-        keeping: recalled
-            .place
-            .map(|place| place.keep(dispatcher.clone(), config.keep_period)),
+        keeping: learned::keep(recalled.place, &dispatcher, config.keep_period),
         admin: (admin, admin_listener, ready_tell),
         config,
         shutdown: process.shutdown,
@@ -193,6 +193,14 @@ fn call_limits(config: &Config) -> admission::Limits {
         ready: config.ready_limit,
         ready_per_tenant: config.ready_limit_per_tenant,
         live_per_tenant: config.live_limit_per_tenant,
+    }
+}
+
+fn shelf_limits(config: &Config) -> shelf::Limits {
+    shelf::Limits {
+        bytes: config.responses_limit_bytes as usize,
+        // A connection carries one stream at a time.
+        streams: config.connection_limit as usize,
     }
 }
 

@@ -4,28 +4,17 @@
 use lps_api::openai::{ErrorBody, ErrorObject};
 use serde_json::{Value, json};
 
-/// An error, given as the body or event that OpenAI's clients get.
-pub fn translated(body: &[u8]) -> Value {
-    let Ok(told) = serde_json::from_slice::<ErrorBody>(body) else {
-        return failed("the engine's answer is not what an engine answers");
-    };
-    let mut error = shaped(kind(&told.error), &message(&told.error));
-    if let Some(code) = told.error.code {
-        error["error"]["details"] = json!({"error_code": code});
+/// An error as a body or an event.
+pub fn translated(told: &ErrorBody) -> Value {
+    let error = json!({"type": kind(&told.error), "message": message(&told.error)});
+    let mut body = json!({"type": "error", "error": error});
+    if let Some(code) = &told.error.code {
+        body["error"]["details"] = json!({"error_code": code});
     }
-    if let Some(usage) = told.lps {
-        error["lps"] = json!(usage);
+    if let Some(usage) = &told.lps {
+        body["lps"] = json!(usage);
     }
-    error
-}
-
-/// An error that is the server's own.
-pub fn failed(message: &str) -> Value {
-    shaped("api_error", message)
-}
-
-fn shaped(kind: &str, message: &str) -> Value {
-    json!({"type": "error", "error": {"type": kind, "message": message}})
+    body
 }
 
 fn kind(error: &ErrorObject) -> &'static str {
@@ -52,11 +41,12 @@ fn message(error: &ErrorObject) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translation::error::read;
 
     fn of(code: &str, r#type: &str) -> Value {
         let body =
             json!({"error": {"message": "why", "type": r#type, "param": null, "code": code}});
-        translated(body.to_string().as_bytes())
+        translated(&read(body.to_string().as_bytes()))
     }
 
     #[test]
@@ -108,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_no_error_of_ours_is_an_error_all_the_same() {
         for body in ["", "<html>", "{}", r#"{"error":"x"}"#] {
-            let error = translated(body.as_bytes());
+            let error = translated(&read(body.as_bytes()));
             assert_eq!(
                 (&error["type"], &error["error"]["type"]),
                 (&json!("error"), &json!("api_error"))
@@ -122,6 +112,6 @@ mod tests {
             json!({"prompt_tokens": 1, "cached_tokens": 0, "output_tokens": 2, "executor_us": 3});
         let error = json!({"message": "nan", "type": "server_error", "code": "numeric_error"});
         let body = json!({"error": error, "lps": usage});
-        assert_eq!(translated(body.to_string().as_bytes())["lps"], usage);
+        assert_eq!(translated(&read(body.to_string().as_bytes()))["lps"], usage);
     }
 }

@@ -2,16 +2,13 @@
 //! refused because no engine does it. Fields that a chat has too, or that nobody knows, pass as they are: their ranges
 //! are checked where a chat's are.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use lps_api::openai::Object;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Fields that ask for what nothing here does; an answer that leaves it out would not be what was asked for.
+use crate::translation::request::{self, Content, Error, parts};
+
+/// Fields that ask for what nothing here does.
 const REFUSED: [&str; 5] = [
     "compaction",
     "container",
@@ -23,32 +20,6 @@ const REFUSED: [&str; 5] = [
 /// How a text begins that some clients put before the system text. It is another one in each request, and no two
 /// prompts that begin with it share anything in a prefix cache.
 const BILLING: &str = "x-anthropic-billing-header";
-
-/// Why a request is no chat.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It is no JSON, or not the object of a request.
-    #[error("the body is not the JSON object of a request: {0}")]
-    Body(String),
-    /// One field asks for what cannot be had.
-    #[error("{field}: {reason}")]
-    Field {
-        /// Its path.
-        field: String,
-        /// Why.
-        reason: String,
-    },
-    /// The conversation is to be kept between requests. Clients that read which error it is go on without.
-    #[error("thread: no conversation is kept here; leave it out and send all messages")]
-    Thread,
-}
-
-impl Error {
-    fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        let (field, reason) = (field.into(), reason.into());
-        Self::Field { field, reason }
-    }
-}
 
 /// A chat whose tokens are to be counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +58,6 @@ enum Role {
     Assistant,
     System,
 }
-
-/// A list of blocks; a text is a list of one.
-struct Content<B>(Vec<B>);
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -204,38 +172,16 @@ impl From<String> for Block {
     }
 }
 
-impl<'de, B: Deserialize<'de> + From<String>> Deserialize<'de> for Content<B> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<B>(PhantomData<B>);
-        impl<'de, B: Deserialize<'de> + From<String>> Visitor<'de> for Reader<B> {
-            type Value = Content<B>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of blocks")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<B>, E> {
-                Ok(Content(vec![B::from(text.to_owned())]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, blocks: A) -> Result<Content<B>, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(blocks)).map(Content)
-            }
-        }
-        deserializer.deserialize_any(Reader(PhantomData))
-    }
-}
-
 /// The chat that is asked for by a request to create a message.
 ///
 /// # Errors
 /// When it is no such request, or asks for what no engine does.
 pub fn chat(body: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut chat = Request::read(body)?.into_chat()?;
-    if chat.get("max_tokens").is_none_or(Value::is_null) {
+    let chat = request::read::<Request>(body)?.into_chat()?;
+    if !request::has(&chat, "max_tokens") {
         return Err(Error::field("max_tokens", "is missing"));
     }
-    if chat.get("stream") == Some(&Value::Bool(true)) {
-        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
-    }
-    Ok(json(&chat))
+    Ok(request::body(chat))
 }
 
 /// The chat of a request to count its tokens.
@@ -243,46 +189,23 @@ pub fn chat(body: &[u8]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// As for [`chat`].
 pub fn counted(body: &[u8]) -> Result<Counted, Error> {
-    let mut chat = Request::read(body)?.into_chat()?;
+    let mut chat = request::read::<Request>(body)?.into_chat()?;
     // An engine serves one model, and may know it by another name.
     match chat.shift_remove("model") {
         Some(Value::String(model)) => {
-            let body = json(&chat);
+            let body = request::body(chat);
             Ok(Counted { model, body })
         }
         _ => Err(Error::field("model", "a text: the name of a served model")),
     }
 }
 
-fn json(chat: &Object) -> Vec<u8> {
-    serde_json::to_vec(chat).expect("what was read from JSON can be written as such")
-}
-
 impl Request {
-    fn read(body: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(body).map_err(|error| {
-            // The path costs time, so it is looked for only when it is needed.
-            let mut again = serde_json::Deserializer::from_slice(body);
-            match serde_path_to_error::deserialize::<_, Self>(&mut again) {
-                Err(found) if error.is_data() && found.path().iter().next().is_some() => {
-                    Error::field(found.path().to_string(), found.inner().to_string())
-                }
-                _ => Error::Body(error.to_string()),
-            }
-        })
-    }
-
     fn check(&self) -> Result<(), Error> {
-        let wanted = |field: &&&str| self.rest.get(**field).is_some_and(|value| !value.is_null());
-        if let Some(field) = REFUSED.iter().find(wanted) {
-            return Err(Error::field(*field, "is not supported here; leave it out"));
-        }
-        if self
-            .rest
-            .get("thread")
-            .is_some_and(|value| !value.is_null())
-        {
-            return Err(Error::Thread);
+        request::refuse(&self.rest, &REFUSED)?;
+        if request::has(&self.rest, "thread") {
+            let reason = "no conversation is kept here; leave it out and send all messages";
+            return Err(Error::coded("thread_unsupported_request", "thread", reason));
         }
         if self.thinking == Some(Thinking::Wanted) {
             let reason =
@@ -361,18 +284,6 @@ fn texts(content: Content<TextBlock>) -> Vec<String> {
         text
     };
     content.0.into_iter().map(text).collect()
-}
-
-/// A chat's content: how several texts become one is the engine's to say.
-fn parts(texts: Vec<String>) -> Value {
-    match <[String; 1]>::try_from(texts) {
-        Ok([text]) => Value::String(text),
-        Err(texts) if texts.is_empty() => Value::String(String::new()),
-        Err(texts) => {
-            let part = |text| json!({"type": "text", "text": text});
-            texts.into_iter().map(part).collect()
-        }
-    }
 }
 
 impl Message {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::translation::stream::Stream;
 
 fn chunk(delta: &Value, finish: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
@@ -51,16 +52,16 @@ fn stream() -> String {
 }
 
 /// All that comes of a stream that is cut at these places.
-fn run(stream: &str, cuts: &[usize]) -> String {
+fn run(whole: &str, cuts: &[usize]) -> String {
     let mut cuts = cuts.to_vec();
-    cuts.extend([0, stream.len()]);
+    cuts.extend([0, whole.len()]);
     cuts.sort_unstable();
-    let mut events = Events::new("msg_c".to_owned());
+    let mut stream = Stream::new(Message::new("msg_c".to_owned()));
     let mut told = Vec::new();
     for pair in cuts.windows(2) {
-        told.extend_from_slice(&events.push(&stream.as_bytes()[pair[0]..pair[1]]));
+        told.extend_from_slice(&stream.push(&whole.as_bytes()[pair[0]..pair[1]]));
     }
-    told.extend_from_slice(&events.finish());
+    told.extend_from_slice(&stream.finish());
     String::from_utf8(told).unwrap()
 }
 

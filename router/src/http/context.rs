@@ -19,6 +19,7 @@ use crate::engine_client::Connections;
 use crate::http::error::Error;
 use crate::identity::{FRESH_CALL, FRESH_PROGRAM, Fresh};
 use crate::metrics::Metrics;
+use crate::responses::shelf::Shelf;
 
 /// Bounds of one request and its answer.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,8 @@ pub struct Context {
     pub dispatcher: Handle,
     /// To engines, for what is no call.
     pub connections: Connections,
+    /// What is kept of responses.
+    pub responses: Shelf,
     /// What is served.
     pub pools: watch::Receiver<Vec<Pool>>,
     /// Room for bodies.

@@ -10,16 +10,18 @@ use lps_api::ids::ModelName;
 use serde::Serialize;
 
 use crate::admission::NoRoom;
-use crate::anthropic::request;
 use crate::dispatcher::Ended;
 use crate::engine_client::Failure;
 use crate::engine_client::connection;
 use crate::identity;
 use crate::keys::Denied;
 use crate::message::Refusal;
+use crate::translation;
 
 /// Known models that an error names at most.
 const MODELS_NAMED_MAX: usize = 32;
+/// Characters of an id that an error names at most.
+const ID_SHOWN_MAX: usize = 160;
 /// When a client should come back after a refusal that says nothing better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -103,19 +105,37 @@ impl Error {
         Self::new(StatusCode::NOT_FOUND, "model_not_found", message).param("model")
     }
 
-    /// A program, call or engine that is not there (or is another tenant's).
+    /// A program, call, response or engine that is not there (or is another tenant's).
     pub(super) fn not_found(kind: &'static str, id: &str) -> Self {
         let code = match kind {
             "program" => "program_not_found",
             "call" => "call_not_found",
             "engine" => "engine_not_found",
+            "response" => "response_not_found",
             _ => "not_found",
         };
+        let shown: String = id.chars().take(ID_SHOWN_MAX).collect();
         Self::new(
             StatusCode::NOT_FOUND,
             code,
-            format!("there is no {kind} {id:?}"),
+            format!("there is no {kind} {shown:?}"),
         )
+    }
+
+    /// A response that another is to go on from, and that is not kept.
+    pub(super) fn no_previous(id: &str) -> Self {
+        let error = Self::not_found("response", id);
+        let message = format!(
+            "{}: it is kept no more, or never was; send all items instead",
+            error.message
+        );
+        Self { message, ..error }.param("previous_response_id")
+    }
+
+    /// An engine whose answer makes no sense.
+    pub(super) fn no_answer() -> Self {
+        let message = "the engine's answer is not what an engine answers";
+        Self::new(StatusCode::BAD_GATEWAY, "engine_lost", message)
     }
 
     /// A path that nobody serves.
@@ -308,15 +328,13 @@ impl From<identity::Error> for Error {
     }
 }
 
-impl From<request::Error> for Error {
-    fn from(error: request::Error) -> Self {
+impl From<translation::request::Error> for Error {
+    fn from(error: translation::request::Error) -> Self {
         let message = error.to_string();
         match error {
-            request::Error::Body(_) => Self::malformed(message),
-            request::Error::Field { field, .. } => Self::invalid(field, message),
-            request::Error::Thread => {
-                let code = "thread_unsupported_request";
-                Self::new(StatusCode::BAD_REQUEST, code, message).param("thread")
+            translation::request::Error::Body(_) => Self::malformed(message),
+            translation::request::Error::Field { field, code, .. } => {
+                Self::new(StatusCode::BAD_REQUEST, code, message).param(field)
             }
         }
     }

@@ -24,8 +24,8 @@ const TOKENS_MAX: u32 = 1 << 24;
 pub(super) enum Form {
     /// `messages`.
     Chat,
-    /// `messages` in Anthropic's form, of which a chat is made.
-    Messages,
+    /// The same, of which a response is made.
+    Response,
     /// `prompt`.
     Plain,
     /// `input`, of which vectors are wanted.
@@ -109,7 +109,7 @@ impl Facts {
         let start = model_text.as_ptr().addr() - body.as_ptr().addr();
         check(&written)?;
         let prompt = match form {
-            Form::Chat | Form::Messages => messages(&written)?,
+            Form::Chat | Form::Response => messages(&written)?,
             Form::Plain => prompt("prompt", written.prompt)?,
             Form::Vectors => prompt("input", written.input)?,
         };
@@ -117,7 +117,7 @@ impl Facts {
         let all_choices = limit.map(|tokens| tokens * u64::from(written.n.unwrap_or(1)));
         let expected = match form {
             Form::Vectors => Some(0),
-            Form::Chat | Form::Messages | Form::Plain => {
+            Form::Chat | Form::Response | Form::Plain => {
                 written.expected_output_tokens.or(all_choices)
             }
         };
@@ -134,11 +134,12 @@ impl Facts {
                 autellix_call: written.autellix_call_id,
                 autellix_parents: written.autellix_parent_threads,
                 session: written.session_id,
-                tools: written.tools.is_some_and(|tools| tools.get().contains('{')),
+                may_be_followed: form == Form::Response
+                    || written.tools.is_some_and(|tools| tools.get().contains('{')),
             },
             echoes: written
                 .messages
-                .filter(|_| matches!(form, Form::Chat | Form::Messages))
+                .filter(|_| form == Form::Chat)
                 .and_then(|messages| Echoes::find(messages.get())),
         })
     }

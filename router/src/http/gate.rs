@@ -38,35 +38,41 @@ pub(super) struct Route {
     pub(super) serves: MethodRouter<Context>,
 }
 
-/// A route that is asked with GET.
-pub(super) fn get<H, T>(path: &'static str, access: Access, handler: H) -> Route
-where
-    H: Handler<T, Context>,
-    T: 'static,
-{
-    Route {
-        method: Method::GET,
-        path,
-        access,
-        refused: Error::into_response,
-        serves: routing::get(handler),
-    }
+/// A route of that method.
+macro_rules! route {
+    ($(#[$about:meta])* $name:ident, $method:ident) => {
+        $(#[$about])*
+        pub(super) fn $name<H, T>(path: &'static str, access: Access, handler: H) -> Route
+        where
+            H: Handler<T, Context>,
+            T: 'static,
+        {
+            Route {
+                method: Method::$method,
+                path,
+                access,
+                refused: Error::into_response,
+                serves: routing::$name(handler),
+            }
+        }
+    };
 }
 
-/// A route that is asked with POST.
-pub(super) fn post<H, T>(path: &'static str, access: Access, handler: H) -> Route
-where
-    H: Handler<T, Context>,
-    T: 'static,
-{
-    Route {
-        method: Method::POST,
-        path,
-        access,
-        refused: Error::into_response,
-        serves: routing::post(handler),
-    }
-}
+route!(
+    /// A route that is asked with GET.
+    get,
+    GET
+);
+route!(
+    /// A route that is asked with POST.
+    post,
+    POST
+);
+route!(
+    /// A route that is asked with DELETE.
+    delete,
+    DELETE
+);
 
 impl Route {
     /// What serves it, behind the gate where there is one.

@@ -11,7 +11,7 @@ use lps_api::ids::{CallId, TenantId};
 use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 
-use crate::anthropic::request;
+use crate::admission::BodyPermit;
 use crate::dispatcher::{Submission, View};
 use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
@@ -22,10 +22,20 @@ use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
 use crate::identity::{ClientSays, HeaderSays, Identity, identify};
 
-/// Anthropic's messages are read as values to make a chat of them, which takes many times their bytes: so there may be fewer.
-const MESSAGES_BYTES_MAX: u32 = 4 << 20;
 /// Headers that go along to the engine when they are there.
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// A request that was read.
+pub(super) struct Asking {
+    /// What an engine is asked.
+    pub(super) body: Bytes,
+    /// Of which form that is.
+    pub(super) form: Form,
+    /// What it echoes of us, where it was looked for already.
+    pub(super) echoes: Option<Echoes>,
+    /// Room for what the client sent.
+    pub(super) room: BodyPermit,
+}
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn chat(
@@ -33,7 +43,7 @@ pub(super) async fn chat(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answered(context, headers, (body, Form::Chat)).await
+    answered(&context, &headers, as_written(&context, body, Form::Chat)).await
 }
 
 /// `POST /v1/completions`.
@@ -42,7 +52,7 @@ pub(super) async fn plain(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answered(context, headers, (body, Form::Plain)).await
+    answered(&context, &headers, as_written(&context, body, Form::Plain)).await
 }
 
 /// `POST /v1/embeddings`.
@@ -51,18 +61,34 @@ pub(super) async fn vectors(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answered(context, headers, (body, Form::Vectors)).await
+    answered(
+        &context,
+        &headers,
+        as_written(&context, body, Form::Vectors),
+    )
+    .await
 }
 
-/// The answer to a call, in OpenAI's form whatever form the request has.
+/// A request that goes to an engine as it is.
+async fn as_written(context: &Context, body: Body, form: Form) -> Result<Asking, Error> {
+    let (body, room) = body::read(context, body).await?;
+    Ok(Asking {
+        body,
+        form,
+        echoes: None,
+        room,
+    })
+}
+
+/// The answer to a call, in OpenAI's form whatever form the client's request has.
 pub(super) async fn answered(
-    context: Context,
-    headers: HeaderMap,
-    asked: (Body, Form),
+    context: &Context,
+    headers: &HeaderMap,
+    asking: impl Future<Output = Result<Asking, Error>>,
 ) -> Response {
-    let (request_id, result) = match request_id(&context, &headers) {
+    let (request_id, result) = match request_id(context, headers) {
         Ok(id) => {
-            let result = call(&context, (&headers, &id), asked).await;
+            let result = call(context, (headers, &id), asking).await;
             (id, result)
         }
         Err(error) => (context.names.make("request"), Err(error)),
@@ -90,7 +116,7 @@ fn request_id(context: &Context, headers: &HeaderMap) -> Result<String, Error> {
 async fn call(
     context: &Context,
     (headers, request_id): (&HeaderMap, &str),
-    (body, form): (Body, Form),
+    asking: impl Future<Output = Result<Asking, Error>>,
 ) -> Result<Response, Error> {
     let since = Micros::from(context.clock.now());
     let tenant = tenant(headers)?;
@@ -102,18 +128,17 @@ async fn call(
         client: ClientSays::read(|name| headers.get(name)?.to_str().ok()),
         trace: headers.get(TRACE[0]).and_then(|value| value.to_str().ok()),
     };
-    let (bytes, room) = body::read(context, body).await?;
-    let bytes = match form {
-        Form::Messages if bytes.len() > MESSAGES_BYTES_MAX as usize => {
-            return Err(Error::too_large(MESSAGES_BYTES_MAX));
-        }
-        Form::Messages => Bytes::from(request::chat(&bytes)?),
-        Form::Chat | Form::Plain | Form::Vectors => bytes,
-    };
-    let facts = Facts::read(&bytes, form)?;
+    let Asking {
+        body,
+        form,
+        echoes,
+        room,
+    } = asking.await?;
+    let facts = Facts::read(&body, form)?;
     let model = context.pool(&facts.model)?;
     let mut identity = identify(&says, &facts.says, context.names.fresh())?;
-    if let Some(echoes) = facts.echoes.clone().filter(|_| identity.may_follow()) {
+    let echoes = echoes.or_else(|| facts.echoes.clone());
+    if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
         identity = followed(context, (identity, echoes), tenant.clone()).await?;
     }
     let asked = Asked {
@@ -124,7 +149,7 @@ async fn call(
         heartbeat: facts.stream.then_some(context.limits.heartbeat),
         standing: Arc::default(),
     };
-    let outgoing = outgoing(form, facts.body_for(bytes, &model), (headers, request_id));
+    let outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
     let submission = Submission {
         tenant,
         identity,
@@ -154,7 +179,7 @@ async fn followed(
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {
     let path = match form {
-        Form::Chat | Form::Messages => "/v1/chat/completions",
+        Form::Chat | Form::Response => "/v1/chat/completions",
         Form::Plain => "/v1/completions",
         Form::Vectors => "/v1/embeddings",
     };

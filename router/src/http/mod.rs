@@ -7,6 +7,10 @@
 pub mod listener;
 /// Anthropic's messages, and what they would count.
 mod messages;
+/// OpenAI's responses: made, kept, read, cancelled, forgotten.
+mod responses;
+/// Requests and answers in another form than a chat's.
+mod translated;
 /// Chat and plain completions, and vectors.
 mod inference;
 /// `/tokenize` and `/detokenize`, forwarded to any engine of the model.
@@ -46,7 +50,7 @@ use crate::dispatcher::View;
 use crate::keys::Role;
 pub use context::{Context, Limits, Names};
 pub use gate::{Access, Gate};
-use gate::{Route, get, post};
+use gate::{Route, delete, get, post};
 
 const OPEN: Access = Access::Open;
 const INFER: Access = Access::Role(Role::Infer);
@@ -66,6 +70,15 @@ fn table() -> Vec<Route> {
         post("/v1/embeddings", INFER, inference::vectors),
         in_anthropics_shape(post("/v1/messages", INFER, messages::create)),
         in_anthropics_shape(post("/v1/messages/count_tokens", INFER, messages::count)),
+        post("/v1/responses", INFER, responses::create),
+        get("/v1/responses/{response}", INFER, responses::one),
+        delete("/v1/responses/{response}", INFER, responses::delete),
+        post("/v1/responses/{response}/cancel", CANCEL, responses::cancel),
+        get(
+            "/v1/responses/{response}/input_items",
+            INFER,
+            responses::items,
+        ),
         post("/tokenize", INFER, tokens::tokenize),
         post("/detokenize", INFER, tokens::detokenize),
         get("/v1/models", INFER, models::list),

@@ -46,7 +46,7 @@ fn everything() -> (HeaderSays<'static>, BodySays) {
         autellix_call: say("a-call"),
         autellix_parents: Some(vec![BodyId("1".to_owned()), BodyId("2".to_owned())]),
         session: say("s-program"),
-        tools: true,
+        may_be_followed: true,
     };
     (header, body)
 }
@@ -109,7 +109,7 @@ fn where_nobody_says_it_on_purpose_what_comes_by_itself_counts() {
     let no_header = HeaderSays::default();
     let session = BodySays {
         session: say("s-program"),
-        tools: true,
+        may_be_followed: true,
         ..BodySays::default()
     };
     let by_itself = HeaderSays {
@@ -122,7 +122,7 @@ fn where_nobody_says_it_on_purpose_what_comes_by_itself_counts() {
         ..no_header
     };
     let tools = BodySays {
-        tools: true,
+        may_be_followed: true,
         ..BodySays::default()
     };
     let trace = "trace-0af7651916cd43dd8448eb211c80319c";

@@ -42,9 +42,14 @@ pub(crate) struct Place {
     written: u64,
 }
 
+/// Leaves there what is learned, where there is such a place.
+pub(crate) fn keep(place: Option<Place>, dispatcher: &Handle, period: Duration) -> Option<Keeping> {
+    place.map(|place| place.keep(dispatcher.clone(), period))
+}
+
 impl Place {
     /// Writes there what is new, once in a while.
-    pub(crate) fn keep(self, dispatcher: Handle, period: Duration) -> Keeping {
+    fn keep(self, dispatcher: Handle, period: Duration) -> Keeping {
         let keeper = Keeper {
             place: self,
             dispatcher,

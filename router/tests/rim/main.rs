@@ -6,6 +6,7 @@ mod edges;
 mod keys;
 mod loss;
 mod messages;
+mod responses;
 mod resume;
 #[cfg(test)]
 mod support;

@@ -1,0 +1,142 @@
+//! What a request brings: messages, calls of functions and their results, one item after the other. Owns: where each stands
+//! in a chat, and which call of ours it says that it comes from.
+
+use lps_api::tool_call;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::echoes::Echo;
+use crate::responses::ids;
+use crate::translation::request::{Content, Error, parts};
+
+/// One item.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Item {
+    /// Somebody's words.
+    Message {
+        role: Role,
+        content: Content<Part>,
+        id: Option<String>,
+    },
+    /// What the model asked for.
+    FunctionCall {
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
+    /// What came of it.
+    FunctionCallOutput {
+        call_id: String,
+        output: Content<Part>,
+    },
+    /// Thoughts: no chat has them.
+    Reasoning,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    User,
+    Assistant,
+    #[serde(alias = "developer")]
+    System,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Part {
+    #[serde(alias = "input_text", alias = "output_text")]
+    Text {
+        text: String,
+    },
+    Refusal {
+        refusal: String,
+    },
+}
+
+impl From<String> for Part {
+    fn from(text: String) -> Self {
+        Self::Text { text }
+    }
+}
+
+impl Item {
+    /// Reads the item at a place. One without a type is a message.
+    pub(super) fn read(place: usize, mut item: Value) -> Result<Self, Error> {
+        if let Value::Object(fields) = &mut item {
+            fields
+                .entry("type")
+                .or_insert_with(|| Value::from("message"));
+        }
+        serde_json::from_value(item)
+            .map_err(|error| Error::field(format!("input[{place}]"), error.to_string()))
+    }
+
+    /// Appends what it is in a chat.
+    pub(super) fn say(self, said: &mut Vec<Value>) {
+        match self {
+            Self::Message { role, content, .. } => {
+                said.push(json!({"role": role.in_chat(), "content": texts(content)}));
+            }
+            Self::FunctionCall {
+                call_id,
+                name,
+                arguments,
+            } => {
+                let function = json!({"name": name, "arguments": arguments});
+                let call = json!({"id": call_id, "type": "function", "function": function});
+                call_function(call, said);
+            }
+            Self::FunctionCallOutput { call_id, output } => {
+                let content = texts(output);
+                said.push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
+            }
+            Self::Reasoning => {}
+        }
+    }
+
+    /// Which call of ours it says that it comes from.
+    pub(super) fn echo(&self) -> Option<Echo> {
+        match self {
+            Self::Message { role, id, .. } => (*role == Role::Assistant)
+                .then(|| Echo::Said(id.as_deref().and_then(ids::call_of_message))),
+            Self::FunctionCall { call_id, .. } => Some(Echo::Said(tool_call::asked_by(call_id))),
+            Self::FunctionCallOutput { call_id, .. } => {
+                tool_call::asked_by(call_id).map(Echo::Result)
+            }
+            Self::Reasoning => None,
+        }
+    }
+}
+
+impl Role {
+    const fn in_chat(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::System => "system",
+        }
+    }
+}
+
+fn texts(content: Content<Part>) -> Value {
+    let text = |part| match part {
+        Part::Text { text } | Part::Refusal { refusal: text } => text,
+    };
+    parts(content.0.into_iter().map(text).collect())
+}
+
+/// In a chat, calls of functions belong to the message before them, where that is the model's.
+fn call_function(call: Value, said: &mut Vec<Value>) {
+    if said.last().is_none_or(|last| last["role"] != "assistant") {
+        said.push(json!({"role": "assistant", "content": ""}));
+    }
+    let Some(message) = said.last_mut() else {
+        return;
+    };
+    match &mut message["tool_calls"] {
+        Value::Array(calls) => calls.push(call),
+        none => *none = json!([call]),
+    }
+}

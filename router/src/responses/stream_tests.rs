@@ -1,0 +1,245 @@
+//! Streams of chats against the events that they become.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::translation::stream::Stream;
+
+fn data(more: &Value) -> String {
+    let mut chunk = json!({
+        "id": "chatcmpl-c~0", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [],
+    });
+    for (key, value) in more.as_object().unwrap() {
+        chunk[key] = value.clone();
+    }
+    format!("data: {chunk}\n\n")
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    data(&json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+}
+
+fn figures() -> Value {
+    json!({"prompt_tokens": 9, "cached_tokens": 4, "output_tokens": 3, "executor_us": 7})
+}
+
+fn usage() -> Value {
+    json!({
+        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 4},
+    })
+}
+
+fn last() -> String {
+    let figures = data(&json!({"usage": usage(), "lps": figures()}));
+    format!("{figures}data: [DONE]\n\n")
+}
+
+fn function_call() -> Value {
+    let function = json!({"name": "add", "arguments": "{\"a\": \"ä\"}"});
+    json!({"index": 0, "id": "call_c~0_0_0", "type": "function", "function": function})
+}
+
+/// A text, a call of a function, and a sign of life between.
+fn stream() -> String {
+    [
+        ": waiting for an engine\n\n".to_owned(),
+        chunk(&json!({"role": "assistant", "content": ""}), None),
+        chunk(&json!({"content": "Hä"}), None),
+        chunk(&json!({"content": "?"}), None),
+        chunk(&json!({"tool_calls": [function_call()]}), None),
+        chunk(&json!({}), Some("tool_calls")),
+        last(),
+    ]
+    .concat()
+}
+
+fn asked() -> Object {
+    Object::from_iter([("store".to_owned(), json!(true))])
+}
+
+/// All that comes of a stream that is cut at these places.
+fn run(whole: &str, cuts: &[usize]) -> String {
+    let mut cuts = cuts.to_vec();
+    cuts.extend([0, whole.len()]);
+    cuts.sort_unstable();
+    let mut stream = Stream::new(Telling::new(asked()));
+    let mut told = Vec::new();
+    for pair in cuts.windows(2) {
+        told.extend_from_slice(&stream.push(&whole.as_bytes()[pair[0]..pair[1]]));
+    }
+    told.extend_from_slice(&stream.finish());
+    String::from_utf8(told).unwrap()
+}
+
+/// The objects of a stream's events, each of which is named as its type says and numbered as it stands.
+fn told(stream: &str) -> Vec<Value> {
+    let whole = run(stream, &[]);
+    let events = whole.split_terminator("\n\n");
+    let objects = events.filter_map(|event| {
+        let event = event.strip_prefix("event: ")?;
+        let (name, data) = event.split_once("\ndata: ").unwrap();
+        let object: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(object["type"], name);
+        Some(object)
+    });
+    let mut objects: Vec<Value> = objects.collect();
+    for (number, object) in objects.iter_mut().enumerate() {
+        let own = object
+            .as_object_mut()
+            .unwrap()
+            .shift_remove("sequence_number");
+        assert_eq!(own, Some(json!(number)));
+    }
+    objects
+}
+
+/// The response that the same answer is, whole.
+fn whole() -> Value {
+    let mut call = function_call();
+    call["index"].take();
+    let message = json!({"role": "assistant", "content": "Hä?", "tool_calls": [call]});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    let chat = json!({
+        "id": "chatcmpl-c~0", "object": "chat.completion", "created": 7, "model": "m", "choices": [choice],
+        "usage": usage(), "lps": figures(),
+    });
+    answer::whole(&asked(), chat.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn a_stream_of_text_and_a_call_is_a_response_item_by_item() {
+    let events = told(&stream());
+    let whole = whole();
+    let mut begun = whole.clone();
+    begun["status"] = json!("in_progress");
+    begun["output"] = json!([]);
+    begun["usage"].take();
+    begun.as_object_mut().unwrap().shift_remove("lps");
+    let (text, call) = (&whole["output"][0], &whole["output"][1]);
+    let part = |text: &str| json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []});
+    let open = |item: &Value, field: &str, blank: Value| {
+        let mut item = item.clone();
+        item["status"] = json!("in_progress");
+        item[field] = blank;
+        item
+    };
+    let of_text = |kind: &str, field: &str, value: Value| {
+        let mut event = json!({
+            "type": kind, "item_id": "msg_c~0_0", "output_index": 0, "content_index": 0,
+        });
+        event[field] = value;
+        if kind.starts_with("response.output_text") {
+            event["logprobs"] = json!([]);
+        }
+        event
+    };
+    let item = |kind: &str, place: u32, item: Value| json!({"type": kind, "output_index": place, "item": item});
+    let arguments = "{\"a\": \"ä\"}";
+    let of_call = json!({"item_id": "fc_c~0_1", "output_index": 1});
+    let with = |more: Value| {
+        let mut event = of_call.clone();
+        for (key, value) in more.as_object().unwrap() {
+            event[key] = value.clone();
+        }
+        event
+    };
+    let expected = [
+        json!({"type": "response.created", "response": begun}),
+        json!({"type": "response.in_progress", "response": begun}),
+        item(
+            "response.output_item.added",
+            0,
+            open(text, "content", json!([])),
+        ),
+        of_text("response.content_part.added", "part", part("")),
+        of_text("response.output_text.delta", "delta", json!("Hä")),
+        of_text("response.output_text.delta", "delta", json!("?")),
+        of_text("response.output_text.done", "text", json!("Hä?")),
+        of_text("response.content_part.done", "part", part("Hä?")),
+        item("response.output_item.done", 0, text.clone()),
+        item(
+            "response.output_item.added",
+            1,
+            open(call, "arguments", json!("")),
+        ),
+        with(json!({"type": "response.function_call_arguments.delta", "delta": arguments})),
+        with(
+            json!({"type": "response.function_call_arguments.done", "name": "add", "arguments": arguments}),
+        ),
+        item("response.output_item.done", 1, call.clone()),
+        json!({"type": "response.completed", "response": whole}),
+    ];
+    assert_eq!(events, expected);
+    assert!(
+        run(&stream(), &[]).starts_with(": waiting for an engine\n\nevent: response.created\n")
+    );
+}
+
+#[test]
+fn a_text_that_reaches_its_limit_is_incomplete() {
+    let stream =
+        chunk(&json!({"content": "Hi"}), None) + &chunk(&json!({}), Some("length")) + &last();
+    let events = told(&stream);
+    let last = &events[events.len() - 1];
+    assert_eq!(last["type"], "response.incomplete");
+    assert_eq!(
+        last["response"]["incomplete_details"],
+        json!({"reason": "max_output_tokens"})
+    );
+    assert_eq!(last["response"]["output"][0]["status"], "incomplete");
+}
+
+#[test]
+fn a_response_that_fails_has_what_was_told_of_it() {
+    let begun = chunk(&json!({"content": "Hi"}), None);
+    for (code, status) in [("engine_lost", "failed"), ("cancelled", "cancelled")] {
+        let error = json!({"error": {"message": "gone", "type": "server_error", "param": null, "code": code}});
+        let events = told(&format!("{begun}data: {error}\n\n{}", last()));
+        let last = &events[events.len() - 1];
+        assert_eq!(
+            (&last["type"], &last["response"]["status"]),
+            (&json!("response.failed"), &json!(status))
+        );
+        assert_eq!(
+            last["response"]["error"],
+            json!({"code": "server_error", "message": "gone"})
+        );
+        assert_eq!(last["response"]["output"][0]["content"][0]["text"], "Hi");
+    }
+}
+
+#[test]
+fn an_error_before_all_is_told_by_itself() {
+    let error =
+        json!({"message": "busy", "type": "server_error", "param": null, "code": "engines_busy"});
+    let body = json!({"error": error});
+    let expected = json!({
+        "type": "error", "code": "engines_busy", "message": "busy", "param": null, "error": error,
+    });
+    assert_eq!(told(&format!("data: {body}\n\n")), [expected]);
+}
+
+#[test]
+fn a_stream_without_an_end_ends_with_an_error() {
+    let begun = chunk(&json!({"content": "Hi"}), None);
+    let cut = &begun[..begun.len() - 1];
+    for (stream, last) in [
+        ("", "error"),
+        (begun.as_str(), "response.failed"),
+        (cut, "error"),
+        ("data: nonsense\n\n", "error"),
+        ("data: [DONE]\n\n", "error"),
+    ] {
+        let events = told(stream);
+        assert_eq!(events[events.len() - 1]["type"], last, "{stream}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn wherever_the_stream_is_cut_the_same_events_come(
+        cuts in proptest::collection::vec(0..stream().len(), 0..12),
+    ) {
+        prop_assert_eq!(run(&stream(), &cuts), run(&stream(), &[]));
+    }
+}
