@@ -17,6 +17,8 @@ cargo test --locked --workspace
 cargo build --locked -p lps-cli -p lps-engine --bins
 cargo build --locked -p lps-client --examples
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
+langchain=$(scripts/venv.sh venv-langchain tests/langchain/requirements.txt)
+LPS_TEST_BIN="$cache/target/debug" "$langchain/bin/pytest" tests/langchain
 
 [ "${1:-all}" = all ] || exit 0
 if why=$(tests/cluster/can.sh); then
