@@ -14,7 +14,7 @@ fi
 cargo test --locked --workspace
 
 # The end-to-end tests start these, built as the tests were.
-cargo build --locked -p lps-cli -p lps-engine --bins
+cargo build --locked -p lps-cli -p lps-router -p lps-engine --bins
 cargo build --locked -p lps-client --examples
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
 langchain=$(scripts/venv.sh venv-langchain tests/langchain/requirements.txt)
