@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-tests tests/e2e/requirements.txt)
 if [ "${1:-all}" = long ]; then
-  scripts/build-release.sh
+  scripts/build-release.sh -p lps-router
   LPS_TEST_BIN="$cache/target/release" "$venv/bin/pytest" tests/e2e -m long -s "${@:2}"
   exit
 fi
