@@ -31,7 +31,7 @@ test: setup ## Run every test (the last level on a real Kubernetes, where the ma
 test-local: setup ## Run the tests that need no Kubernetes
 	@scripts/test.sh local
 
-test-long: setup ## Run the long end-to-end tests: a thousand calls at random, small machines (root; ARGS="-k …")
+test-long: setup ## Run the long end-to-end tests: a thousand calls at random, a thousand cancels, small machines (root; ARGS="-k …")
 	@scripts/test.sh long $(ARGS)
 
 test-cluster: setup ## Run the tests on a real one-node Kubernetes that they build and start (root, Go; 8 minutes the first time)

@@ -7,16 +7,18 @@ cd "$(dirname "$0")/.."
 cache=$(scripts/cache-dir.sh)
 venv=$(scripts/venv.sh venv-tests tests/e2e/requirements.txt)
 if [ "${1:-all}" = long ]; then
-  scripts/build-release.sh
+  scripts/build-release.sh -p lps-router
   LPS_TEST_BIN="$cache/target/release" "$venv/bin/pytest" tests/e2e -m long -s "${@:2}"
   exit
 fi
 cargo test --locked --workspace
 
 # The end-to-end tests start these, built as the tests were.
-cargo build --locked -p lps-cli -p lps-engine --bins
+cargo build --locked -p lps-cli -p lps-router -p lps-engine --bins
 cargo build --locked -p lps-client --examples
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
+langchain=$(scripts/venv.sh venv-langchain tests/langchain/requirements.txt)
+LPS_TEST_BIN="$cache/target/debug" "$langchain/bin/pytest" tests/langchain
 
 [ "${1:-all}" = all ] || exit 0
 if why=$(tests/cluster/can.sh); then

@@ -85,23 +85,65 @@ def alive(pid):
     return False
 
 
-class Stack:
-    """`lps up` on a manifest; a context manager that leaves no process behind."""
+class Served:
+    """A router that listens, whoever started it."""
 
-    def __init__(self, folder, *manifests, arguments=(), environment=None, key=None):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.manifests = list(manifests)
-        self.arguments = [str(a) for a in arguments]
-        self.environment = {**os.environ, **(environment or {})}
+    def __init__(self, key=None):
         self.port, self.admin_port = free_port(), free_port()
-        self.process = None
         # The API key that this class asks with, where the router wants one.
         self.headers = {"x-api-key": key} if key else {}
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path, port=None):
+        """The JSON answer of a GET."""
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", headers=self.headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def post(self, path, body, headers=None):
+        """(status, JSON) of a POST; `body` may be bytes for what is not JSON."""
+        status, _, answer = self.post_whole(path, body, headers)
+        return status, answer
+
+    def post_whole(self, path, body, headers=None):
+        """(status, headers, JSON) of a POST."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content-type": "application/json", **self.headers, **(headers or {})}
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, answer.headers, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, json.loads(error.read())
+
+    def metric(self, name):
+        """The sum of a metric's series on the router's admin port."""
+        return metric(f"http://127.0.0.1:{self.admin_port}/metrics", name)
+
+    def engines(self):
+        """The engines that the router knows."""
+        return self.get("/v1/engines")["data"]
+
+    def program(self, program):
+        """One program's row, threads and calls."""
+        return self.get(f"/v1/programs/{program}")
+
+
+class Stack(Served):
+    """`lps up` on a manifest; a context manager that leaves no process behind."""
+
+    def __init__(self, folder, *manifests, arguments=(), environment=None, key=None):
+        super().__init__(key)
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.manifests = list(manifests)
+        self.arguments = [str(a) for a in arguments]
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = None
 
     def __enter__(self):
         self.launch()
@@ -153,38 +195,3 @@ class Stack:
     def output(self):
         """What `lps up` printed so far."""
         return (self.folder / "lps.log").read_text(errors="replace")
-
-    def get(self, path, port=None):
-        """The JSON answer of a GET."""
-        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", headers=self.headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
-
-    def post(self, path, body, headers=None):
-        """(status, JSON) of a POST; `body` may be bytes for what is not JSON."""
-        status, _, answer = self.post_whole(path, body, headers)
-        return status, answer
-
-    def post_whole(self, path, body, headers=None):
-        """(status, headers, JSON) of a POST."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"content-type": "application/json", **self.headers, **(headers or {})}
-        request = urllib.request.Request(self.url + path, data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, answer.headers, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, json.loads(error.read())
-
-    def metric(self, name):
-        """The sum of a metric's series on the router's admin port."""
-        return metric(f"http://127.0.0.1:{self.admin_port}/metrics", name)
-
-    def engines(self):
-        """The engines that the router knows."""
-        return self.get("/v1/engines")["data"]
-
-    def program(self, program):
-        """One program's row, threads and calls."""
-        return self.get(f"/v1/programs/{program}")
