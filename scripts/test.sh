@@ -16,6 +16,7 @@ cargo test --locked --workspace
 # The end-to-end tests start these, built as the tests were.
 cargo build --locked -p lps-cli -p lps-engine --bins
 cargo build --locked -p lps-client --examples
+cargo build --locked -p lps-router --bins --example bench_router
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
 
 [ "${1:-all}" = all ] || exit 0
