@@ -58,7 +58,8 @@ def end(child):
         until = time.monotonic() + 10
         while group_lives(child) and time.monotonic() < until:
             time.sleep(0.05)
-    child.stdout.close()
+    if child.stdout:
+        child.stdout.close()
     signal.signal(signal.SIGINT, former)
 
 

