@@ -16,7 +16,7 @@ cargo test --locked --workspace
 # The end-to-end tests start these, built as the tests were.
 cargo build --locked -p lps-cli -p lps-router -p lps-engine --bins
 cargo build --locked -p lps-client --examples
-cargo build --locked -p lps-router --bins --example bench_router
+cargo build --locked -p lps-router --example bench_router
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
 langchain=$(scripts/venv.sh venv-langchain tests/langchain/requirements.txt)
 LPS_TEST_BIN="$cache/target/debug" "$langchain/bin/pytest" tests/langchain

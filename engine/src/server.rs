@@ -127,14 +127,7 @@ impl Server {
         let directory = ModelDirectory::open(&config.model).map_err(Error::Files)?;
         let embedding = Embedding::read(&directory).map_err(Error::Files)?;
         let max_model_len = longest(&config, &directory, embedding.as_ref())?;
-        let facts = ModelFacts {
-            name: config.name()?.as_str().to_owned(),
-            max_model_len,
-            vocab_size: directory.vocab_size,
-            end_tokens: directory.end_tokens.clone(),
-            generation: directory.generation,
-            embedding: embedding.clone(),
-        };
+        let facts = facts(&config, &directory, (max_model_len, embedding.clone()))?;
         let registry = Registry::new();
         let (readiness, ready) = loading::readiness();
         let loading = Loading {
@@ -265,6 +258,21 @@ async fn loaded(loading: JoinHandle<Result<Running, Fatal>>) -> Result<Running, 
     let running = running.map_err(Error::Start)?;
     memory::give_back_unused();
     Ok(running)
+}
+
+fn facts(
+    config: &Config,
+    directory: &ModelDirectory,
+    (max_model_len, embedding): (u32, Option<Embedding>),
+) -> Result<ModelFacts, Error> {
+    Ok(ModelFacts {
+        name: config.name()?.as_str().to_owned(),
+        max_model_len,
+        vocab_size: directory.vocab_size,
+        end_tokens: directory.end_tokens.clone(),
+        generation: directory.generation,
+        embedding,
+    })
 }
 
 async fn open_text(directory: ModelDirectory) -> Result<Text, Error> {
