@@ -321,8 +321,9 @@ fn rule(lark: &mut String, name: &str, body: &str) {
     writeln!(lark, "{name}: {body}").expect("a text takes text");
 }
 
-/// Says how the schema's texts are written, whatever it says about that itself.
+/// Says how the schema's texts are written, whatever it says about that itself, and closes its objects.
 fn with(options: JsonCompileOptions, mut schema: Value) -> Value {
+    closed::close(&mut schema);
     if schema.is_object() {
         options.apply_to(&mut schema);
     }
@@ -334,6 +335,9 @@ fn one_line(error: &str) -> String {
     let line = error.lines().find(|line| !line.trim().is_empty());
     line.unwrap_or("no reason was given").trim().to_owned()
 }
+
+/// Objects that have only what their schema names.
+mod closed;
 
 #[cfg(test)]
 mod tests;
