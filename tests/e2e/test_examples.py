@@ -15,14 +15,15 @@ ELSEWHERE = EXAMPLES / "langchain_agent.py"
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory):
-    """The Python of an environment that has what the wheel of the client asks for, and nothing else of ours."""
+    """The Python of an environment that has what the wheel of the client asks for, and nothing else of ours; and what an
+    example without it asks for."""
     folder = tmp_path_factory.mktemp("client")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, CLIENT)
     run(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv" / "bin" / "python"
     run(python, "-m", *pip[2:], "install", "--constraint", ROOT / "tests" / "e2e" / "requirements.txt",
-        *folder.glob("*.whl"))
+        "openai-agents", *folder.glob("*.whl"))
     return python
 
 
@@ -38,6 +39,17 @@ def test_an_agent_of_openais_own_client(python, demo):
     printed = run(python, EXAMPLES / "agent.py", OPENAI_BASE_URL=f"{demo.url}/v1", OPENAI_API_KEY="none")
     assert "calculator" in printed
     assert printed.endswith("317 * 24 + 9 is 7617.\n")
+
+
+def test_an_agent_of_openais_agents_sdk_is_one_program(python, demo):
+    before = {row["id"] for row in demo.get("/v1/programs")["data"]}
+    printed = run(python, EXAMPLES / "agents_sdk.py", OPENAI_BASE_URL=f"{demo.url}/v1", OPENAI_API_KEY="none")
+    *calls, said = printed.splitlines()
+    assert sorted(calls) == [
+        "  calls get_weather with Oslo: snowy, -3 degrees", "  calls get_weather with Paris: sunny, 21 degrees"]
+    assert "sunny" in said and "snowy" in said
+    new = [row for row in demo.get("/v1/programs")["data"] if row["id"] not in before]
+    assert [(row["source"], row["call_counts"]["completed"] > 1) for row in new] == [("tools", True)]
 
 
 def test_map_and_reduce(python, demo):
