@@ -2,7 +2,10 @@
 import statistics
 
 COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#98df8a", "#7f7f7f", "#9467bd", "#8c564b", "#e377c2"]
-WIDTH, HEIGHT, LEFT, TOP, GAP, COLUMNS = 240, 130, 24, 84, 58, 3
+# Of a bar and its number, at least, and of a panel.
+PLACE, LEAST = 44, 240
+HEIGHT, LEFT, TOP, GAP, COLUMNS = 130, 24, 84, 58, 3
+NAME, LINE = 172, 22
 
 
 def element(name, text="", **attributes):
@@ -14,13 +17,18 @@ def short(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def panel_width(arms):
+    return max(LEAST, PLACE * len(arms))
+
+
 def panel(title, values, limit, arms, x, y):
     """A bar an arm: the median, with a line from the least to the most; `limit` is a broken line."""
     highest = max([limit or 0, *(most for each in values.values() for most in each)], default=0) * 1.15 or 1
     up = lambda value: y + HEIGHT * (1 - value / highest)
-    place = WIDTH / len(arms)
+    width = panel_width(arms)
+    place = width / len(arms)
     parts = [element("text", title, x=x, y=y - 8, font_weight="bold"),
-             element("line", x1=x, x2=x + WIDTH, y1=y + HEIGHT, y2=y + HEIGHT, stroke="#888888")]
+             element("line", x1=x, x2=x + width, y1=y + HEIGHT, y2=y + HEIGHT, stroke="#888888")]
     for index, arm in enumerate(arms):
         left, wide = x + index * place + place * 0.14, place * 0.72
         middle = left + wide / 2
@@ -36,23 +44,27 @@ def panel(title, values, limit, arms, x, y):
             parts.append(element("line", x1=f"{middle:.1f}", x2=f"{middle:.1f}", y1=f"{up(min(values[arm])):.1f}",
                                  y2=f"{up(max(values[arm])):.1f}", stroke="#222222"))
     if limit:
-        parts.append(element("line", x1=x, x2=x + WIDTH, y1=f"{up(limit):.1f}", y2=f"{up(limit):.1f}", stroke="#222222",
+        parts.append(element("line", x1=x, x2=x + width, y1=f"{up(limit):.1f}", y2=f"{up(limit):.1f}", stroke="#222222",
                              stroke_dasharray="5 3"))
     return parts
 
 
 def bars(title, panels, arms):
     """`panels`: (title, {arm: values}, limit or None)."""
+    pitch = panel_width(arms) + GAP
+    width = LEFT + COLUMNS * pitch
+    # Names stand in as many lines as they need.
+    names = (width - LEFT) // NAME
+    top = TOP + (-(-len(arms) // names) - 1) * LINE
     parts = [element("text", title, x=LEFT, y=20, font_size=14)]
     for index, arm in enumerate(arms):
-        x = LEFT + index * 172
-        parts += [element("rect", x=x, y=34, width=12, height=12, fill=COLOURS[index % len(COLOURS)]),
-                  element("text", arm, x=x + 18, y=45)]
+        x, y = LEFT + index % names * NAME, 34 + index // names * LINE
+        parts += [element("rect", x=x, y=y, width=12, height=12, fill=COLOURS[index % len(COLOURS)]),
+                  element("text", arm, x=x + 18, y=y + 11)]
     for index, (title, values, limit) in enumerate(panels):
-        x = LEFT + index % COLUMNS * (WIDTH + GAP)
-        parts += panel(title, values, limit, arms, x, TOP + index // COLUMNS * (HEIGHT + GAP))
-    width = max(LEFT + COLUMNS * (WIDTH + GAP), LEFT + 172 * len(arms))
-    height = TOP + -(-len(panels) // COLUMNS) * (HEIGHT + GAP)
+        x = LEFT + index % COLUMNS * pitch
+        parts += panel(title, values, limit, arms, x, top + index // COLUMNS * (HEIGHT + GAP))
+    height = top + -(-len(panels) // COLUMNS) * (HEIGHT + GAP)
     style = 'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12" fill="#222222"'
     body = "\n".join([element("rect", width=width, height=height, fill="#ffffff"), *parts])
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {style}>\n{body}\n</svg>\n'

@@ -143,6 +143,8 @@ def picture(runs, models):
     for shape in runs.shapes:
         for each in runs.workloads:
             values = {arm: runs.values(shape, arm, each.name, "tok_s") for arm in runs.arms}
+            if not any(values.values()):
+                continue
             limits = runs.values(shape, OURS, each.name, "bandwidth_gb_s")
             limit = None
             if each.steps and limits:
