@@ -15,7 +15,7 @@ use lps_engine_core::model::{Masks, Matcher};
 use lps_engine_core::request::TokenId;
 use lps_engine_core::token_set::TokenSet;
 
-/// Threads, at most. One works out a few thousand sets in a second.
+/// Threads, at most. One works out some thousand sets of common forms in a second, and some hundred of the worst.
 const THREADS_MAX: usize = 4;
 
 /// See the module.

@@ -136,9 +136,10 @@ impl Error {
     /// The call's grammar came to where it allows no token, or could not tell which.
     pub(super) fn grammar(failure: Failure, usage: CallUsage) -> Self {
         let message = format!(
-            "the grammar of this call cannot be followed any further: {failure}; the engine's log says why"
+            "the form that was asked for cannot be followed any further: {failure}; it needs more than one form may: make it \
+             simpler"
         );
-        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "grammar_error", message);
+        let error = Self::new(StatusCode::BAD_REQUEST, "grammar_error", message);
         Self {
             usage: Some(usage),
             ..error

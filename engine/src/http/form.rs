@@ -1,20 +1,24 @@
 //! What a request wants its answer to look like. Owns: the fields that say so (`response_format`, `structured_outputs`,
 //! `tools`, `tool_choice`) and which of them exclude each other. A refusal names the field.
 
-use std::sync::Arc;
-
 use lps_api::openai::{ChatRequest, Generation, Object};
+use lps_engine_core::model::Matcher;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::error::Error;
-use crate::text::grammar::{Calls, Form, Grammar, Shape, Tool};
+use crate::text::grammar::{Calls, Form, Shape, Tool};
 use crate::text::template::Template;
 
 const FORMAT: &str = "response_format";
 const STRUCTURED: &str = "structured_outputs";
 const CHOICE: &str = "tool_choice";
 const TOOLS: &str = "tools";
+/// Choices of all prompts of one request that may have a form: each has a grammar's state of its own.
+const CHOICES_MAX: u32 = 64;
+
+/// One for each choice of all prompts; none where there is no form.
+pub(super) type Matchers = Vec<Box<dyn Matcher>>;
 
 /// The tools of a chat.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,12 +93,13 @@ fn wrong_choice() -> Error {
     Error::invalid(CHOICE, message)
 }
 
-/// The grammar of a chat's answer, if it has one.
+/// What follows the form of a chat's answer in each of its choices.
 pub(super) async fn of_chat(
     request: &ChatRequest,
     tools: &Tools<'_>,
+    choices: u32,
     shared: &Shared,
-) -> Result<Option<Grammar>, Error> {
+) -> Result<Matchers, Error> {
     let text = shape(&request.generation)?;
     let (field, form) = match (text, tools.forced) {
         (None, Forced::No) => {
@@ -102,7 +107,7 @@ pub(super) async fn of_chat(
                 .shown
                 .filter(|shown| tools.are_understood && shown.iter().any(is_strict));
             let Some(shown) = shown else {
-                return Ok(None);
+                return Ok(Matchers::new());
             };
             let mut calls = calls(shown, tools)?;
             for (tool, shown) in calls.tools.iter_mut().zip(shown) {
@@ -125,45 +130,54 @@ pub(super) async fn of_chat(
             (TOOLS, Form { text: None, calls })
         }
     };
-    compiled(field, form, &request.generation, shared).await
+    check(field, &request.generation, choices)?;
+    compiled(field, form, choices, shared).await
 }
 
-/// The grammar of a plain text, if it has one.
+/// The same of a plain text's choices, over all prompts.
 pub(super) async fn of_text(
     generation: &Generation,
+    choices: u32,
     shared: &Shared,
-) -> Result<Option<Grammar>, Error> {
+) -> Result<Matchers, Error> {
     let Some((field, shape)) = shape(generation)? else {
-        return Ok(None);
+        return Ok(Matchers::new());
     };
     let form = Form {
         text: Some(shape),
         calls: None,
     };
-    compiled(field, form, generation, shared).await
+    check(field, generation, choices)?;
+    compiled(field, form, choices, shared).await
+}
+
+/// What excludes a form.
+fn check(field: &str, generation: &Generation, choices: u32) -> Result<(), Error> {
+    let ends = "exclude each other: the form says when the text ends";
+    if generation.ignore_eos == Some(true) {
+        let message = format!("ignore_eos and {field} {ends}");
+        return Err(Error::invalid("ignore_eos", message));
+    }
+    if generation.min_tokens.is_some_and(|tokens| tokens > 0) {
+        let message = format!("min_tokens and {field} {ends}");
+        return Err(Error::invalid("min_tokens", message));
+    }
+    if choices > CHOICES_MAX {
+        let message =
+            format!("{choices} choices with {field}; at most {CHOICES_MAX} of a request are taken");
+        return Err(Error::invalid("n", message));
+    }
+    Ok(())
 }
 
 async fn compiled(
     field: &str,
     form: Form,
-    generation: &Generation,
+    choices: u32,
     shared: &Shared,
-) -> Result<Option<Grammar>, Error> {
-    if generation.ignore_eos == Some(true) {
-        let message =
-            format!("ignore_eos and {field} exclude each other: the form says when the text ends");
-        return Err(Error::invalid("ignore_eos", message));
-    }
-    if generation.min_tokens.is_some_and(|tokens| tokens > 0) {
-        let message =
-            format!("min_tokens and {field} exclude each other: the form says when the text ends");
-        return Err(Error::invalid("min_tokens", message));
-    }
-    let grammars = Arc::clone(&shared.text.grammars);
-    let compile = tokio::task::spawn_blocking(move || grammars.compile(&form));
-    let grammar = compile.await.map_err(|_| Error::engine_failed())?;
-    let refused = |error| Error::invalid(field, format!("{field}: {error}"));
-    grammar.map(Some).map_err(refused)
+) -> Result<Matchers, Error> {
+    let matchers = shared.text.compiler.matchers(form, choices).await;
+    matchers.map_err(|error| Error::invalid(field, format!("{field}: {error}")))
 }
 
 /// Whether a call of the tool is held to its schema though nobody forced it.

@@ -17,7 +17,7 @@ use lps_engine_core::request::TokenId;
 use super::answer::{Choice, Closing, Frame, Kind};
 use super::checkpoint::Checkpoints;
 use super::error::Error;
-use super::form;
+use super::form::{self, Matchers};
 use super::identity::Identity;
 use super::parse;
 use super::prompt;
@@ -49,14 +49,13 @@ pub(super) async fn chat(
             only_one: tools.only_one,
         });
     }
-    let grammar = form::of_chat(&request, &tools, &shared).await?;
+    let matchers = form::of_chat(&request, &tools, rules.choices, &shared).await?;
     let asked = Asked {
         prompts,
         identity,
         rules,
-        grammar,
     };
-    answer(Kind::Chat, asked, shared).await
+    answer(Kind::Chat, (asked, matchers), shared).await
 }
 
 /// `POST /v1/completions`.
@@ -73,23 +72,26 @@ pub(super) async fn completions(
     let special = request.generation.add_special_tokens.unwrap_or(true);
     let prompts = prompt::of_completion(request.prompt.as_ref(), special, &shared).await?;
     let identity = Identity::read(&headers, &shared.mint())?;
-    let grammar = form::of_text(&request.generation, &shared).await?;
+    let choices = (prompts.len() as u32).saturating_mul(rules.choices);
+    let matchers = form::of_text(&request.generation, choices, &shared).await?;
     let asked = Asked {
         prompts,
         identity,
         rules,
-        grammar,
     };
-    answer(Kind::Completion, asked, shared).await
+    answer(Kind::Completion, (asked, matchers), shared).await
 }
 
-async fn answer(kind: Kind, asked: Asked, shared: Arc<Shared>) -> Result<Response, Error> {
-    let running = Running::start(&asked, &shared).await?;
+async fn answer(
+    kind: Kind,
+    (asked, matchers): (Asked, Matchers),
+    shared: Arc<Shared>,
+) -> Result<Response, Error> {
+    let running = Running::start(&asked, matchers, &shared).await?;
     let Asked {
         prompts,
         identity,
         rules,
-        ..
     } = asked;
     let prefix = match kind {
         Kind::Chat => "chatcmpl",

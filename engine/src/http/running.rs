@@ -18,12 +18,12 @@ use lps_engine_core::request::{Request, Stopping, TokenId};
 
 use super::Shared;
 use super::error::Error;
+use super::form::Matchers;
 use super::identity::Identity;
 use super::parse::Rules;
 use super::prompt::Prompts;
 use crate::executor::{CallEvent, OpenCall};
 use crate::text::choice::{ChoiceText, Piece};
-use crate::text::grammar::Grammar;
 
 /// What happened to the answer.
 #[derive(Debug)]
@@ -56,8 +56,6 @@ pub(super) struct Asked {
     pub(super) prompts: Prompts,
     pub(super) identity: Identity,
     pub(super) rules: Rules,
-    /// What each choice's text must look like.
-    pub(super) grammar: Option<Grammar>,
 }
 
 /// The calls of one request: one for each prompt.
@@ -85,12 +83,15 @@ enum Broken {
 
 impl Running {
     /// Hands the calls in. When one is refused, all are taken back.
-    pub(super) async fn start(asked: &Asked, shared: &Shared) -> Result<Self, Error> {
+    pub(super) async fn start(
+        asked: &Asked,
+        mut matchers: Matchers,
+        shared: &Shared,
+    ) -> Result<Self, Error> {
         let Asked {
             prompts,
             identity,
             rules,
-            grammar,
         } = asked;
         if rules.resume.is_some() && prompts.len() != 1 {
             let message = format!("{RESUME_FIELD} is for one prompt");
@@ -100,11 +101,9 @@ impl Running {
         let mut calls = Vec::with_capacity(prompts.len());
         for (index, prompt) in prompts.iter().enumerate() {
             let request = request((prompt, index, seed), (identity, rules), shared)?;
-            let matchers = grammar
-                .as_ref()
-                .map(|grammar| grammar.matchers(rules.choices));
-            let matchers = matchers.unwrap_or_default();
-            calls.push(shared.engine.submit(request, matchers).await?);
+            let own = matchers.len().min(rules.choices as usize);
+            let own = matchers.drain(..own).collect();
+            calls.push(shared.engine.submit(request, own).await?);
         }
         let choices = prompts.len() as u32 * rules.choices;
         let tokenizer = &shared.text.tokenizer;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{JsonCompileOptions, ParserFactory, regex_to_lark};
 use lps_engine_core::model::Matcher;
@@ -106,8 +106,8 @@ impl Grammars {
         self.end_tokens.contains(&token)
     }
 
-    /// Makes a grammar. Takes milliseconds, the first one as long as a look at the whole vocabulary: not to be called
-    /// where others wait.
+    /// Makes a grammar. Takes milliseconds, the first one as long as a look at the whole vocabulary, and as much stack as the
+    /// form has rules: not to be called where others wait, but by a [`compiler`].
     ///
     /// # Errors
     /// When the form is wrong, unsupported or too large.
@@ -140,13 +140,14 @@ impl Grammars {
         let slices = llguidance::earley::SlicedBiasComputer::json_slices();
         let factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
         let mut factory = factory.map_err(|error| GrammarError::Form(error.to_string()))?;
-        factory.quiet().limits_mut().verbose_errors = false;
+        *factory.quiet().limits_mut() = limits();
         Ok(factory)
     }
 
     fn word(&self, token: TokenId) -> Vec<u8> {
         let bytes = self.tokenizer.token_bytes(token);
-        match self.tokenizer.is_special(token) {
+        // No text has an end token in it, whether the tokenizer knows it as special or not.
+        match self.tokenizer.is_special(token) || self.ends(token) {
             true => [&[SPECIAL], bytes.as_slice()].concat(),
             false => bytes,
         }
@@ -280,6 +281,20 @@ impl fmt::Debug for Grammar {
     }
 }
 
+/// What a grammar may cost: a batch waits for its slowest set. The library's own bounds are for one text at a time.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        // 4 ms for one set at most.
+        step_lexer_fuel: 50_000,
+        // A state takes 1 or 2 KB, in each of a call's choices.
+        max_lexer_states: 20_000,
+        // Objects with hundreds of properties that may be left out need more than 2,000.
+        max_items_in_row: 10_000,
+        verbose_errors: false,
+        ..ParserLimits::default()
+    }
+}
+
 /// What a rule for text says.
 fn text(shape: &Shape) -> Result<String, GrammarError> {
     Ok(match shape {
@@ -301,7 +316,8 @@ fn text(shape: &Shape) -> Result<String, GrammarError> {
             let texts = texts
                 .iter()
                 .map(|text| Value::from(text.as_str()).to_string());
-            texts.collect::<Vec<_>>().join(" | ")
+            // One word, not a rule for each.
+            format!("TEXT\nTEXT: {}", texts.collect::<Vec<_>>().join(" | "))
         }
         Shape::Lark(text) => text.clone(),
     })
@@ -336,6 +352,8 @@ fn one_line(error: &str) -> String {
     line.unwrap_or("no reason was given").trim().to_owned()
 }
 
+/// Where grammars are made: on what stack, and how many at once.
+pub mod compiler;
 /// Objects that have only what their schema names.
 mod closed;
 

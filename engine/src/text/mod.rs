@@ -27,6 +27,7 @@ use std::sync::Arc;
 use crate::model;
 use crate::model::directory::ModelDirectory;
 use crate::text::grammar::Grammars;
+use crate::text::grammar::compiler::Compiler;
 use crate::text::template::Template;
 use crate::text::tokenizer::Tokenizer;
 
@@ -38,7 +39,7 @@ pub struct Text {
     /// `None`: the model is not made for chats.
     pub template: Option<Arc<Template>>,
     /// From forms to grammars.
-    pub grammars: Arc<Grammars>,
+    pub compiler: Compiler,
 }
 
 impl Text {
@@ -51,7 +52,7 @@ impl Text {
         let grammars = Grammars::new(Arc::clone(&tokenizer), &directory.end_tokens);
         Ok(Self {
             tokenizer,
-            grammars: Arc::new(grammars),
+            compiler: Compiler::new(grammars),
             template: Template::open(directory)?.map(Arc::new),
         })
     }

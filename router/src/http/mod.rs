@@ -73,7 +73,8 @@ fn table() -> Vec<Route> {
         post("/v1/responses", INFER, responses::create),
         get("/v1/responses/{response}", INFER, responses::one),
         delete("/v1/responses/{response}", INFER, responses::delete),
-        post("/v1/responses/{response}/cancel", CANCEL, responses::cancel),
+        // Who cancels one is given all of it.
+        post("/v1/responses/{response}/cancel", INFER, responses::cancel),
         get(
             "/v1/responses/{response}/input_items",
             INFER,

@@ -64,11 +64,13 @@ impl From<String> for Part {
 impl Item {
     /// Reads the item at a place. One without a type is a message.
     pub(super) fn read(place: usize, mut item: Value) -> Result<Self, Error> {
-        if let Value::Object(fields) = &mut item {
-            fields
-                .entry("type")
-                .or_insert_with(|| Value::from("message"));
-        }
+        let Value::Object(fields) = &mut item else {
+            // What reads items takes lists for some.
+            return Err(Error::field(format!("input[{place}]"), "is no object"));
+        };
+        fields
+            .entry("type")
+            .or_insert_with(|| Value::from("message"));
         serde_json::from_value(item)
             .map_err(|error| Error::field(format!("input[{place}]"), error.to_string()))
     }

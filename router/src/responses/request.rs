@@ -10,6 +10,16 @@ use crate::echoes::Echoes;
 use crate::responses::item::Item;
 use crate::translation::request::{self, Content, Error};
 
+/// Fields that only come back in the answer; it is kept, so they are short. OpenAI's `metadata` has 16 pairs of short texts.
+const REPEATED: [&str; 5] = [
+    "metadata",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "user",
+];
+const REPEATED_BYTES_MAX: usize = 16 << 10;
+
 /// Fields that ask for what nothing here does.
 const REFUSED: [&str; 5] = [
     "context_management",
@@ -137,6 +147,13 @@ impl Request {
         }
         if self.max_output_tokens == Some(0) {
             return Err(Error::field("max_output_tokens", "is 1 or more"));
+        }
+        for field in REPEATED {
+            let long = self.rest.get(field).map(|value| value.to_string().len());
+            if let Some(bytes) = long.filter(|bytes| *bytes > REPEATED_BYTES_MAX) {
+                let reason = format!("has {bytes} bytes; at most {REPEATED_BYTES_MAX} are taken");
+                return Err(Error::field(field, reason));
+            }
         }
         let rivals = self.rest.get("top_logprobs").and_then(Value::as_u64);
         if rivals.is_some_and(|rivals| rivals > 0) {

@@ -222,6 +222,9 @@ fn what_cannot_be_had_is_refused_by_its_name() {
             "input[0]",
         ),
         (json!({"input": ["hi"]}), "input[0]"),
+        // A list that serde would take for an item.
+        (json!({"input": [user("a"), ["reasoning"]]}), "input[1]"),
+        (json!({"metadata": {"a": vec![0; 9_000]}}), "metadata"),
         (json!({"input": []}), "input"),
         (json!({"input": 7}), "input"),
         (json!({"store": "yes"}), "store"),

@@ -145,7 +145,8 @@ proptest! {
 
     #[test]
     fn a_form_is_a_grammar_or_is_refused_in_a_line(form in form(), draws in prop::collection::vec(any::<u32>(), TOKENS)) {
-        let Text { tokenizer, grammars, .. } = text();
+        let Text { tokenizer, compiler, .. } = text();
+        let grammars = &compiler.grammars;
         let grammar = match grammars.compile(&form) {
             Ok(grammar) => grammar,
             Err(error) => {

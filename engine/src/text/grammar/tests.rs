@@ -41,10 +41,10 @@ fn calls(only_one: bool) -> Calls {
 fn has_form(form: &Form, text: &str) -> bool {
     let Text {
         tokenizer,
-        grammars,
+        compiler,
         ..
     } = demo();
-    let grammar = grammars.compile(form).unwrap();
+    let grammar = compiler.grammars.compile(form).unwrap();
     let mut matcher = grammar.matchers(1).pop().unwrap();
     let mut allowed = matcher.follow(&[]).unwrap();
     for token in tokenizer.encode(text, false).unwrap() {
@@ -53,7 +53,7 @@ fn has_form(form: &Form, text: &str) -> bool {
         }
         allowed = matcher.follow(&[token]).unwrap();
     }
-    (0..tokenizer.size()).any(|token| grammars.ends(token) && allowed.contains(token))
+    (0..tokenizer.size()).any(|token| compiler.grammars.ends(token) && allowed.contains(token))
 }
 
 #[track_caller]
@@ -140,6 +140,41 @@ fn calls_are_written_as_they_are_read_and_refer_to_their_own_schema() {
 }
 
 #[test]
+fn long_lists_and_large_objects_are_forms_too() {
+    let texts: Vec<_> = (0..2_100).map(|number| format!("text {number}")).collect();
+    let choice = Form {
+        text: Some(Shape::Choice(texts)),
+        calls: None,
+    };
+    check(&choice, &["text 0", "text 2099"], &["text 2100", "text"]);
+    let properties: serde_json::Map<_, _> = (0..600)
+        .map(|number| (format!("p{number}"), json!({"type": "integer"})))
+        .collect();
+    let object = json_form(json!({"type": "object", "properties": properties}));
+    check(
+        &object,
+        &["{}", "{\"p7\": 1, \"p599\": 2}"],
+        &["{\"q\": 1}"],
+    );
+}
+
+#[test]
+fn an_end_token_stands_in_no_text_though_it_is_not_special() {
+    // A token of ordinary text, as some checkpoints have their end.
+    let tokenizer = &demo().tokenizer;
+    let [end] = tokenizer.encode(" a", false).unwrap()[..] else {
+        panic!("it is one token");
+    };
+    let grammars = Grammars::new(Arc::clone(tokenizer), &[end]);
+    let grammar = grammars.compile(&json_form(json!({"type": "string"})));
+    let mut matcher = grammar.unwrap().matchers(1).pop().unwrap();
+    let inside = tokenizer.encode("\"x", false).unwrap();
+    assert!(!matcher.follow(&inside).unwrap().contains(end));
+    let after = tokenizer.encode("\"", false).unwrap();
+    assert!(matcher.follow(&after).unwrap().contains(end));
+}
+
+#[test]
 fn a_form_that_cannot_be_is_refused_in_one_line() {
     let deep = (0..200).fold(
         json!({"type": "null"}),
@@ -181,7 +216,7 @@ fn a_form_that_cannot_be_is_refused_in_one_line() {
             "exclude",
         ),
     ] {
-        let error = match demo().grammars.compile(&form) {
+        let error = match demo().compiler.grammars.compile(&form) {
             Ok(_) => panic!("{form:?} is a grammar"),
             Err(error) => error.to_string(),
         };
