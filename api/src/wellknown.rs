@@ -22,6 +22,8 @@ pub mod header {
     pub const CALL_ID: &str = "x-call-id";
     /// Comma list of the calls this one depends on; present and empty means a root (client → router).
     pub const PARENT_CALL_IDS: &str = "x-parent-call-ids";
+    /// Names one call over all attempts of a client at it (client → router).
+    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
     /// An API key, as Anthropic's clients send it (client → router).
     pub const API_KEY: &str = "x-api-key";
     /// Names the tenant; where there are keys, only an administrator's names another than its own (client → router).

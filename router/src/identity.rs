@@ -133,6 +133,20 @@ pub struct Fresh {
     pub call: CallId,
 }
 
+impl Fresh {
+    /// Both of this name, of letters, digits and dashes.
+    pub fn named(name: &str) -> Self {
+        let (program, call) = (
+            format!("{FRESH_PROGRAM}{name}"),
+            format!("{FRESH_CALL}{name}"),
+        );
+        Self {
+            program: ProgramId::parse(&program).expect("made of letters, digits and dashes"),
+            call: CallId::parse(&call).expect("made of letters, digits and dashes"),
+        }
+    }
+}
+
 /// An id from outside that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

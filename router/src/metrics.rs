@@ -131,6 +131,11 @@ const LEARNED: Description = describe(
     "Finished programs that are remembered, the last 512 at most: what `gittins` and `bounds: [auto]` go by.",
 );
 
+const ATTACHED: Description = describe(
+    "lps_router_attached_total",
+    &[],
+    "Retries that were given the answer of their call, which still ran, instead of an attempt of their own.",
+);
 const DENIED: Description = describe(
     "lps_router_denied_total",
     &["reason"],
@@ -143,7 +148,7 @@ const KEYS_FILE: Description = describe(
 );
 
 /// Every metric.
-pub const ALL: [Description; 24] = [
+pub const ALL: [Description; 25] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -166,6 +171,7 @@ pub const ALL: [Description; 24] = [
     CAPACITY,
     DECISIONS,
     LEARNED,
+    ATTACHED,
     DENIED,
     KEYS_FILE,
 ];
@@ -203,6 +209,7 @@ pub struct Metrics {
     capacity: IntGaugeVec,
     decisions: IntCounterVec,
     learned: IntGaugeVec,
+    attached: IntCounterVec,
     denied: IntCounterVec,
     keys_file: IntGaugeVec,
 }
@@ -253,6 +260,7 @@ impl Metrics {
             capacity: gauge(registry, CAPACITY),
             decisions: counter(registry, DECISIONS),
             learned: gauge(registry, LEARNED),
+            attached: counter(registry, ATTACHED),
             denied: counter(registry, DENIED),
             keys_file: gauge(registry, KEYS_FILE),
         }
@@ -379,6 +387,11 @@ impl Metrics {
         self.learned
             .with_label_values(&[model.as_str()])
             .set(programs);
+    }
+
+    /// A retry waits for the answer of its call, which still runs.
+    pub fn attached(&self) {
+        self.attached.with_label_values::<&str>(&[]).inc();
     }
 
     /// A request was refused for its key.

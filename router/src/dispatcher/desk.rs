@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros, Tokens};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use crate::admission::{Admission, Full, Limits};
 use crate::allowance::{self, Allowances};
 use crate::discovery::{EngineEndpoint, Pool};
+use crate::dispatcher::SharedAnswer;
 use crate::dispatcher::fleet::Fleet;
 use crate::dispatcher::later::{Due, Later};
 use crate::dispatcher::open_call::{OpenCall, Place};
@@ -62,6 +64,7 @@ pub struct View<'a> {
     pub state: &'a State,
     /// The engines.
     pub fleet: &'a Fleet,
+    calls: &'a BTreeMap<CallKey, OpenCall>,
     /// Clients' names of open calls.
     names: &'a HashMap<(TenantId, CallId), CallKey>,
     admission: &'a Admission,
@@ -74,6 +77,17 @@ impl View<'_> {
     /// The key of an open call.
     pub fn open_call(&self, tenant: &TenantId, call: &CallId) -> Option<CallKey> {
         self.names.get(&(tenant.clone(), call.clone())).copied()
+    }
+
+    /// The answer to come of an open call that was asked the same, where others may wait for it.
+    pub fn answer_of(
+        &self,
+        (tenant, call): (&TenantId, &CallId),
+        (path, body): (&str, &Bytes),
+    ) -> Option<SharedAnswer> {
+        let open = self.calls.get(&self.open_call(tenant, call)?)?;
+        let is_same = open.outgoing.path == path && open.outgoing.body == *body;
+        open.answer.as_ref().filter(|_| is_same)?.upgrade()
     }
 
     /// A call of a tenant that is known, by its name at engines.
@@ -148,6 +162,7 @@ impl Desk {
         View {
             state: &self.state,
             fleet: &self.fleet,
+            calls: &self.calls,
             names: &self.names,
             admission: &self.admission,
             keys: &self.keys,

@@ -27,5 +27,5 @@ mod later;
 pub use desk::View;
 pub use fleet::{Engine, Fleet};
 pub use handle::{CallStream, Ended, Handle};
-pub use requests::{PromptSize, Submission};
+pub use requests::{PromptSize, SharedAnswer, Submission, WeakAnswer};
 pub use turn::{Setup, start};

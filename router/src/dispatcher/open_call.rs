@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{BodyPermit, Permit};
+use crate::dispatcher::requests::WeakAnswer;
 use crate::engine_client::leg::Outgoing;
 use crate::engine_client::{Failure, Piece};
 use crate::message::ProgramKey;
@@ -23,6 +24,8 @@ pub(super) struct OpenCall {
     pub(super) arrived: Micros,
     pub(super) place: Place,
     pub(super) outgoing: Arc<Outgoing>,
+    /// Its answer, where a retry of its client may wait for it too.
+    pub(super) answer: Option<WeakAnswer>,
     pub(super) client: ClientEnd,
     /// Held while the call is ready for the first time.
     pub(super) ready: Option<Permit>,

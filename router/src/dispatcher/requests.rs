@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+use futures::future::{Shared, WeakShared};
+use hyper::Response;
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::quantity::{Micros, Tokens};
 use tokio::sync::oneshot;
@@ -14,6 +17,11 @@ use crate::engine_client::Failure;
 use crate::engine_client::leg::Outgoing;
 use crate::identity::{Identity, Lineage};
 use crate::message::{CallKey, Event, IdentitySource, NewCall, Parents, ProgramKey};
+
+/// An answer that is not streamed, to come, for all that wait for it.
+pub type SharedAnswer = Shared<oneshot::Receiver<Response<Bytes>>>;
+/// As [`SharedAnswer`]; lets it go when nobody waits any more.
+pub type WeakAnswer = WeakShared<oneshot::Receiver<Response<Bytes>>>;
 
 /// A call as its client sent it, checked.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub struct Submission {
     pub expected_output: Option<Tokens>,
     /// What is posted.
     pub outgoing: Arc<Outgoing>,
+    /// Its answer, where a retry of its client may wait for it too.
+    pub answer: Option<WeakAnswer>,
     /// Room for its body.
     pub body: BodyPermit,
     /// Told how its tenant's limits stand, before anything of the answer comes; where it has some.
@@ -174,6 +184,7 @@ impl Desk {
             arrived: now,
             place: Place::Waiting,
             outgoing: submission.outgoing,
+            answer: submission.answer,
             client,
             ready: Some(ready),
             failed: Tries::default(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use lps_api::ids::{CallId, ModelName, ProgramId, TenantId};
+use lps_api::ids::{ModelName, TenantId};
 use lps_api::wellknown::header;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
@@ -17,7 +17,7 @@ use crate::discovery::Pool;
 use crate::dispatcher::Handle;
 use crate::engine_client::Connections;
 use crate::http::error::Error;
-use crate::identity::{FRESH_CALL, FRESH_PROGRAM, Fresh};
+use crate::identity::Fresh;
 use crate::metrics::Metrics;
 use crate::responses::shelf::Shelf;
 
@@ -78,21 +78,17 @@ impl Default for Names {
 impl Names {
     /// A new name: `KIND-START-NUMBER`.
     pub fn make(&self, kind: &str) -> String {
-        format!(
-            "{kind}-{}-{:x}",
-            self.start,
-            self.next.fetch_add(1, Ordering::Relaxed)
-        )
+        format!("{kind}-{}", self.number())
     }
 
     /// Names for a call that has none.
     pub fn fresh(&self) -> Fresh {
-        let name = self.make(FRESH_CALL.trim_end_matches('-'));
-        let program = format!("{FRESH_PROGRAM}{}", &name[FRESH_CALL.len()..]);
-        Fresh {
-            program: ProgramId::parse(&program).expect("made of letters, digits and dashes"),
-            call: CallId::parse(&name).expect("made of letters, digits and dashes"),
-        }
+        Fresh::named(&self.number())
+    }
+
+    fn number(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:x}", self.start)
     }
 }
 

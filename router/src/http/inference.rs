@@ -20,6 +20,7 @@ use crate::http::body;
 use crate::http::context::{Context, header_text, tenant};
 use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
+use crate::http::shared::{self, Retry, Sharing};
 use crate::identity::{ClientSays, HeaderSays, Identity, identify};
 
 /// Headers that go along to the engine when they are there.
@@ -128,6 +129,7 @@ async fn call(
         client: ClientSays::read(|name| headers.get(name)?.to_str().ok()),
         trace: headers.get(TRACE[0]).and_then(|value| value.to_str().ok()),
     };
+    let retry = Retry::read(headers)?;
     let Asking {
         body,
         form,
@@ -136,11 +138,22 @@ async fn call(
     } = asking.await?;
     let facts = Facts::read(&body, form)?;
     let model = context.pool(&facts.model)?;
-    let mut identity = identify(&says, &facts.says, context.names.fresh())?;
+    let fresh = retry.fresh.clone();
+    let fresh = fresh.unwrap_or_else(|| context.names.fresh());
+    let made = fresh.call.clone();
+    let mut identity = identify(&says, &facts.says, fresh)?;
     let echoes = echoes.or_else(|| facts.echoes.clone());
     if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
         identity = followed(context, (identity, echoes), tenant.clone()).await?;
     }
+    let outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
+    let name = (&tenant, &identity.call);
+    if let Some(answer) = retry.running(context, name, &outgoing).await? {
+        return Ok(shared::wait(answer).await?);
+    }
+    // Who did not name a call cannot ask for it again.
+    let is_named = retry.fresh.is_some() || identity.call != made;
+    let sharing = (is_named && !facts.stream).then(Sharing::new);
     let asked = Asked {
         program: identity.program.clone(),
         call: identity.call.clone(),
@@ -149,7 +162,6 @@ async fn call(
         heartbeat: facts.stream.then_some(context.limits.heartbeat),
         standing: Arc::default(),
     };
-    let outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
     let submission = Submission {
         tenant,
         identity,
@@ -157,11 +169,16 @@ async fn call(
         prompt: facts.prompt,
         expected_output: facts.expected_output,
         outgoing: Arc::new(outgoing),
+        answer: sharing.as_ref().and_then(Sharing::to_join),
         body: room,
         standing: Arc::clone(&asked.standing),
     };
     let stream = context.dispatcher.submit(submission).await?;
-    Ok(answer::pass(stream, asked, (context.clock, context.metrics.clone())).await)
+    let answer = answer::pass(stream, asked, (context.clock, context.metrics.clone()));
+    Ok(match sharing {
+        Some(sharing) => sharing.run(answer).await?,
+        None => answer.await,
+    })
 }
 
 /// Puts a call behind those that its conversation echoes.

@@ -23,6 +23,8 @@ mod programs;
 mod calls;
 /// Engines: read, drain.
 mod engines;
+/// One call's answer for several requests.
+mod shared;
 /// A call's answer on its way out.
 mod answer;
 /// A streamed answer that begins late.

@@ -8,5 +8,6 @@ mod loss;
 mod messages;
 mod responses;
 mod resume;
+mod shared;
 #[cfg(test)]
 mod support;
