@@ -24,6 +24,8 @@ pub mod header {
     pub const PARENT_CALL_IDS: &str = "x-parent-call-ids";
     /// Names one call over all attempts of a client at it (client → router).
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// W3C's trace context (client → router → engine).
+    pub const TRACE: &str = "traceparent";
     /// An API key, as Anthropic's clients send it (client → router).
     pub const API_KEY: &str = "x-api-key";
     /// Names the tenant; where there are keys, only an administrator's names another than its own (client → router).

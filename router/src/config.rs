@@ -73,6 +73,12 @@ pub struct Config {
     /// Time between two writes of what was learned from finished programs, where there is something new and a folder for it.
     #[arg(long, env = "LPS_ROUTER_KEEP_PERIOD", default_value = "60s", value_parser = duration)]
     pub keep_period: Duration,
+    /// OpenTelemetry collector that takes traces by OTLP over HTTP, as http://HOST:4318; unset: there are none.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = endpoint)]
+    pub otlp_endpoint: Option<String>,
+    /// Share of programs that are traced where their clients do not say, from 0 to 1.
+    #[arg(long, env = "LPS_ROUTER_TRACE_RATIO", default_value_t = 1.0, value_parser = share)]
+    pub trace_ratio: f64,
 }
 
 /// What a router on its own needs beside: `lps up` has a folder already.
@@ -105,8 +111,25 @@ impl Default for Config {
             drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),
             keep_period: Duration::from_secs(60),
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
         }
     }
+}
+
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<hyper::Uri>().ok();
+    let is_one = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    is_one
+        .then(|| text.to_owned())
+        .ok_or("an endpoint is http://HOST:PORT or https://HOST:PORT")
+}
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or("a share is a number from 0 to 1")
 }
 
 /// A text that is no duration.

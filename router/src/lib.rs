@@ -41,6 +41,8 @@ pub mod discovery;
 pub mod keys;
 /// What a tenant may use.
 pub mod allowance;
+/// OpenTelemetry: programs as traces, calls as spans.
+pub mod traces;
 /// The router's metrics.
 pub mod metrics;
 /// What the dispatcher decides with: table and pools, one event after the other.

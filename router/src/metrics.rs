@@ -136,6 +136,11 @@ const ATTACHED: Description = describe(
     &[],
     "Retries that were given the answer of their call, which still ran, instead of an attempt of their own.",
 );
+const SPANS: Description = describe(
+    "lps_router_spans_total",
+    &["outcome"],
+    "Spans of traces: sent, dropped as too many waited, or failed as the collector did not take them.",
+);
 const DENIED: Description = describe(
     "lps_router_denied_total",
     &["reason"],
@@ -148,7 +153,7 @@ const KEYS_FILE: Description = describe(
 );
 
 /// Every metric.
-pub const ALL: [Description; 25] = [
+pub const ALL: [Description; 26] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -172,6 +177,7 @@ pub const ALL: [Description; 25] = [
     DECISIONS,
     LEARNED,
     ATTACHED,
+    SPANS,
     DENIED,
     KEYS_FILE,
 ];
@@ -210,6 +216,7 @@ pub struct Metrics {
     decisions: IntCounterVec,
     learned: IntGaugeVec,
     attached: IntCounterVec,
+    spans: IntCounterVec,
     denied: IntCounterVec,
     keys_file: IntGaugeVec,
 }
@@ -261,6 +268,7 @@ impl Metrics {
             decisions: counter(registry, DECISIONS),
             learned: gauge(registry, LEARNED),
             attached: counter(registry, ATTACHED),
+            spans: counter(registry, SPANS),
             denied: counter(registry, DENIED),
             keys_file: gauge(registry, KEYS_FILE),
         }
@@ -392,6 +400,11 @@ impl Metrics {
     /// A retry waits for the answer of its call, which still runs.
     pub fn attached(&self) {
         self.attached.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// What became of so many spans.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        self.spans.with_label_values(&[outcome]).inc_by(count);
     }
 
     /// A request was refused for its key.

@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::responses::shelf::{self, Shelf};
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
+use crate::traces;
 
 /// A body has this many header times to come.
 const BODY_TIMES: u32 = 4;
@@ -77,12 +78,15 @@ pub enum Error {
     /// There are no keys.
     #[error("the API keys: {0}")]
     Keys(#[from] keys::Error),
+    /// Traces have nowhere to go.
+    #[error("traces: {0}")]
+    Traces(#[from] traces::Error),
 }
 
 /// Starts a router on what `sources` tell.
 ///
 /// # Errors
-/// When a port cannot be had, or the file of keys makes no sense.
+/// When a port cannot be had, the file of keys makes no sense, or traces have nowhere to go.
 pub async fn start(
     config: Config,
     sources: Sources,
@@ -107,6 +111,7 @@ pub async fn start(
         connections: connections.clone(),
         clock,
         metrics: metrics.clone(),
+        traces: traces_of(&config, clock, &metrics)?,
         stranded: Arc::clone(&stranded),
         learned: recalled.models,
     };
@@ -156,6 +161,23 @@ pub async fn start(
         scale,
         task,
     })
+}
+
+/// Where traces go, if anywhere.
+fn traces_of(
+    config: &Config,
+    clock: Clock,
+    metrics: &Metrics,
+) -> Result<Option<traces::Sink>, traces::Error> {
+    let settings = config
+        .otlp_endpoint
+        .clone()
+        .map(|endpoint| traces::Settings {
+            endpoint,
+            ratio: config.trace_ratio,
+        });
+    let start = |settings| traces::start(&settings, clock, metrics.clone());
+    settings.map(start).transpose()
 }
 
 /// The keys, where there is a file of them.

@@ -25,6 +25,7 @@ use crate::keys;
 use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::traces::{self, Traces};
 
 /// Programs that expire are counted at most this late, at the next call's end.
 const SWEEP_PERIOD: Micros = Micros::from_secs(10);
@@ -46,6 +47,7 @@ pub(super) struct Desk {
     pub(super) retries: RetryBudget,
     pub(super) paces: BTreeMap<ModelName, Pace>,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
     /// Rung when a call comes for which there is no engine.
     pub(super) stranded: Arc<Notify>,
     pub(super) is_draining: bool,
@@ -131,7 +133,8 @@ impl Desk {
     pub(super) fn new(
         (state, rim): (State, Rim),
         (limits, keys): (Limits, keys::Current),
-        (metrics, stranded): (Metrics, Arc<Notify>),
+        (metrics, traces): (Metrics, Traces),
+        stranded: Arc<Notify>,
     ) -> Self {
         Self {
             state,
@@ -145,6 +148,7 @@ impl Desk {
             retries: RetryBudget::new(),
             paces: BTreeMap::new(),
             metrics,
+            traces,
             stranded,
             is_draining: false,
             live: BTreeMap::new(),
@@ -215,6 +219,13 @@ impl Desk {
     pub(super) fn count(&mut self, open: &OpenCall) {
         if let Some(call) = self.state.call(&open.program.tenant, &open.id) {
             self.metrics.call_moved(&call);
+            let ended = traces::Call {
+                program: &open.program,
+                said: open.said,
+                path: open.outgoing.path,
+                now: self.now(),
+            };
+            self.traces.call_ended(ended, &call);
         }
         let now = self.now();
         self.live.insert(open.program.clone(), open.model.clone());
@@ -225,6 +236,8 @@ impl Desk {
             for program in programs {
                 self.count_if_ended(&program);
             }
+            self.traces
+                .keep(|program| self.live.contains_key(program) || self.state.is_live(program));
         }
     }
 
@@ -242,6 +255,7 @@ impl Desk {
         }
         if let (Some(model), Some(view)) = (self.live.remove(program), view) {
             self.metrics.program_ended(&model, &view.summary);
+            self.traces.program_ended(program, &view.summary);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::dispatcher::requests::WeakAnswer;
 use crate::engine_client::leg::Outgoing;
 use crate::engine_client::{Failure, Piece};
 use crate::message::ProgramKey;
+use crate::traces::Said;
 
 /// An open call.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct OpenCall {
     /// Its answer, where a retry of its client may wait for it too.
     pub(super) answer: Option<WeakAnswer>,
     pub(super) client: ClientEnd,
+    /// What its client said of its trace.
+    pub(super) said: Option<Said>,
     /// Held while the call is ready for the first time.
     pub(super) ready: Option<Permit>,
     /// Attempts that failed because of the connection, and because the engine was busy.

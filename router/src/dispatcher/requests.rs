@@ -17,6 +17,7 @@ use crate::engine_client::Failure;
 use crate::engine_client::leg::Outgoing;
 use crate::identity::{Identity, Lineage};
 use crate::message::{CallKey, Event, IdentitySource, NewCall, Parents, ProgramKey};
+use crate::traces::Said;
 
 /// An answer that is not streamed, to come, for all that wait for it.
 pub type SharedAnswer = Shared<oneshot::Receiver<Response<Bytes>>>;
@@ -36,6 +37,8 @@ pub struct Submission {
     pub prompt: PromptSize,
     /// What its client says about the output: a hint, or its limit.
     pub expected_output: Option<Tokens>,
+    /// What its client said of its trace.
+    pub said: Option<Said>,
     /// What is posted.
     pub outgoing: Arc<Outgoing>,
     /// Its answer, where a retry of its client may wait for it too.
@@ -175,6 +178,7 @@ impl Desk {
             }
         };
         self.retries.earn();
+        self.traces.begin(&program, submission.said.as_ref());
         self.metrics.identified(submission.identity.source);
         self.names.insert(name, key);
         let open = OpenCall {
@@ -186,6 +190,7 @@ impl Desk {
             outgoing: submission.outgoing,
             answer: submission.answer,
             client,
+            said: submission.said,
             ready: Some(ready),
             failed: Tries::default(),
             resume: None,

@@ -20,6 +20,7 @@ use crate::keys;
 use crate::metrics::Metrics;
 use crate::scheduler::Classes;
 use crate::state::State;
+use crate::traces::{self, Traces};
 
 /// Reports that may wait for the dispatcher.
 const REPORTS_MAX: usize = 4_096;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Where it counts.
     pub metrics: Metrics,
+    /// Who takes traces, if anybody does.
+    pub traces: Option<traces::Sink>,
     /// Who makes engines; rung when a call comes for which there is none.
     pub stranded: Arc<Notify>,
     /// What an earlier router learned.
@@ -63,7 +66,8 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
     let desk = Desk::new(
         (state, rim),
         (setup.limits, setup.keys),
-        (setup.metrics, setup.stranded),
+        (setup.metrics, Traces::new(setup.traces)),
+        setup.stranded,
     );
     let inbox = Inbox {
         requests: request_receiver,

@@ -58,6 +58,8 @@ pub struct Post {
     pub uri: Uri,
     /// Time that it waited before.
     pub queued: Micros,
+    /// The call's span, instead of what its client said of a trace.
+    pub trace: Option<String>,
     /// What is posted.
     pub request: Arc<Outgoing>,
     /// What the client has of the answer, where the engine is to go on with it.
@@ -194,12 +196,17 @@ impl Leg {
         headers.clone_from(&post.request.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::PROTOCOL, HeaderValue::from(protocol::VERSION));
-        for (name, text) in [
+        let trace = post.trace.as_deref();
+        let names = [
             (header::CALL_ID, post.wire.as_str()),
             (header::PROGRAM_ID, post.program.as_str()),
             (header::ORDER, &post.order.to_string()),
             (header::ATTEMPT, &post.attempt.0.to_string()),
-        ] {
+        ];
+        for (name, text) in names
+            .into_iter()
+            .chain(trace.map(|trace| (header::TRACE, trace)))
+        {
             let value = HeaderValue::from_str(text).expect("ids and numbers are printable");
             headers.insert(name, value);
         }

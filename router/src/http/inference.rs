@@ -22,9 +22,10 @@ use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
 use crate::http::shared::{self, Retry, Sharing};
 use crate::identity::{ClientSays, HeaderSays, Identity, identify};
+use crate::traces::Said;
 
 /// Headers that go along to the engine when they are there.
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+const TRACE: [&str; 2] = [known::TRACE, "tracestate"];
 
 /// A request that was read.
 pub(super) struct Asking {
@@ -168,6 +169,7 @@ async fn call(
         model,
         prompt: facts.prompt,
         expected_output: facts.expected_output,
+        said: says.trace.and_then(Said::read),
         outgoing: Arc::new(outgoing),
         answer: sharing.as_ref().and_then(Sharing::to_join),
         body: room,
