@@ -137,7 +137,7 @@ impl Desk {
         let open = self.calls.get_mut(&key)?;
         match std::mem::replace(&mut open.place, Place::Waiting) {
             Place::Posted(posted) => {
-                posted.cut.cancel();
+                posted.cut.abort();
                 let wire = wire::name(&open.id, key);
                 let Posted {
                     engine, attempt, ..

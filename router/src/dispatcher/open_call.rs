@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use futures::future::AbortHandle;
 use lps_api::ids::{CallId, EngineId, ModelName, Revision};
 use lps_api::protocol::Resume;
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::admission::{BodyPermit, Permit};
 use crate::dispatcher::requests::WeakAnswer;
@@ -81,7 +81,7 @@ pub(super) enum Place {
 pub(super) struct Posted {
     pub(super) engine: EngineId,
     pub(super) attempt: Attempt,
-    pub(super) cut: CancellationToken,
+    pub(super) cut: AbortHandle,
     /// The place that the engine knows of.
     pub(super) told: Order,
     /// The place that it should have.

@@ -116,7 +116,7 @@ impl Desk {
             match &open.place {
                 Place::Waiting => {}
                 // The attempt itself knows how far it came, and reports it.
-                Place::Posted(posted) => posted.cut.cancel(),
+                Place::Posted(posted) => posted.cut.abort(),
                 Place::BackingOff { attempt, .. } => {
                     let attempt = *attempt;
                     open.place = Place::Waiting;

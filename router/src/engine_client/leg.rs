@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{AbortHandle, AbortRegistration, Abortable, Aborted};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -16,8 +17,8 @@ use lps_api::wellknown::header;
 use lps_runtime::causes::with_causes;
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::engine_client::connection::{Answer, Connections, read_whole};
 use crate::engine_client::given::{Given, body_to_resume};
@@ -79,27 +80,25 @@ pub struct Rim {
     pub stall_limit: Duration,
 }
 
-/// Starts the attempt; cancel the token to cut it.
-pub fn start(post: Post, pieces: mpsc::Sender<Piece>, rim: Rim) -> CancellationToken {
-    let cut = CancellationToken::new();
+/// Starts the attempt; the handle cuts it.
+pub fn start(post: Post, pieces: mpsc::Sender<Piece>, rim: Rim) -> AbortHandle {
+    let (handle, cut) = AbortHandle::new_pair();
     let resume = post.resume.as_deref();
     let leg = Leg {
         pieces,
         rim,
-        cut: cut.clone(),
         started: resume.is_some(),
         given: resume.map_or_else(Given::default, Given::resumed),
         post,
     };
-    task::spawn("leg", leg.run());
-    cut
+    task::spawn("leg", leg.run(cut));
+    handle
 }
 
 struct Leg {
     post: Post,
     pieces: mpsc::Sender<Piece>,
     rim: Rim,
-    cut: CancellationToken,
     /// Whether the client has part of the answer.
     started: bool,
     /// That part.
@@ -122,13 +121,9 @@ struct Ending {
 }
 
 impl Leg {
-    async fn run(mut self) {
-        let cut = self.cut.clone();
-        let ended = tokio::select! {
-            biased;
-            () = cut.cancelled() => Err(Stop::Broken("cut".to_owned())),
-            ended = self.exchange() => ended,
-        };
+    async fn run(mut self, cut: AbortRegistration) {
+        let ended = Abortable::new(self.exchange(), cut).await;
+        let ended = ended.unwrap_or_else(|Aborted| Err(Stop::Broken("cut".to_owned())));
         match ended {
             Ok(ending) => self.finish(ending).await,
             Err(stop) => {
@@ -271,7 +266,7 @@ impl Leg {
                 // Whoever has the head has nothing yet, but of this answer.
                 self.given.begin(scan.beginning());
             }
-            self.give(Piece::Data(forward)).await?;
+            self.give(Piece::Data(Bytes::from(forward))).await?;
             for checkpoint in &reached {
                 self.given.add(checkpoint);
             }
@@ -311,9 +306,15 @@ impl Leg {
     /// Waits for a client that reads slowly, but not for ever. A client that left is noticed elsewhere; here its
     /// attempt only ends.
     async fn give(&self, piece: Piece) -> Result<(), Stop> {
+        let left = || Stop::Broken("the client left".to_owned());
+        // Nearly always there is room, and no timer is needed.
+        let piece = match self.pieces.try_send(piece) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(left()),
+            Err(TrySendError::Full(piece)) => piece,
+        };
         match tokio::time::timeout(self.rim.stall_limit, self.pieces.send(piece)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Stop::Broken("the client left".to_owned())),
+            Ok(sent) => sent.map_err(|_| left()),
             Err(_) => Err(Stop::Stalled),
         }
     }

@@ -5,6 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use lps_api::protocol::{Beginning, CHECKPOINT, CallUsage, Checkpoint, ENGINE_FAILED};
+use memchr::memmem;
 use serde::Deserialize;
 
 /// Longest single event.
@@ -18,7 +19,8 @@ pub struct TooLong;
 /// What the stream has shown so far.
 #[derive(Debug, Default)]
 pub struct Scan {
-    partial: BytesMut,
+    /// The beginning of an event whose end has not come.
+    partial: Vec<u8>,
     held: BytesMut,
     beginning: Option<Beginning>,
     usage: Option<CallUsage>,
@@ -32,7 +34,7 @@ pub struct Scan {
 #[derive(Debug, Default)]
 pub struct Passed {
     /// Whole events.
-    pub forward: Bytes,
+    pub forward: Vec<u8>,
     /// The checkpoints of those events.
     pub reached: Vec<Checkpoint>,
 }
@@ -54,13 +56,35 @@ impl Scan {
     /// # Errors
     /// When an event does not end.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Passed, TooLong> {
-        // Bytes before `searched` are known to hold no end of an event.
-        let mut searched = self.partial.len().saturating_sub(1);
-        self.partial.extend_from_slice(bytes);
-        let (mut forward, mut reached) = (BytesMut::new(), Vec::new());
-        while let Some(end) = event_end(&self.partial, searched) {
-            let event = self.partial.split_to(end);
-            let (checkpoint, event) = split_checkpoint(&event);
+        let mut passed = Passed::default();
+        if self.partial.is_empty() {
+            // What comes is mostly whole events: they are looked at where they are.
+            let rest = self.take_events((bytes, 0), &mut passed);
+            self.partial = rest.to_vec();
+        } else {
+            // Bytes before `searched` are known to hold no end of an event.
+            let searched = self.partial.len() - 1;
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(bytes);
+            let rest = self.take_events((&partial, searched), &mut passed).len();
+            partial.drain(..partial.len() - rest);
+            self.partial = partial;
+        }
+        if self.partial.len() > EVENT_BYTES_MAX {
+            return Err(TooLong);
+        }
+        Ok(passed)
+    }
+
+    /// Takes the whole events, of which the first ends at or after `searched`; gives back what is left.
+    fn take_events<'a>(
+        &mut self,
+        (mut bytes, mut searched): (&'a [u8], usize),
+        passed: &mut Passed,
+    ) -> &'a [u8] {
+        while let Some(end) = event_end(bytes, searched) {
+            let (event, rest) = bytes.split_at(end);
+            let (checkpoint, event) = split_checkpoint(event);
             let told = checkpoint.as_ref().and_then(|told| told.beginning);
             self.beginning = self.beginning.or(told);
             self.closes |= checkpoint
@@ -70,16 +94,12 @@ impl Scan {
             if self.is_holding() {
                 self.held.extend_from_slice(event);
             } else {
-                forward.extend_from_slice(event);
-                reached.extend(checkpoint);
+                passed.forward.extend_from_slice(event);
+                passed.reached.extend(checkpoint);
             }
-            searched = 0;
+            (bytes, searched) = (rest, 0);
         }
-        if self.partial.len() > EVENT_BYTES_MAX {
-            return Err(TooLong);
-        }
-        let forward = forward.freeze();
-        Ok(Passed { forward, reached })
+        bytes
     }
 
     fn look_at(&mut self, event: &[u8]) {
@@ -88,7 +108,7 @@ impl Scan {
         };
         if data == b"[DONE]" {
             self.is_done = true;
-        } else if contains(data, b"\"lps\":") {
+        } else if memmem::find(data, b"\"lps\":").is_some() {
             // Inside a JSON text the quotes would be escaped, so this is a key.
             self.usage = figures(data).or(self.usage);
         }
@@ -154,7 +174,7 @@ fn error_code(json: &[u8]) -> Option<String> {
 fn split_checkpoint(event: &[u8]) -> (Option<Checkpoint>, &[u8]) {
     let split = event
         .strip_prefix(CHECKPOINT.as_bytes())
-        .and_then(|rest| Some(rest.split_at(rest.iter().position(|&byte| byte == b'\n')? + 1)));
+        .and_then(|rest| Some(rest.split_at(memchr::memchr(b'\n', rest)? + 1)));
     match split {
         None => (None, event),
         Some((json, rest)) => (serde_json::from_slice(json).ok(), rest),
@@ -163,14 +183,9 @@ fn split_checkpoint(event: &[u8]) -> (Option<Checkpoint>, &[u8]) {
 
 /// The end of the first event at or after `from`: past its empty line.
 pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
-    bytes[from..]
-        .windows(2)
-        .position(|pair| pair == b"\n\n")
-        .map(|at| from + at + 2)
-}
-
-fn contains(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len()).any(|window| window == what)
+    let mut lines = memchr::memchr_iter(b'\n', &bytes[from..]);
+    let at = lines.find(|at| bytes.get(from + at + 1) == Some(&b'\n'))?;
+    Some(from + at + 2)
 }
 
 #[cfg(test)]

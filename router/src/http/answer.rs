@@ -1,6 +1,7 @@
 //! A call's answer on its way out. Owns: the response's headers, and how an answer ends when it is not complete: one
 //! error event and the end of the stream, never a silent cut and never `[DONE]`.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::allowance::Standing;
 use crate::dispatcher::CallStream;
 use crate::engine_client::{Head, Piece};
 use crate::http::error::Error;
+use crate::http::heard::Heard;
 use crate::http::{held, limits};
 use crate::metrics::Metrics;
 
@@ -48,7 +50,10 @@ pub(super) async fn pass(
         None => call.next().await,
         Some(period) => match tokio::time::timeout(period, call.next()).await {
             Ok(first) => first,
-            Err(_) => return with_names(held::stream(call, period), &asked),
+            Err(_) => {
+                let call = Heard::new(call, period, clock);
+                return with_names(held::stream(call), &asked);
+            }
         },
     };
     let head = match first {
@@ -58,9 +63,8 @@ pub(super) async fn pass(
     };
     let body = if is_stream(&head) {
         let period = asked.heartbeat.unwrap_or(Duration::MAX);
-        Body::from_stream(stream::unfold(Some(call), move |call| {
-            next_bytes(call, period)
-        }))
+        let call = Heard::new(call, period, clock);
+        Body::from_stream(stream::unfold(Some(call), next_bytes))
     } else {
         match whole(call).await {
             Ok(bytes) => Body::from(bytes),
@@ -84,18 +88,17 @@ pub(super) fn is_stream(head: &Head) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// The body's next bytes, or a sign of life when none came for a period; the error event is the last.
+/// The body's next bytes, or a sign of life when none came for a while; the error event is the last.
 pub(super) async fn next_bytes(
-    call: Option<CallStream>,
-    period: Duration,
-) -> Option<(Result<Bytes, std::convert::Infallible>, Option<CallStream>)> {
+    call: Option<Heard>,
+) -> Option<(Result<Bytes, Infallible>, Option<Heard>)> {
     let mut call = call?;
     // What comes is whole events, so a comment may stand between any two.
-    match tokio::time::timeout(period, call.next()).await {
-        Err(_) => Some((Ok(held::WAITING), Some(call))),
-        Ok(Piece::Data(bytes)) => Some((Ok(bytes), Some(call))),
-        Ok(Piece::Failed(failure)) => Some((Ok(Error::from(failure).event()), None)),
-        Ok(Piece::End | Piece::Head(_)) => None,
+    match call.next().await {
+        None => Some((Ok(held::WAITING), Some(call))),
+        Some(Piece::Data(bytes)) => Some((Ok(bytes), Some(call))),
+        Some(Piece::Failed(failure)) => Some((Ok(Error::from(failure).event()), None)),
+        Some(Piece::End | Piece::Head(_)) => None,
     }
 }
 

@@ -2,7 +2,6 @@
 //! clients and proxies between from giving up. They are comments, which readers of events skip.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -11,9 +10,9 @@ use bytes::Bytes;
 use futures::stream;
 
 use super::answer::{is_stream, next_bytes, whole};
-use crate::dispatcher::CallStream;
 use crate::engine_client::Piece;
 use crate::http::error::Error;
+use crate::http::heard::Heard;
 
 /// A sign of life.
 pub(super) const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n\n");
@@ -21,16 +20,14 @@ pub(super) const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n
 /// Where the answer stands.
 enum State {
     /// Nothing has come.
-    Waiting(CallStream),
+    Waiting(Heard),
     /// It comes.
-    Passing(Option<CallStream>),
+    Passing(Option<Heard>),
 }
 
-/// The answer from now on; until it begins, a sign of life each `period`.
-pub(super) fn stream(call: CallStream, period: Duration) -> Response {
-    let body = stream::unfold((State::Waiting(call), true), move |(state, is_first)| {
-        next(state, is_first, period)
-    });
+/// The answer from now on; until it begins, signs of life.
+pub(super) fn stream(call: Heard) -> Response {
+    let body = stream::unfold((State::Waiting(call), true), next);
     let mut response = Response::new(Body::from_stream(body));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -39,35 +36,35 @@ pub(super) fn stream(call: CallStream, period: Duration) -> Response {
 
 type Next = Option<(Result<Bytes, Infallible>, (State, bool))>;
 
-async fn next(state: State, is_first: bool, period: Duration) -> Next {
+async fn next((state, is_first): (State, bool)) -> Next {
     let mut call = match state {
-        State::Passing(call) => return pass(call, period).await,
+        State::Passing(call) => return pass(call).await,
         State::Waiting(call) => call,
     };
     if is_first {
         // The period before the head was sent is over.
         return Some((Ok(WAITING), (State::Waiting(call), false)));
     }
-    match tokio::time::timeout(period, call.next()).await {
-        Err(_) => Some((Ok(WAITING), (State::Waiting(call), false))),
-        Ok(Piece::Head(head)) if is_stream(&head) => pass(Some(call), period).await,
+    match call.next().await {
+        None => Some((Ok(WAITING), (State::Waiting(call), false))),
+        Some(Piece::Head(head)) if is_stream(&head) => pass(Some(call)).await,
         // The status is sent already: what the engine says against the call is an event.
-        Ok(Piece::Head(_)) => {
-            let event = match whole(call).await {
+        Some(Piece::Head(_)) => {
+            let event = match whole(call.into_call()).await {
                 Ok(body) => Bytes::from([b"data: ", &body[..], b"\n\n"].concat()),
                 Err(error) => error.event(),
             };
             Some((Ok(event), (State::Passing(None), false)))
         }
-        Ok(Piece::Failed(failure)) => {
+        Some(Piece::Failed(failure)) => {
             let event = Error::from(failure).event();
             Some((Ok(event), (State::Passing(None), false)))
         }
-        Ok(Piece::Data(_) | Piece::End) => unreachable!("an answer begins with its head"),
+        Some(Piece::Data(_) | Piece::End) => unreachable!("an answer begins with its head"),
     }
 }
 
-async fn pass(call: Option<CallStream>, period: Duration) -> Next {
-    let (bytes, call) = next_bytes(call, period).await?;
+async fn pass(call: Option<Heard>) -> Next {
+    let (bytes, call) = next_bytes(call).await?;
     Some((bytes, (State::Passing(call), false)))
 }

@@ -29,6 +29,8 @@ mod shared;
 mod answer;
 /// A streamed answer that begins late.
 mod held;
+/// A streamed answer with its silences.
+mod heard;
 /// How a tenant's limits stand, told in headers.
 mod limits;
 /// Reading a request's body.
