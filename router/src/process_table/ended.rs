@@ -98,7 +98,8 @@ impl Ended {
 /// The last ended calls of a row, in order of arrival.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EndedCalls {
-    calls: VecDeque<Ended>,
+    /// Each in a box: room for those to come is most of what a program of few calls would take.
+    calls: VecDeque<Box<Ended>>,
 }
 
 impl EndedCalls {
@@ -108,17 +109,17 @@ impl EndedCalls {
 
     pub(super) fn get(&self, key: CallKey) -> Option<&Ended> {
         let place = self.calls.binary_search_by_key(&key, |call| call.key);
-        place.ok().map(|place| &self.calls[place])
+        place.ok().map(|place| &*self.calls[place])
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Ended> {
-        self.calls.iter()
+        self.calls.iter().map(Box::as_ref)
     }
 
     /// Remembers a call. Gives back the oldest, if there are too many.
-    pub(super) fn add(&mut self, call: Ended) -> Option<Ended> {
+    pub(super) fn add(&mut self, call: Ended) -> Option<Box<Ended>> {
         let place = self.calls.partition_point(|other| other.key < call.key);
-        self.calls.insert(place, call);
+        self.calls.insert(place, Box::new(call));
         let is_over = self.calls.len() > ENDED_CALLS_MAX;
         is_over.then(|| self.calls.pop_front()).flatten()
     }

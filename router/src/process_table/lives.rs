@@ -145,7 +145,7 @@ impl ProcessTable {
             idle_limit,
             generation,
         };
-        self.rows.insert(id, Row::new(id, birth, now));
+        self.rows.insert(id, Box::new(Row::new(id, birth, now)));
         self.names.insert(program.clone(), id);
         id
     }
@@ -155,6 +155,7 @@ impl ProcessTable {
         let Some(row) = self.rows.get_mut(&id).filter(|row| row.open.is_empty()) else {
             return;
         };
+        row.rest();
         if let Some(at) = row.expires_at.take() {
             self.expiring.remove(&(at, id));
         }
@@ -189,7 +190,11 @@ impl ProcessTable {
             models: row.models,
             service: row.service_total(),
             is_single: row.source == IdentitySource::Single,
-            homes: row.homes.values().cloned().collect(),
+            homes: row
+                .stays
+                .homes()
+                .map(|(_, engine)| engine.clone())
+                .collect(),
         });
         self.models.ended(row.models);
         self.kept.add(id, row.ended.len());

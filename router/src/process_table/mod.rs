@@ -13,6 +13,7 @@ mod numbered;
 mod priority;
 mod reason;
 mod row;
+mod stays;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,8 @@ const THREADS_MAX: usize = 1_024;
 /// Rows and calls.
 #[derive(Debug, Default)]
 pub struct ProcessTable {
-    rows: BTreeMap<RowId, Row>,
+    /// Each in a box: a tree of large nodes holds half of them empty.
+    rows: BTreeMap<RowId, Box<Row>>,
     /// Open calls.
     calls: Calls,
     /// The last life of each name. Looked up only.
@@ -62,15 +64,13 @@ pub struct ProcessTable {
 impl ProcessTable {
     /// The live row of a name.
     pub fn live(&self, program: &ProgramKey) -> Option<&Row> {
-        self.rows
-            .get(self.names.get(self.children.resolve(program))?)
-            .filter(|row| row.end.is_none())
+        self.last(program).filter(|row| row.end.is_none())
     }
 
     /// The last row of a name that is remembered.
     pub fn last(&self, program: &ProgramKey) -> Option<&Row> {
         let name = self.children.resolve(program);
-        self.rows.get(self.names.get(name)?)
+        self.row(*self.names.get(name)?)
     }
 
     /// Programs of a tenant that have not ended.
@@ -80,16 +80,16 @@ impl ProcessTable {
 
     /// A row.
     pub fn row(&self, row: RowId) -> Option<&Row> {
-        self.rows.get(&row)
+        self.rows.get(&row).map(Box::as_ref)
     }
 
     pub(crate) fn row_mut(&mut self, row: RowId) -> Option<&mut Row> {
-        self.rows.get_mut(&row)
+        self.rows.get_mut(&row).map(Box::as_mut)
     }
 
     /// All rows, in order of arrival.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.values()
+        self.rows.values().map(Box::as_ref)
     }
 
     /// Programs that are live and have called a model.
@@ -115,7 +115,7 @@ impl ProcessTable {
     /// One in so many of them, those that expire first first.
     pub fn quiet_sample(&self, one_in: usize) -> impl Iterator<Item = &Row> {
         let sample = self.expiring.iter().step_by(one_in);
-        sample.filter_map(|(_, id)| self.rows.get(id))
+        sample.filter_map(|(_, id)| self.row(*id))
     }
 
     /// An open call.
@@ -130,7 +130,7 @@ impl ProcessTable {
     /// A call by its client's name, open or remembered, and its row.
     pub fn named_call(&self, tenant: &TenantId, call: &CallId) -> Option<(&Row, Known<'_>)> {
         let (row, key) = self.call_names.get(tenant, call)?;
-        let row = self.rows.get(&row)?;
+        let row = self.row(row)?;
         Some((row, self.known(row, key)?))
     }
 

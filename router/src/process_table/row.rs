@@ -1,15 +1,16 @@
 //! One program's row. Owns: what its calls are charged, settled and in flight, and the sums that policies read. It must
 //! not know policies.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
-use lps_api::ids::{CallId, ClassName, EngineId, ModelName, Revision, ThreadId};
+use lps_api::ids::{CallId, ClassName, ThreadId};
 use lps_api::quantity::Micros;
 
 use super::call::Call;
 use super::ended::{Ended, EndedCalls};
 use super::reason::{CallCounts, Phase, ProgramState};
+use super::stays::Stays;
 use crate::message::{CallKey, IdentitySource, ProgramKey};
 
 /// Names one life of a program, in order of arrival.
@@ -43,10 +44,8 @@ pub struct Row {
     pub arrived: Micros,
     /// When its last call ended.
     pub last_completion: Option<Micros>,
-    /// Engines that hold its context.
-    pub homes: BTreeMap<ModelName, EngineId>,
-    /// What its engines were made from, for each model: its calls stay with that.
-    revisions: Vec<(ModelName, Revision)>,
+    /// Engines that hold its context, and what they were made from.
+    pub stays: Stays,
     /// How long it lives without a call.
     pub idle_limit: Micros,
     /// Calls whose parents were not known.
@@ -95,8 +94,7 @@ impl Row {
             generation: birth.generation,
             arrived: now,
             last_completion: None,
-            homes: BTreeMap::new(),
-            revisions: Vec::new(),
+            stays: Stays::default(),
             idle_limit: birth.idle_limit,
             unknown_parents: 0,
             end: None,
@@ -117,21 +115,6 @@ impl Row {
             usual_gap: Micros::ZERO,
             last_gap: None,
             pauses: 0,
-        }
-    }
-
-    /// The revision that it began on.
-    pub fn revision(&self, model: &ModelName) -> Option<Revision> {
-        let mut revisions = self.revisions.iter();
-        let of = revisions.find(|(other, _)| other == model);
-        of.map(|(_, revision)| *revision)
-    }
-
-    /// Its calls for this model go to engines of this revision from now on.
-    pub(crate) fn pin(&mut self, model: &ModelName, revision: Revision) {
-        match self.revisions.iter_mut().find(|(other, _)| other == model) {
-            Some((_, old)) => *old = revision,
-            None => self.revisions.push((model.clone(), revision)),
         }
     }
 
@@ -302,6 +285,11 @@ impl Row {
             *self.counts.of(from) -= 1;
         }
         *self.counts.of(to) += 1;
+    }
+
+    /// It has no open call: what an empty tree keeps, a node, is a third of a row and is given back.
+    pub(super) fn rest(&mut self) {
+        (self.open, self.flight_paths) = (BTreeSet::new(), BTreeSet::new());
     }
 
     /// Whether sums and sets agree with the open calls.

@@ -386,13 +386,13 @@ impl Pool {
         let mut is_settled = !has_left && !self.is_limited(row);
         if let Some(row) = table.row_mut(row) {
             // Without a home it only matters whether any engine keeps it.
-            let is_at_home_anywhere = was_resident && !row.homes.contains_key(&self.model);
+            let is_at_home_anywhere = was_resident && row.stays.home(&self.model).is_none();
             is_settled &= target.entry == Entry::Resident || is_at_home_anywhere;
-            is_settled &= row.revision(&self.model) == Some(revision);
-            row.pin(&self.model, revision);
+            is_settled &= row.stays.revision(&self.model) == Some(revision);
+            row.stays.pin(&self.model, revision);
             if target.makes_home {
-                is_settled &= row.homes.get(&self.model) == Some(&id);
-                row.homes.insert(self.model.clone(), id.clone());
+                is_settled &= row.stays.home(&self.model) == Some(&id);
+                row.stays.settle(&self.model, id.clone());
             }
         }
         table.wait(key, Reason::EngineQueue, now);

@@ -81,7 +81,7 @@ impl Pool {
     /// Whether the program can go on with this engine only.
     pub fn is_pinned_to(&self, row: &Row, engine: &EngineId) -> bool {
         let revision = self.engines.get(engine).map(|it| it.limits.revision);
-        let pin = row.revision(&self.model);
+        let pin = row.stays.revision(&self.model);
         pin.is_some() && pin == revision && !self.open_revisions.contains(&pin.unwrap_or_default())
     }
 }

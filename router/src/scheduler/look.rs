@@ -118,7 +118,7 @@ impl Pool {
                 )
             }
             Some(Reason::RetryBackoff) => (None, call.engine().cloned()),
-            Some(Reason::HomeBusy) => (None, row.homes.get(&self.model).cloned()),
+            Some(Reason::HomeBusy) => (None, row.stays.home(&self.model).cloned()),
             Some(Reason::WorkingSet) => {
                 let ahead = self.ages[1].range(..(call.ready_at, call.key)).count();
                 (Some(ahead as u64), None)

@@ -140,7 +140,7 @@ impl Pool {
             call,
             arrival: self.arrival(call, now),
             ask: self.ask((key, call.tenant()), scan, call.size()),
-            pin: row.revision(&self.model),
+            pin: row.stays.revision(&self.model),
         };
         match self.home(call, row) {
             Some((joined, ..)) => self.place_at_home(case, joined, table, now),
@@ -173,8 +173,8 @@ impl Pool {
         if !self.is_long(call) {
             return None;
         }
-        let home = self.engines.get_full(row.homes.get(&self.model)?)?;
-        self.admits(home.2.taking(), row.revision(&self.model))
+        let home = self.engines.get_full(row.stays.home(&self.model)?)?;
+        self.admits(home.2.taking(), row.stays.revision(&self.model))
             .then_some(home)
     }
 

@@ -73,7 +73,7 @@ impl State {
         calls.sort_by_key(|(key, _)| *key);
         Some(ProgramView {
             summary: self.summary(row),
-            home_engines: row.homes.iter().map(home).collect(),
+            home_engines: row.stays.homes().map(home).collect(),
             threads: threads.collect(),
             calls: calls.into_iter().map(|(_, call)| call).collect(),
         })
@@ -175,7 +175,7 @@ impl State {
     fn held_by_programs(&self) -> HashMap<(&ModelName, &EngineId), Held> {
         let mut held: HashMap<(&ModelName, &EngineId), Held> = HashMap::new();
         for row in self.table.rows().filter(|row| !row.state().is_end()) {
-            for home in &row.homes {
+            for home in row.stays.homes() {
                 held.entry(home).or_default().homes += 1;
             }
             let Some(call) = row.ended().next_back() else {
