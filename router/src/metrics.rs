@@ -7,6 +7,7 @@ use lps_api::quantity::Micros;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::message::{IdentitySource, Outcome};
+use crate::process_table::Sizes;
 use crate::state::view::{CallView, ProgramSummary};
 
 /// One metric: name, labels, meaning. `docs/metrics.md` is made of this table.
@@ -141,6 +142,11 @@ const SPANS: Description = describe(
     &["outcome"],
     "Spans of traces: sent, dropped as too many waited, or failed as the collector did not take them.",
 );
+const KEPT: Description = describe(
+    "lps_router_kept",
+    &["what"],
+    "What the router keeps: live_programs, ended_programs (that can be looked at), open_calls, known_calls (by name), and tasks of its process.",
+);
 const DENIED: Description = describe(
     "lps_router_denied_total",
     &["reason"],
@@ -153,7 +159,7 @@ const KEYS_FILE: Description = describe(
 );
 
 /// Every metric.
-pub const ALL: [Description; 26] = [
+pub const ALL: [Description; 27] = [
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -178,6 +184,7 @@ pub const ALL: [Description; 26] = [
     LEARNED,
     ATTACHED,
     SPANS,
+    KEPT,
     DENIED,
     KEYS_FILE,
 ];
@@ -217,6 +224,7 @@ pub struct Metrics {
     learned: IntGaugeVec,
     attached: IntCounterVec,
     spans: IntCounterVec,
+    kept: IntGaugeVec,
     denied: IntCounterVec,
     keys_file: IntGaugeVec,
 }
@@ -269,6 +277,7 @@ impl Metrics {
             learned: gauge(registry, LEARNED),
             attached: counter(registry, ATTACHED),
             spans: counter(registry, SPANS),
+            kept: gauge(registry, KEPT),
             denied: counter(registry, DENIED),
             keys_file: gauge(registry, KEYS_FILE),
         }
@@ -405,6 +414,20 @@ impl Metrics {
     /// What became of so many spans.
     pub fn spans(&self, outcome: &'static str, count: u64) {
         self.spans.with_label_values(&[outcome]).inc_by(count);
+    }
+
+    /// So much is kept now, and so many tasks live in the process.
+    pub fn kept(&self, sizes: Sizes, tasks: usize) {
+        for (what, count) in [
+            ("live_programs", sizes.live_programs),
+            ("ended_programs", sizes.ended_programs),
+            ("open_calls", sizes.open_calls),
+            ("known_calls", sizes.known_calls),
+            ("tasks", tasks),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.kept.with_label_values(&[what]).set(count);
+        }
     }
 
     /// A request was refused for its key.

@@ -1,4 +1,4 @@
-"""Bars as SVG, a panel for each workload. Knows nothing of what is drawn."""
+"""Bars and curves as SVG, in panels. Knows nothing of what is drawn."""
 import statistics
 
 COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#98df8a", "#7f7f7f", "#9467bd", "#8c564b", "#e377c2"]
@@ -65,6 +65,30 @@ def bars(title, panels, arms):
         x = LEFT + index % COLUMNS * pitch
         parts += panel(title, values, limit, arms, x, top + index // COLUMNS * (HEIGHT + GAP))
     height = top + -(-len(panels) // COLUMNS) * (HEIGHT + GAP)
+    return drawn(parts, width, height)
+
+
+def curves(title, panels):
+    """`panels`: (title, {name: [(across, up)]}), each from zero up."""
+    pitch = LEAST + LEFT + GAP
+    parts = [element("text", title, x=LEFT, y=20, font_size=14)]
+    for index, (name, lines) in enumerate(panels):
+        x, y = 2 * LEFT + index % COLUMNS * pitch, TOP + index // COLUMNS * (HEIGHT + GAP)
+        widest = max((across for points in lines.values() for across, _ in points), default=0) or 1
+        highest = max((value for points in lines.values() for _, value in points), default=0) * 1.15 or 1
+        parts += [element("text", name, x=x, y=y - 24, font_weight="bold"),
+                  element("rect", x=x, y=y, width=LEAST, height=HEIGHT, fill="none", stroke="#cccccc"),
+                  element("text", short(highest), x=x - 4, y=y + 10, text_anchor="end", font_size=10),
+                  element("text", short(widest), x=x + LEAST, y=y + HEIGHT + 14, text_anchor="end", font_size=10)]
+        for place, (line, points) in enumerate(lines.items()):
+            path = " ".join(f"{x + LEAST * across / widest:.1f},{y + HEIGHT * (1 - value / highest):.1f}" for across, value in points)
+            parts += [element("polyline", points=path, fill="none", stroke=COLOURS[place], stroke_width=1.5),
+                      element("text", line, x=x + 110 * place, y=y - 8, fill=COLOURS[place], font_size=10)]
+    height = TOP + -(-len(panels) // COLUMNS) * (HEIGHT + GAP)
+    return drawn(parts, LEFT + COLUMNS * pitch, height)
+
+
+def drawn(parts, width, height):
     style = 'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12" fill="#222222"'
     body = "\n".join([element("rect", width=width, height=height, fill="#ffffff"), *parts])
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {style}>\n{body}\n</svg>\n'

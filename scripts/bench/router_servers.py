@@ -1,4 +1,4 @@
-"""Servers of `make bench-router` as processes: started, found ready, read in /proc, and ended. Must not know what is measured."""
+"""Servers of `make bench-router` and `make soak` as processes: started, found ready, read in /proc, and ended. Must not know what is measured."""
 import contextlib
 import http.client
 import json
@@ -70,8 +70,8 @@ class Server:
 class Engine(Server):
     """The engine that answers at once (`router/examples/bench_router`)."""
 
-    def __init__(self, program):
-        super().__init__([program, "engine"], stdout=subprocess.PIPE)
+    def __init__(self, program, *arguments):
+        super().__init__([program, "engine", *arguments], stdout=subprocess.PIPE)
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()

@@ -1,12 +1,13 @@
-//! An engine that answers at once, for routers of ours and for those that speak OpenAI's HTTP. Owns: its connections. It
-//! reads nothing of what it is asked: a second address says how calls are answered, and tells when they came.
+//! An engine that answers at once, for routers of ours and for those that speak OpenAI's HTTP. Owns: its connections. A second
+//! address says how calls are answered, and tells when they came; only where it says so is a call itself looked at.
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use bytes::Bytes;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use futures::Stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use lps_api::protocol::CallState;
 use lps_api::wellknown::path;
 use lps_runtime::task;
+use memchr::memmem;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,6 +29,11 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{self, Ledger, Page, Way};
 use crate::pieces::{BURST, MODEL, PACED, PIECE_PERIOD, Part, Told, completion, events, stream_of};
 
+/// Stands in a request that is to be answered by a stream.
+pub(crate) const STREAMED: &str = "\"stream\":true";
+/// Stands in one that is to be answered slowly.
+pub(crate) const SLOW: &str = "slowly";
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// The connection is to be reset instead of an answer.
@@ -34,15 +41,26 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 #[error("as it was told")]
 struct NoAnswer;
 
+/// Where it listens, and what it does at first.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Where calls come; one that was killed comes back at its address.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    at: SocketAddr,
+    /// How calls are answered until it is told otherwise.
+    #[arg(long, value_enum, default_value_t = Way::Whole)]
+    way: Way,
+}
+
 /// Runs until it is ended from outside.
-pub(crate) async fn run() -> anyhow::Result<()> {
-    let calls = TcpListener::bind("127.0.0.1:0").await?;
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let calls = TcpListener::bind(options.at).await?;
     let control = TcpListener::bind("127.0.0.1:0").await?;
     let addresses = json!({"engine": calls.local_addr()?, "control": control.local_addr()?});
     let mut out = std::io::stdout();
     writeln!(out, "{addresses}")?;
     out.flush()?;
-    let ledger = Ledger::new();
+    let ledger = Ledger::new(options.way);
     tokio::try_join!(serve_calls(calls, &ledger), serve_control(control, &ledger))?;
     Ok(())
 }
@@ -95,21 +113,16 @@ async fn connection(stream: TcpStream, ledger: Ledger, closed: CancellationToken
 }
 
 async fn answer(request: Request<Incoming>, ledger: Ledger) -> Result<Answer, NoAnswer> {
-    let (head, mut body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let is_call = head.uri.path() == "/v1/chat/completions";
     let way = is_call.then(|| ledger.arrived());
-    while let Some(Ok(_)) = body.frame().await {}
+    let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
     let told = Told::read(&head.headers, &ledger);
     match way {
         None if head.uri.path() == path::EVENTS => Ok(streamed(events(ledger))),
         None => Ok(whole(StatusCode::OK, about())),
-        Some(Way::Whole) => {
-            if let Some(told) = told {
-                told.is(CallState::Running);
-                told.is(CallState::Finished);
-            }
-            Ok(whole(StatusCode::OK, completion()))
-        }
+        Some(Way::Whole) => Ok(in_one_piece(told, None)),
+        Some(Way::Asked) => Ok(asked(&body, told).await),
         Some(Way::Burst) => Ok(streamed(stream_of(BURST, None, told))),
         Some(Way::Paced) => Ok(streamed(stream_of(PACED, Some(PIECE_PERIOD), told))),
         Some(Way::Error) => Ok(error(StatusCode::INTERNAL_SERVER_ERROR)),
@@ -121,6 +134,30 @@ async fn answer(request: Request<Incoming>, ledger: Ledger) -> Result<Answer, No
         }
         Some(Way::Reset | Way::Refused) => Err(NoAnswer),
         Some(Way::Hang) => std::future::pending().await,
+    }
+}
+
+fn in_one_piece(told: Option<Told>, tool: Option<String>) -> Answer {
+    if let Some(told) = told {
+        told.is(CallState::Running);
+        told.is(CallState::Finished);
+    }
+    whole(StatusCode::OK, completion(tool))
+}
+
+/// As a request's text says. A slow answer takes as long whether it is streamed or not.
+async fn asked(body: &[u8], told: Option<Told>) -> Answer {
+    let says = |what: &str| memmem::find(body, what.as_bytes()).is_some();
+    match (says(STREAMED), says(SLOW)) {
+        (true, true) => streamed(stream_of(PACED, Some(PIECE_PERIOD), told)),
+        (true, false) => streamed(stream_of(BURST, None, told)),
+        (false, is_slow) => {
+            if is_slow {
+                tokio::time::sleep(PIECE_PERIOD * PACED).await;
+            }
+            let tool = told.as_ref().map(Told::tool);
+            in_one_piece(told, tool)
+        }
     }
 }
 

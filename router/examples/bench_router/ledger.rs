@@ -25,6 +25,8 @@ pub(crate) enum Way {
     Error,
     /// With status 429 until the time after the first call is over that its `Retry-After` names; then as `Whole`.
     Busy,
+    /// As each call asks: in one piece or by a stream, at once or slowly.
+    Asked,
     /// Not: the connection is reset when the call has been read.
     Reset,
     /// Not: connections that are not in use are closed, and new ones refused.
@@ -49,9 +51,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Of an engine that answers whole.
-    pub(crate) fn new() -> Self {
-        let (way, arrivals) = (Way::Whole, Vec::new());
+    /// Of an engine that answers so.
+    pub(crate) fn new(way: Way) -> Self {
+        let arrivals = Vec::new();
         Self {
             page: watch::Sender::new(Page { way, arrivals }),
             reports: watch::Sender::new(Vec::new()),

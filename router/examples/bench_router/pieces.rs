@@ -14,6 +14,7 @@ use lps_api::protocol::{
     Hello, Load, VERSION,
 };
 use lps_api::quantity::{Attempt, Micros, Tokens};
+use lps_api::tool_call;
 use lps_api::wellknown::header;
 use tokio::time::{Interval, interval};
 
@@ -62,6 +63,11 @@ impl Told {
         })
     }
 
+    /// The id of a tool call of it.
+    pub(crate) fn tool(&self) -> String {
+        tool_call::id(&self.call, 0, 0)
+    }
+
     /// Reports a state.
     pub(crate) fn is(&self, state: CallState) {
         self.ledger.report(CallProgress {
@@ -73,12 +79,17 @@ impl Told {
     }
 }
 
-/// An answer in one piece.
-pub(crate) fn completion() -> Bytes {
+/// An answer in one piece, which asks for a tool where that is to have an id.
+pub(crate) fn completion(tool: Option<String>) -> Bytes {
     let usage = json(&USAGE);
+    let tool = tool.map_or(String::new(), |id| {
+        format!(
+            ",\"tool_calls\":[{{\"id\":\"{id}\",\"type\":\"function\",\"function\":{{\"name\":\"look\",\"arguments\":\"{{}}\"}}}}]"
+        )
+    });
     Bytes::from(format!(
         "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"{MODEL}\",\"choices\":[{{\"index\":0,\
-         \"message\":{{\"role\":\"assistant\",\"content\":\"An answer.\"}},\"finish_reason\":\"stop\"}}],\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"An answer.\"{tool}}},\"finish_reason\":\"stop\"}}],\
          \"usage\":{{\"prompt_tokens\":256,\"completion_tokens\":8,\"total_tokens\":264}},\"lps\":{usage}}}"
     ))
 }
@@ -164,6 +175,17 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    /// Before its end the connection was closed.
+    fn drop(&mut self) {
+        if let Some(told) = &self.told
+            && self.number <= self.count
+        {
+            told.is(CallState::Cancelled);
+        }
+    }
+}
+
 /// The event stream under way; it has no steps before its first line.
 struct Lines {
     ledger: Ledger,
@@ -215,7 +237,7 @@ fn hello() -> Hello {
         protocol: VERSION,
         engine: "bench-engine".parse().expect("an id"),
         model: MODEL.parse().expect("a name"),
-        incarnation: 1,
+        incarnation: u64::from(std::process::id()),
         max_num_seqs: 1_024,
         max_model_len: Tokens(1 << 20),
         max_batched_tokens: Tokens(8_192),

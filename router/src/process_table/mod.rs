@@ -118,6 +118,16 @@ impl ProcessTable {
         sample.filter_map(|(_, id)| self.row(*id))
     }
 
+    /// How much is kept.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            live_programs: self.rows.len() - self.kept.rows(),
+            ended_programs: self.kept.rows(),
+            open_calls: self.calls.len(),
+            known_calls: self.call_names.len(),
+        }
+    }
+
     /// An open call.
     pub fn call(&self, call: CallKey) -> Option<&Call> {
         self.calls.get(call)
@@ -338,6 +348,19 @@ pub enum Known<'a> {
     Open(&'a Call),
     /// It ended lately.
     Ended(&'a Ended),
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Programs that have not ended.
+    pub live_programs: usize,
+    /// Programs that ended and can be looked at.
+    pub ended_programs: usize,
+    /// Calls that are held or at engines.
+    pub open_calls: usize,
+    /// Calls that a name leads to: open ones, and those that ended of all these programs.
+    pub known_calls: usize,
 }
 
 /// What a report changed.

@@ -43,7 +43,6 @@ impl Names {
     }
 
     /// Names that mean a call.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.of.values().map(HashMap::len).sum()
     }

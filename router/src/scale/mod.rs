@@ -19,6 +19,7 @@ use std::time::Duration;
 use lps_api::ids::ModelName;
 use lps_api::quantity::Micros;
 use lps_runtime::clock::Clock;
+use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
 use crate::autoscaler::{Autoscaler, Change, ColdStart, Decision, Observed, Reason, Written};
@@ -88,9 +89,12 @@ impl Scale {
         let look = move |view: View<'_>| {
             let remembered = models.iter().map(|model| view.state.remembered(model));
             let remembered: Vec<usize> = remembered.collect();
-            (view.state.demands(&models, view.now), remembered)
+            let demands = view.state.demands(&models, view.now);
+            (demands, remembered, view.state.sizes())
         };
-        let (demands, remembered) = self.dispatcher.read(look).await.ok()?;
+        let (demands, remembered, sizes) = self.dispatcher.read(look).await.ok()?;
+        let tasks = runtime::Handle::current().metrics().num_alive_tasks();
+        self.metrics.kept(sizes, tasks);
         for (pool, programs) in pools.iter().zip(remembered) {
             self.metrics.learned(&pool.model, programs);
         }

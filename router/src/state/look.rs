@@ -11,7 +11,7 @@ use super::view::{
     ProgramView, ThreadView, WaitView,
 };
 use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
-use crate::process_table::{Call, Ended, Known, Phase, Row};
+use crate::process_table::{Call, Ended, Known, Phase, Row, Sizes};
 use crate::scheduler::{Pool, Residency};
 
 /// What live programs have at an engine.
@@ -27,6 +27,11 @@ impl State {
     /// Whether the program is open for calls.
     pub fn is_live(&self, program: &ProgramKey) -> bool {
         self.table.live(program).is_some()
+    }
+
+    /// How much the process table keeps.
+    pub fn sizes(&self) -> Sizes {
+        self.table.sizes()
     }
 
     /// Programs of a tenant that have not ended.
