@@ -11,6 +11,7 @@ use lps_api::ids::ModelName;
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
+use lps_runtime::watched::Problem;
 use lps_runtime::{task, telemetry};
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -77,7 +78,7 @@ pub enum Error {
     },
     /// There are no keys.
     #[error("the API keys: {0}")]
-    Keys(#[from] keys::Error),
+    Keys(#[from] Problem),
     /// Traces have nowhere to go.
     #[error("traces: {0}")]
     Traces(#[from] traces::Error),

@@ -14,6 +14,8 @@ pub mod shutdown;
 /// A Kubernetes Lease: one works, the others stand by.
 #[cfg(feature = "kubernetes")]
 pub mod lease;
+/// Files that are read again when they change.
+pub mod watched;
 /// Named tasks.
 pub mod task;
 /// Logs: format, level, level changes while running.

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::allowance::Limits;
 pub use file::{Problem, parse};
-pub use watched::{Error, open};
+pub use watched::open;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
