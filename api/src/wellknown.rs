@@ -36,6 +36,9 @@ pub mod header {
     pub const ORDER: &str = "x-lps-order";
     /// Which try of the call this is (router → engine).
     pub const ATTEMPT: &str = "x-lps-attempt";
+    /// Whose the call is: cached prefixes are shared only among calls of one tenant; absent: among all that have none
+    /// (router → engine).
+    pub const CACHE_TENANT: &str = "x-lps-cache-tenant";
     /// The protocol version of the sender (router → engine).
     pub const PROTOCOL: &str = "x-lps-protocol";
     /// Which engine answered (router → client).

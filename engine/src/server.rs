@@ -26,6 +26,7 @@ use crate::config::{self, BLOCK_TOKENS, Config};
 use crate::executor::metrics::Metrics;
 use crate::executor::{self, Fatal, Handle, Running};
 use crate::http::parse::ModelFacts;
+use crate::http::salt::Salts;
 use crate::http::{self, Shared};
 use crate::loading::{self, Loading};
 use crate::model::directory::ModelDirectory;
@@ -167,6 +168,7 @@ impl Server {
             started_unix_s: host.started.as_secs(),
             drain: CancellationToken::new(),
             closed: closed.clone(),
+            salts: Salts::default(),
             arrivals: AtomicI64::new(1),
         });
         let drain = shared.drain.clone();

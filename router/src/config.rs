@@ -28,6 +28,9 @@ pub struct Config {
     /// Ask for a key with the role `metrics` before `/metrics`, too, where there are keys.
     #[arg(long, env = "LPS_ROUTER_METRICS_NEED_KEY", requires = "keys")]
     pub metrics_need_key: bool,
+    /// Let tenants share cached prefixes, where there are keys: how fast an answer begins then tells one what others sent.
+    #[arg(long, env = "LPS_ROUTER_SHARE_PREFIX_CACHE", requires = "keys")]
+    pub share_prefix_cache: bool,
     /// Largest request body in bytes; more is refused with 413.
     #[arg(long, env = "LPS_ROUTER_BODY_LIMIT", default_value_t = 32 << 20,
           value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
@@ -98,6 +101,7 @@ impl Default for Config {
             admin_port: port::ROUTER_ADMIN,
             keys: None,
             metrics_need_key: false,
+            share_prefix_cache: false,
             body_limit_bytes: 32 << 20,
             bodies_limit_bytes: 1 << 30,
             responses_limit_bytes: 128 << 20,

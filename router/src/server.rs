@@ -128,6 +128,8 @@ pub async fn start(
         clock,
         metrics: metrics.clone(),
     };
+    // Without keys anybody may say to be any tenant.
+    let tenants_are_apart = keys.is_some() && !config.share_prefix_cache;
     let gate = keys.map(|keys| Gate::new(keys, metrics.clone(), config.metrics_need_key));
     let context = Context {
         dispatcher: dispatcher.clone(),
@@ -136,6 +138,7 @@ pub async fn start(
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
         limits: http_limits(&config),
+        tenants_are_apart,
         names: Arc::default(),
         clock,
         metrics,

@@ -117,6 +117,32 @@ def test_the_tool_speaks_with_a_key(guarded, keys):
     assert code == 1 and "an API key is needed" in told, told
 
 
+def cached(stack, key, **more):
+    """Tokens of a long prompt that an engine had already."""
+    ours, _ = clients(stack, key)
+    answer = ours.completions.create(model="slow", prompt="What one tenant sent. " * 16, max_tokens=1, **more)
+    return answer.usage.prompt_tokens_details.cached_tokens
+
+
+def test_tenants_share_no_prefix(guarded, keys):
+    mine, other = keys.secret["agent"], keys.secret["ops"]
+    salt = {"extra_body": {"cache_salt": "mine"}}
+    assert cached(guarded, mine) == 0
+    assert cached(guarded, mine) > 0
+    assert cached(guarded, other) == 0
+    # A salt of one's own leads neither out of the tenant nor to whoever has the same.
+    assert cached(guarded, mine, **salt) == 0
+    assert cached(guarded, mine, **salt) > 0
+    assert cached(guarded, other, **salt) == 0
+
+
+def test_tenants_share_prefixes_where_that_is_asked_for(tmp_path, keys):
+    arguments = ["--keys", keys.path, "--share-prefix-cache"]
+    with Stack(tmp_path, manifest("slow", builtin="sim"), arguments=arguments, key=keys.secret["ops"]) as stack:
+        assert cached(stack, keys.secret["agent"]) == 0
+        assert cached(stack, keys.secret["ops"]) > 0
+
+
 def test_keys_change_while_a_stream_runs(guarded, keys):
     old, _ = clients(guarded, keys.secret["agent"])
     new, _ = clients(guarded, keys.secret["successor"])

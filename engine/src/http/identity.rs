@@ -2,7 +2,7 @@
 //! without a router.
 
 use axum::http::HeaderMap;
-use lps_api::ids::{CallId, ProgramId};
+use lps_api::ids::{CallId, ProgramId, TenantId};
 use lps_api::quantity::{Attempt, Order};
 use lps_api::wellknown::header;
 
@@ -16,6 +16,8 @@ pub(super) struct Identity {
     pub(super) attempt: Attempt,
     /// `None`: by priority and arrival.
     pub(super) order: Option<Order>,
+    /// Whose prefixes it shares; `None`: those of nobody.
+    pub(super) tenant: Option<TenantId>,
     /// Whether a router asks.
     pub(super) by_router: bool,
 }
@@ -41,6 +43,10 @@ impl Identity {
             ProgramId::parse(program).map_err(|e| wrong(header::PROGRAM_ID, e.to_string()))?;
         let order = named(header::ORDER)?.map(str::parse::<Order>).transpose();
         let order = order.map_err(|e| wrong(header::ORDER, e.to_string()))?;
+        let tenant = named(header::CACHE_TENANT)?
+            .map(TenantId::parse)
+            .transpose();
+        let tenant = tenant.map_err(|e| wrong(header::CACHE_TENANT, e.to_string()))?;
         let attempt = named(header::ATTEMPT)?.map(str::parse::<u32>).transpose();
         let attempt = attempt.map_err(|e| wrong(header::ATTEMPT, e.to_string()))?;
         Ok(Self {
@@ -48,6 +54,7 @@ impl Identity {
             program,
             attempt: Attempt(attempt.unwrap_or(0)),
             order,
+            tenant,
             by_router: headers.contains_key(header::PROTOCOL),
         })
     }
@@ -91,6 +98,7 @@ mod tests {
         for wrong in [
             ("x-call-id", "a b"),
             ("x-lps-order", "1"),
+            ("x-lps-cache-tenant", "a b"),
             ("x-lps-attempt", "-1"),
         ] {
             assert!(read(&[wrong]).is_err(), "{wrong:?}");

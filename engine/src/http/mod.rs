@@ -21,6 +21,8 @@ mod running;
 mod form;
 /// From messages and texts to token ids.
 mod prompt;
+/// Who shares cached prefixes with whom.
+pub mod salt;
 /// Whose call a request is.
 mod identity;
 /// From fields to rules.
@@ -49,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::Handle;
 use crate::http::error::Error;
 use crate::http::parse::ModelFacts;
+use crate::http::salt::Salts;
 use crate::text::Text;
 
 /// Largest body, as at the router.
@@ -73,6 +76,8 @@ pub struct Shared {
     pub drain: CancellationToken,
     /// Cancelled when what runs has finished: event streams end.
     pub closed: CancellationToken,
+    /// Keeps tenants' prefixes apart.
+    pub salts: Salts,
     /// Calls that came so far.
     pub arrivals: AtomicI64,
 }

@@ -1,8 +1,6 @@
 //! From a request's fields to rules that the core takes. Owns: the ranges, the defaults and which of them stands above
 //! which; a refusal names the field.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use lps_api::openai::{ChatRequest, CompletionRequest, Generation};
 use lps_api::protocol::{RESUME_FIELD, Resume};
 use lps_engine_core::request::{SamplingParams, TokenId};
@@ -55,7 +53,7 @@ pub(super) struct Rules {
     pub(super) sampling: SamplingParams,
     pub(super) has_seed: bool,
     pub(super) text: TextRules,
-    pub(super) cache_salt: u64,
+    pub(super) cache_salt: Option<String>,
     pub(super) priority: u8,
     /// What the client has already.
     pub(super) resume: Option<Resume>,
@@ -291,19 +289,18 @@ fn stop_tokens(request: &Generation, facts: &ModelFacts) -> Result<Vec<TokenId>,
     Ok(tokens)
 }
 
-fn salt(request: &Generation) -> Result<u64, Error> {
-    let Some(salt) = &request.cache_salt else {
-        return Ok(0);
-    };
-    if salt.is_empty() || salt.len() > SALT_BYTES_MAX {
+fn salt(request: &Generation) -> Result<Option<String>, Error> {
+    let salt = request.cache_salt.clone();
+    if salt
+        .as_ref()
+        .is_some_and(|salt| salt.is_empty() || salt.len() > SALT_BYTES_MAX)
+    {
         return Err(Error::invalid(
             "cache_salt",
             format!("cache_salt has 1 to {SALT_BYTES_MAX} bytes"),
         ));
     }
-    let mut hasher = DefaultHasher::new();
-    salt.hash(&mut hasher);
-    Ok(hasher.finish())
+    Ok(salt)
 }
 
 fn tokens_max(field: &str, value: Option<i64>) -> Result<Option<u32>, Error> {

@@ -288,7 +288,9 @@ fn request(
             .resume
             .as_ref()
             .map_or_else(Vec::new, |resume| resume.tokens.clone()),
-        cache_salt: rules.cache_salt,
+        cache_salt: shared
+            .salts
+            .of(identity.tenant.as_ref(), rules.cache_salt.as_deref()),
         choices: rules.choices,
         sampling,
         stopping: Stopping {

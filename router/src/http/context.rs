@@ -47,6 +47,8 @@ pub struct Context {
     pub bodies: BodyBudget,
     /// Bounds.
     pub limits: Limits,
+    /// Whether engines are told whose a call is, so that tenants share no cached prefixes.
+    pub tenants_are_apart: bool,
     /// New names.
     pub names: Arc<Names>,
     /// The process's time.

@@ -147,7 +147,10 @@ async fn call(
     if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
         identity = followed(context, (identity, echoes), tenant.clone()).await?;
     }
-    let outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
+    let mut outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
+    if context.tenants_are_apart {
+        answer::set(&mut outgoing.headers, known::CACHE_TENANT, tenant.as_str());
+    }
     let name = (&tenant, &identity.call);
     if let Some(answer) = retry.running(context, name, &outgoing).await? {
         return Ok(shared::wait(answer).await?);
@@ -202,7 +205,7 @@ fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) 
         Form::Plain => "/v1/completions",
         Form::Vectors => "/v1/embeddings",
     };
-    let mut along = HeaderMap::with_capacity(3);
+    let mut along = HeaderMap::with_capacity(4);
     let request_id = HeaderValue::from_str(request_id).expect("a checked id is printable");
     along.insert(known::REQUEST_ID, request_id);
     for name in TRACE {
