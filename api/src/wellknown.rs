@@ -12,6 +12,9 @@ pub mod port {
     pub const OPERATOR_ADMIN: u16 = 8082;
 }
 
+/// The DNS name in engines' certificates: engines come and go, and their addresses with them.
+pub const ENGINE_TLS_NAME: &str = "lps-engine";
+
 /// Header names, lower case as HTTP libraries keep them.
 pub mod header {
     /// The program a call belongs to (client → router → engine → client).
@@ -113,6 +116,8 @@ pub mod label {
 pub mod annotation {
     /// How many engines failed in a row before this one.
     pub const FAILURES_BEFORE: &str = "llmprogram.dev/failures-before";
+    /// Present where the engine speaks TLS.
+    pub const TLS: &str = "llmprogram.dev/tls";
     /// Present while the engine is to get no new calls: since when, in microseconds since 1970.
     pub const DRAINING_SINCE: &str = "llmprogram.dev/draining-since";
 }

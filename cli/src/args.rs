@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -29,6 +29,9 @@ pub struct Cli {
     /// The router to talk to [default: http://127.0.0.1:8080; demo: one of its own; kubectl lps: the cluster's].
     #[arg(long, global = true, env = "LPS_URL")]
     pub url: Option<String>,
+    /// Authorities of the router's certificate, as PEM, where its address is https [default: this machine's, SSL_CERT_FILE].
+    #[arg(long, global = true, env = "LPS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The API key that the router asks for; better in the environment, since a command line is seen by others.
     #[arg(
         long,
@@ -146,7 +149,7 @@ impl Cli {
     async fn named_client(&self) -> anyhow::Result<Option<Client>> {
         let (asked, url) = (self.cluster.is_asked_for(), self.url.as_deref());
         let client = match url.filter(|_| !asked) {
-            Some(url) => Client::new(url)?,
+            Some(url) => Client::new(url, self.ca.as_deref())?,
             None if asked || self.is_plugin => {
                 let cluster = Cluster::connect(&self.cluster).await?;
                 let router = cluster.router(self.cluster.router.as_ref()).await?;
@@ -160,7 +163,7 @@ impl Cli {
     async fn client(&self) -> anyhow::Result<Client> {
         match self.named_client().await? {
             Some(client) => Ok(client),
-            None => Ok(Client::new(ROUTER)?.with_key(self.key.as_ref())?),
+            None => Ok(Client::new(ROUTER, None)?.with_key(self.key.as_ref())?),
         }
     }
 

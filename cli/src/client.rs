@@ -1,19 +1,23 @@
-//! HTTP to a router. Owns: requests, answers, and errors that say what to do. It talks plain HTTP to
-//! a router on this machine or through a forwarded port, or goes through a cluster's API server.
+//! HTTP to a router. Owns: requests, answers, and errors that say what to do. It talks HTTP, over TLS where the address says
+//! so, to a router on this machine, elsewhere or through a forwarded port, or goes through a cluster's API server.
 
 mod events;
 
+use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use lps_api::wellknown::header;
 use lps_runtime::causes::with_causes;
+use lps_runtime::tls::{provider, trusting};
+use lps_runtime::watched::Problem;
 use serde_json::Value;
 
 use crate::cluster::{self, Body, Proxy};
@@ -29,8 +33,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is not one.
-    #[error("a router's address is http://HOST:PORT, with a path where it has one, not {0:?}")]
+    #[error(
+        "a router's address is http://HOST:PORT or https://HOST:PORT, with a path where it has one, not {0:?}"
+    )]
     Address(String),
+    /// The file of authorities.
+    #[error("--ca: {0}")]
+    Ca(#[from] Problem),
+    /// No authorities.
+    #[error(
+        "this machine knows no certificate authorities ({0}); name the router's with --ca FILE"
+    )]
+    NoAuthorities(std::io::Error),
+    /// Nobody vouches for the router.
+    #[error(
+        "the router at {url} is not believed to be it ({cause}); name the authority of its certificate with --ca FILE"
+    )]
+    Disbelieved {
+        /// Where.
+        url: String,
+        /// What is wrong with its certificate.
+        cause: String,
+    },
     /// The key cannot be sent.
     #[error("the API key has characters that no header may have")]
     Key,
@@ -75,10 +99,12 @@ pub type Header<'a> = (&'static str, &'a str);
 #[derive(Debug, Clone)]
 enum Transport {
     /// Its own port.
-    Direct(legacy::Client<HttpConnector, Full<Bytes>>),
+    Direct(Http),
     /// The API server of its cluster.
     Cluster(Proxy),
 }
+
+type Http = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Talks to one router.
 #[derive(Debug, Clone)]
@@ -103,15 +129,25 @@ impl Key {
 }
 
 impl Client {
-    /// A client for `http://HOST:PORT`, or for a path there; `/v1` at its end may be left out. Connects when it is used.
+    /// A client for `http(s)://HOST:PORT`, or for a path there; `/v1` at its end may be left out. Connects when it is used.
+    /// Over TLS it believes the authorities in `ca`, else those of this machine.
     ///
     /// # Errors
-    /// When the address is not one.
-    pub fn new(url: &str) -> Result<Self, Error> {
+    /// When the address is not one, or there are no authorities.
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, Error> {
         let base = base(url).ok_or_else(|| Error::Address(url.chars().take(128).collect()))?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let tls = HttpsConnectorBuilder::new();
+        let tls = if ca.is_none() && base.starts_with("https:") {
+            let known = tls.with_provider_and_native_roots(provider());
+            known.map_err(Error::NoAuthorities)?
+        } else {
+            tls.with_tls_config(trusting(ca)?)
+        };
+        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
             base,
@@ -274,20 +310,16 @@ impl Client {
         })
     }
 
-    async fn ask(
-        &self,
-        http: &legacy::Client<HttpConnector, Full<Bytes>>,
-        request: Request<Bytes>,
-    ) -> Result<Response<Body>, Error> {
+    async fn ask(&self, http: &Http, request: Request<Bytes>) -> Result<Response<Body>, Error> {
         let answer = http.request(request.map(Full::new)).await;
         let answer = answer.map_err(|source| {
-            if source.is_connect() {
-                Error::Unreachable {
-                    url: self.base.clone(),
-                    cause: innermost(&source),
-                }
-            } else {
+            let (url, cause) = (self.base.clone(), innermost(&source));
+            if !source.is_connect() {
                 Error::Broken(with_causes(&source))
+            } else if cause.contains("certificate") {
+                Error::Disbelieved { url, cause }
+            } else {
+                Error::Unreachable { url, cause }
             }
         })?;
         Ok(answer.map(|body| body.map_err(|error| with_causes(&error)).boxed_unsync()))
@@ -307,13 +339,18 @@ fn base(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let authority = uri.authority()?.as_str();
     // A name and password in it would be kept wherever the address is.
-    let is_plain = uri.scheme_str() == Some("http") && !authority.contains('@');
-    if !is_plain || uri.query().is_some() || url.contains('#') {
+    let scheme = uri
+        .scheme_str()
+        .filter(|scheme| ["http", "https"].contains(scheme))?;
+    if authority.contains('@') || uri.query().is_some() || url.contains('#') {
         return None;
     }
     let path = uri.path().trim_end_matches('/');
     let path = path.strip_suffix("/v1").unwrap_or(path);
-    Some(format!("http://{authority}{}", path.trim_end_matches('/')))
+    Some(format!(
+        "{scheme}://{authority}{}",
+        path.trim_end_matches('/')
+    ))
 }
 
 async fn read(answer: Response<Body>) -> Result<Bytes, Error> {
@@ -370,28 +407,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_plain_http_with_or_without_a_path() {
+    fn an_address_is_http_with_or_without_tls_and_a_path() {
         for (url, expected) in [
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
             ("http://a:1/v1", "http://a:1"),
+            ("https://a/v1", "https://a"),
             ("http://a:1/v1/", "http://a:1"),
             ("http://a:1/prefix", "http://a:1/prefix"),
             ("http://a:1/pre/fix//v1/", "http://a:1/pre/fix"),
             ("http://a:1/av1", "http://a:1/av1"),
         ] {
-            let client = Client::new(url).expect(url);
-            assert_eq!(client.url(), expected);
+            assert_eq!(base(url).as_deref(), Some(expected));
         }
         for bad in [
             "",
             "127.0.0.1:8080",
-            "https://a:1",
+            "ftp://a:1",
             "http://a:1/?b=c",
             "http://a:1/#b",
             "http://user:password@a:1",
             "http://a b:1",
         ] {
-            assert!(Client::new(bad).is_err(), "{bad:?}");
+            assert_eq!(base(bad), None, "{bad:?}");
         }
     }
 
@@ -418,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_not_there_is_named_with_the_remedy() {
-        let client = Client::new("http://127.0.0.1:1").expect("an address");
+        let client = Client::new("http://127.0.0.1:1", None).expect("an address");
         let error = client
             .get("/v1/models")
             .await

@@ -11,6 +11,7 @@ use lps_api::quantity::Micros;
 use lps_api::wellknown::port;
 use lps_engine_core::core::{Batching, Preemption};
 use lps_runtime::telemetry::Format;
+use lps_runtime::tls::Pair;
 
 use crate::model::directory::Source;
 use crate::model::sim::SimCost;
@@ -63,6 +64,20 @@ pub struct Config {
     /// Port of `/metrics`, `/healthz`, `/readyz` and `/log-level` [default: the next one, or a free one].
     #[arg(long, env = "LPS_HTTP_ADMIN_PORT")]
     pub admin_port: Option<u16>,
+    /// Certificates of this engine, its own first, as PEM; read again when they change. Unset: plain HTTP for everybody.
+    #[arg(long, env = "LPS_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "tls_client_ca"])]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the first of these certificates, as PEM.
+    #[arg(long, env = "LPS_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, as PEM: only a client with a certificate of one of them, a router, may call.
+    #[arg(
+        long,
+        env = "LPS_TLS_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
     /// Where the addresses are written, API first, a line each, once both are listened on.
     #[arg(long, env = "LPS_ADDRESS_FILE")]
     pub address_file: Option<PathBuf>,
@@ -221,6 +236,15 @@ impl Config {
         } else {
             self.port.wrapping_add(1)
         })
+    }
+
+    /// What routers are shown, and whose certificates they have, where they are asked for one.
+    pub fn tls(&self) -> Option<(Pair, PathBuf)> {
+        let own = Pair {
+            cert: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+        };
+        Some((own, self.tls_client_ca.clone()?))
     }
 
     /// Size of the KV pool.

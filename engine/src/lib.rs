@@ -9,6 +9,8 @@ pub mod server;
 mod loading;
 /// Every setting, its range and its default.
 pub mod config;
+/// Gauges of the certificate that routers are shown.
+pub mod certificate;
 /// HTTP: what clients and the router ask of this engine.
 pub mod http;
 /// The thread that owns core, model and every tensor.

@@ -15,6 +15,8 @@ use lps_engine_kernels::memory;
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
+use lps_runtime::tls::{self, Acceptor};
+use lps_runtime::watched::Problem;
 use lps_runtime::{task, telemetry};
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -22,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate::Certificate;
 use crate::config::{self, BLOCK_TOKENS, Config};
 use crate::executor::metrics::Metrics;
 use crate::executor::{self, Fatal, Handle, Running};
@@ -50,6 +53,9 @@ pub enum Error {
     /// The model's files have no use.
     #[error(transparent)]
     Files(model::Error),
+    /// Routers cannot be shown a certificate, or told from others.
+    #[error("--tls-cert: {0}")]
+    Tls(#[from] Problem),
     /// An address cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -81,7 +87,7 @@ impl Error {
     /// As sysexits.h: 64 for a configuration that has no use, 70 for a failure inside, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Logs(_) | Self::Files(_) => 64,
+            Self::Config(_) | Self::Logs(_) | Self::Files(_) | Self::Tls(_) => 64,
             Self::Failed(_) => 70,
             _ => 1,
         }
@@ -138,6 +144,7 @@ impl Server {
             directory: directory.clone(),
             embedding,
         };
+        let acceptor = acceptor(&config, &registry).await?;
         // Weights load while text is made ready and addresses are bound.
         let running = task::spawn("load", loading.run());
         let text = open_text(directory).await?;
@@ -172,7 +179,7 @@ impl Server {
             arrivals: AtomicI64::new(1),
         });
         let drain = shared.drain.clone();
-        let api = task::spawn("api", http::serve(listener, shared));
+        let api = task::spawn("api", http::serve(listener, acceptor, shared));
         readiness.send_replace(Readiness::Ready);
         let hello = running.handle.hello();
         closing.disarm();
@@ -240,6 +247,17 @@ fn longest(
         context = embedding.longest(context);
     }
     Ok(config.model_len(context)?)
+}
+
+/// What routers are shown, where they are asked for a certificate.
+async fn acceptor(config: &Config, registry: &Registry) -> Result<Option<Acceptor>, Error> {
+    let Some((own, client_ca)) = config.tls() else {
+        return Ok(None);
+    };
+    let metrics = Certificate::new(registry).expect("names of metrics are distinct");
+    let told = move |expires| metrics.told(expires);
+    let side = tls::server(own, Some(client_ca), told).await?;
+    Ok(Some(Acceptor::new(side)))
 }
 
 fn server_error(

@@ -1,6 +1,7 @@
 //! A look at a running router from where its clients are. Owns: the questions that `helm test` asks. It needs nothing
 //! but the router's address.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,18 +11,25 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use lps_api::wellknown::header;
+use lps_runtime::tls;
 use serde_json::{Value, json};
 
 use crate::discovery::EngineUrl;
-use crate::engine_client::Connections;
 
 /// What is asked, and how long the answers may take.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The router, as http://HOST:PORT.
+    /// The router, as http://HOST:PORT or https://HOST:PORT.
     #[arg(long)]
     pub url: EngineUrl,
+    /// Authorities of its certificate, as PEM, where it speaks TLS.
+    #[arg(long, env = "LPS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// How long an answer may take, a start of an engine included, in seconds.
     #[arg(long, default_value_t = 300)]
     pub timeout: u64,
@@ -44,7 +52,7 @@ pub async fn run(options: &Options) -> anyhow::Result<String> {
 async fn ask(options: &Options) -> anyhow::Result<String> {
     let url = &options.url;
     let asker = Asker {
-        connections: Connections::default(),
+        http: client(options.ca.as_deref())?,
         key: options.key.as_deref(),
     };
     let request = Request::get(url.at("/v1/models"));
@@ -80,8 +88,16 @@ async fn ask(options: &Options) -> anyhow::Result<String> {
     })
 }
 
+fn client(ca: Option<&Path>) -> anyhow::Result<Http> {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls::trusting(ca)?);
+    let connector = builder.https_or_http().enable_http1().build();
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 struct Asker<'a> {
-    connections: Connections,
+    http: Http,
     key: Option<&'a str>,
 }
 
@@ -99,7 +115,8 @@ impl Asker<'_> {
         }
         let request = request.body(Full::new(body))?;
         let uri = request.uri().clone();
-        let response = self.connections.send(request).await?;
+        let response = self.http.request(request).await;
+        let response = response.with_context(|| format!("{uri} does not answer"))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED && self.key.is_none() {
             return Ok(None);

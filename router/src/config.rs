@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lps_api::wellknown::port;
+use lps_api::wellknown::{self, port};
+use lps_runtime::tls::Pair;
 
 /// Settings of one router. Where it is embedded, [`Config::default`] is what the flags default to.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -22,6 +23,22 @@ pub struct Config {
     /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
     pub admin_port: u16,
+    /// Certificates for clients that speak TLS, the router's own first, as PEM; read again when they change. Unset: HTTP.
+    #[arg(
+        long,
+        env = "LPS_ROUTER_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the first of these certificates, as PEM.
+    #[arg(
+        long,
+        env = "LPS_ROUTER_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
     /// File of API keys, read again when it changes; unset: no key is asked for.
     #[arg(long, env = "LPS_ROUTER_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
@@ -84,12 +101,80 @@ pub struct Config {
     pub trace_ratio: f64,
 }
 
-/// What a router on its own needs beside: `lps up` has a folder already.
+impl Config {
+    /// Where the admin endpoint listens.
+    pub fn admin_ip(&self) -> IpAddr {
+        self.admin_host.unwrap_or(self.host)
+    }
+
+    /// What clients are shown, where they speak TLS.
+    pub fn tls(&self) -> Option<Pair> {
+        pair(&self.tls_cert, &self.tls_key)
+    }
+}
+
+fn pair(cert: &Option<PathBuf>, key: &Option<PathBuf>) -> Option<Pair> {
+    Some(Pair {
+        cert: cert.clone()?,
+        key: key.clone()?,
+    })
+}
+
+/// What a router on its own needs beside: `lps up` has a folder already, and its engines on the same machine.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Folder {
+pub struct Alone {
+    /// How engines are spoken to.
+    #[command(flatten)]
+    pub engine_tls: EngineTls,
     /// Folder of this router alone, in which what finished programs taught is kept over restarts; unset: it is not kept.
     #[arg(long, env = "LPS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// How engines are known, and what they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct EngineTls {
+    /// Authorities of the engines' certificates, as PEM; read again when they change. Unset: engines speak plain HTTP.
+    #[arg(long, env = "LPS_ROUTER_ENGINE_TLS_CA", value_name = "FILE", requires_all = ["engine_tls_cert", "engine_tls_key"])]
+    pub engine_tls_ca: Option<PathBuf>,
+    /// Certificates that engines are shown, the router's own first, as PEM; read again when they change.
+    #[arg(
+        long,
+        env = "LPS_ROUTER_ENGINE_TLS_CERT",
+        value_name = "FILE",
+        requires = "engine_tls_ca"
+    )]
+    pub engine_tls_cert: Option<PathBuf>,
+    /// The key of the first of these certificates, as PEM.
+    #[arg(
+        long,
+        env = "LPS_ROUTER_ENGINE_TLS_KEY",
+        value_name = "FILE",
+        requires = "engine_tls_ca"
+    )]
+    pub engine_tls_key: Option<PathBuf>,
+    /// The DNS name that every engine's certificate has, whatever its address is.
+    #[arg(long, env = "LPS_ROUTER_ENGINE_TLS_NAME", value_name = "NAME", default_value = wellknown::ENGINE_TLS_NAME)]
+    pub engine_tls_name: String,
+}
+
+impl Default for EngineTls {
+    fn default() -> Self {
+        Self {
+            engine_tls_ca: None,
+            engine_tls_cert: None,
+            engine_tls_key: None,
+            engine_tls_name: wellknown::ENGINE_TLS_NAME.to_owned(),
+        }
+    }
+}
+
+impl EngineTls {
+    /// The authorities, and what engines are shown, where they speak TLS.
+    pub fn files(&self) -> Option<(PathBuf, Pair)> {
+        let own = pair(&self.engine_tls_cert, &self.engine_tls_key)?;
+        Some((self.engine_tls_ca.clone()?, own))
+    }
 }
 
 impl Default for Config {
@@ -99,6 +184,8 @@ impl Default for Config {
             port: port::ROUTER,
             admin_host: None,
             admin_port: port::ROUTER_ADMIN,
+            tls_cert: None,
+            tls_key: None,
             keys: None,
             metrics_need_key: false,
             share_prefix_cache: false,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lps_router::check;
-use lps_router::config::{Config, Folder};
+use lps_router::config::{Alone, Config};
 use lps_router::discovery::fixed::{self, Served};
 use lps_router::kubernetes;
 use lps_router::server::{self, Process};
@@ -19,7 +19,7 @@ use lps_runtime::telemetry::{self, Format};
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// An engine, as MODEL=http://HOST:PORT; repeat it for each.
+    /// An engine, as MODEL=http://HOST:PORT or MODEL=https://HOST:PORT; repeat it for each.
     #[arg(
         long = "engine",
         env = "LPS_ROUTER_ENGINES",
@@ -30,7 +30,7 @@ struct Cli {
     #[command(flatten)]
     config: Config,
     #[command(flatten)]
-    folder: Folder,
+    alone: Alone,
     #[command(flatten)]
     cluster: kubernetes::Options,
     /// How log lines look: plain or json.
@@ -94,7 +94,8 @@ async fn run(cli: Cli, telemetry: telemetry::Handle) -> anyhow::Result<()> {
     let process = Process {
         shutdown,
         telemetry: Some(telemetry),
-        state_dir: cli.folder.state_dir,
+        state_dir: cli.alone.state_dir,
+        engine_tls: cli.alone.engine_tls,
     };
     if cli.cluster.kubernetes {
         return kubernetes::run(cli.config, &cli.cluster, process).await;

@@ -157,9 +157,19 @@ const KEYS_FILE: Description = describe(
     &[],
     "Whether the keys in use are those of the file: 1, or 0 while the file makes no sense and those of before are used.",
 );
+const CERTIFICATE_VALID: Description = describe(
+    "lps_router_certificate_valid",
+    &["shown_to"],
+    "Whether the certificates in use are those of the files: 1, or 0 while these make no sense and those of before are used.",
+);
+const CERTIFICATE_EXPIRES: Description = describe(
+    "lps_router_certificate_expires_timestamp_seconds",
+    &["shown_to"],
+    "When the certificate that clients, or engines, are shown expires, in seconds since 1970.",
+);
 
 /// Every metric.
-pub const ALL: [Description; 27] = [
+pub const ALL: &[Description] = &[
     CALLS,
     REFUSED,
     QUEUE_WAIT,
@@ -187,6 +197,8 @@ pub const ALL: [Description; 27] = [
     KEPT,
     DENIED,
     KEYS_FILE,
+    CERTIFICATE_VALID,
+    CERTIFICATE_EXPIRES,
 ];
 
 /// From 10 µs: what the router adds.
@@ -227,6 +239,17 @@ pub struct Metrics {
     kept: IntGaugeVec,
     denied: IntCounterVec,
     keys_file: IntGaugeVec,
+    certificate_valid: IntGaugeVec,
+    certificate_expires: IntGaugeVec,
+}
+
+/// To whom a certificate is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// At the router's port.
+    Clients,
+    /// On connections to them.
+    Engines,
 }
 
 /// A pool's gauges.
@@ -280,6 +303,8 @@ impl Metrics {
             kept: gauge(registry, KEPT),
             denied: counter(registry, DENIED),
             keys_file: gauge(registry, KEYS_FILE),
+            certificate_valid: gauge(registry, CERTIFICATE_VALID),
+            certificate_expires: gauge(registry, CERTIFICATE_EXPIRES),
         }
     }
 
@@ -439,6 +464,20 @@ impl Metrics {
     pub fn keys_file_is_valid(&self, is_valid: bool) {
         let gauge = self.keys_file.with_label_values::<&str>(&[]);
         gauge.set(i64::from(is_valid));
+    }
+
+    /// When the certificate in use expires, in seconds since 1970; `None`: the one of before stays in use.
+    pub fn certificate(&self, shown: Shown, expires_unix_s: Option<u64>) {
+        let label = [match shown {
+            Shown::Clients => "clients",
+            Shown::Engines => "engines",
+        }];
+        let valid = self.certificate_valid.with_label_values(&label);
+        valid.set(i64::from(expires_unix_s.is_some()));
+        if let Some(at) = expires_unix_s {
+            let expires = self.certificate_expires.with_label_values(&label);
+            expires.set(i64::try_from(at).unwrap_or(i64::MAX));
+        }
     }
 
     /// Another number of engines is asked for.

@@ -11,6 +11,7 @@ use lps_api::ids::ModelName;
 use lps_runtime::admin::{Admin, Readiness};
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
+use lps_runtime::tls::{self, Acceptor};
 use lps_runtime::watched::Problem;
 use lps_runtime::{task, telemetry};
 use prometheus::Registry;
@@ -19,14 +20,16 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{self, BodyBudget};
-use crate::config::Config;
+use crate::config::{Config, EngineTls};
 use crate::discovery::Sources;
 use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
-use crate::http::{self, Context, Gate, listener};
+use crate::engine_client::secure::{self, Secured};
+use crate::http::listener::{self, Door};
+use crate::http::{self, Context, Gate};
 use crate::keys;
 use crate::learned::{self, Keeping, Recalled};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shown};
 use crate::responses::shelf::{self, Shelf};
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
@@ -46,6 +49,8 @@ pub struct Process {
     pub telemetry: Option<telemetry::Handle>,
     /// Where what is learned is kept over restarts; `None`: it is not kept.
     pub state_dir: Option<PathBuf>,
+    /// How engines are spoken to.
+    pub engine_tls: EngineTls,
 }
 
 /// A router that listens.
@@ -78,7 +83,13 @@ pub enum Error {
     },
     /// There are no keys.
     #[error("the API keys: {0}")]
-    Keys(#[from] Problem),
+    Keys(#[source] Problem),
+    /// Clients cannot be shown a certificate.
+    #[error("--tls-cert: {0}")]
+    Tls(#[source] Problem),
+    /// Engines cannot be told from others.
+    #[error("--engine-tls-ca: {0}")]
+    EngineTls(#[from] secure::Error),
     /// Traces have nowhere to go.
     #[error("traces: {0}")]
     Traces(#[from] traces::Error),
@@ -87,19 +98,18 @@ pub enum Error {
 /// Starts a router on what `sources` tell.
 ///
 /// # Errors
-/// When a port cannot be had, the file of keys makes no sense, or traces have nowhere to go.
+/// When a port cannot be had, the files of keys or certificates make no sense, or traces have nowhere to go.
 pub async fn start(
     config: Config,
     sources: Sources,
     process: Process,
 ) -> Result<RunningRouter, Error> {
-    let (listener, addr) = listen(config.host, config.port).await?;
-    let admin_host = config.admin_host.unwrap_or(config.host);
-    let (admin_listener, admin_addr) = listen(admin_host, config.admin_port).await?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry);
+    let (door, addr) = door(&config, &metrics).await?;
+    let (admin_listener, admin_addr) = listen(config.admin_ip(), config.admin_port).await?;
     let keys = keys_of(&config, &metrics).await?;
-    let (clock, connections) = (Clock::start(), Connections::default());
+    let (clock, connections) = (Clock::start(), connections(&process, &metrics).await?);
     let (pools, written) = (sources.pools.clone(), sources.written.clone());
     let stranded = Arc::new(Notify::new());
     let recalled = Recalled::from(process.state_dir).await;
@@ -128,8 +138,6 @@ pub async fn start(
         clock,
         metrics: metrics.clone(),
     };
-    // Without keys anybody may say to be any tenant.
-    let tenants_are_apart = keys.is_some() && !config.share_prefix_cache;
     let gate = keys.map(|keys| Gate::new(keys, metrics.clone(), config.metrics_need_key));
     let context = Context {
         dispatcher: dispatcher.clone(),
@@ -138,7 +146,7 @@ pub async fn start(
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
         limits: http_limits(&config),
-        tenants_are_apart,
+        tenants_are_apart: gate.is_some() && !config.share_prefix_cache,
         names: Arc::default(),
         clock,
         metrics,
@@ -146,7 +154,7 @@ pub async fn start(
     };
     let (admin, ready_tell) = admin(registry, process.telemetry, gate.clone());
     let serving = Serving {
-        listener,
+        door,
         context,
         gate,
         dispatcher: dispatcher.clone(),
@@ -195,7 +203,38 @@ async fn keys_of(config: &Config, metrics: &Metrics) -> Result<keys::Current, Er
         }
         return Ok(None);
     };
-    Ok(Some(keys::open(file, metrics.clone()).await?))
+    Ok(Some(
+        keys::open(file, metrics.clone())
+            .await
+            .map_err(Error::Keys)?,
+    ))
+}
+
+/// Where clients come in, and what they are shown where they speak TLS.
+async fn door(config: &Config, metrics: &Metrics) -> Result<(Door, SocketAddr), Error> {
+    let acceptor = match config.tls() {
+        None => None,
+        Some(own) => {
+            let metrics = metrics.clone();
+            let told = move |expires| metrics.certificate(Shown::Clients, expires);
+            let side = tls::server(own, None, told).await.map_err(Error::Tls)?;
+            Some(Acceptor::new(side))
+        }
+    };
+    let (listener, addr) = listen(config.host, config.port).await?;
+    Ok((Door { listener, acceptor }, addr))
+}
+
+async fn connections(process: &Process, metrics: &Metrics) -> Result<Connections, Error> {
+    let settings = &process.engine_tls;
+    let secured = match settings.files() {
+        None => None,
+        Some(files) => {
+            let name = settings.engine_tls_name.clone();
+            Some(Secured::open(files, name, metrics.clone()).await?)
+        }
+    };
+    Ok(Connections::new(secured))
 }
 
 fn admin(
@@ -251,7 +290,7 @@ async fn listen(host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), Er
 }
 
 struct Serving {
-    listener: TcpListener,
+    door: Door,
     context: Context,
     gate: Option<Gate>,
     dispatcher: Handle,
@@ -265,7 +304,7 @@ struct Serving {
 impl Serving {
     async fn run(self) {
         let Self {
-            listener,
+            door,
             context,
             gate,
             dispatcher,
@@ -288,7 +327,7 @@ impl Serving {
         };
         let drained = drained(&shutdown, &dispatcher, ready, config.drain_grace);
         let routes = http::routes(context, gate.as_ref());
-        let serve = listener::serve(listener, routes, bounds, drained);
+        let serve = listener::serve(door, routes, bounds, drained);
         tokio::select! {
             () = serve => {}
             () = shutdown.cut() => tracing::info!("cut"),

@@ -14,6 +14,9 @@ pub mod shutdown;
 /// A Kubernetes Lease: one works, the others stand by.
 #[cfg(feature = "kubernetes")]
 pub mod lease;
+/// TLS from files that change.
+#[cfg(feature = "tls")]
+pub mod tls;
 /// Files that are read again when they change.
 pub mod watched;
 /// Named tasks.

@@ -18,11 +18,12 @@ class Engine:
     """`lps-engine` on ports of its own; a context manager that leaves no process behind. `before` is called in the new
     process before the program is: it puts it into a control group, or on some processors."""
 
-    def __init__(self, folder, *arguments, model="builtin:demo", before=None, environment=None):
+    def __init__(self, folder, *arguments, model="builtin:demo", before=None, environment=None, scheme="http"):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         addresses = self.folder / "addresses"
         self.command = [BIN / "lps-engine", "--model", model, "--port", "0", "--address-file", addresses, *arguments]
+        self.scheme = scheme
         self.before, self.environment = before, {**os.environ, **(environment or {})}
 
     def launch(self):
@@ -59,7 +60,7 @@ class Engine:
         if not self.addresses.exists():
             return False
         http, admin = self.addresses.read_text().split()
-        self.url, self.admin = f"http://{http}", f"http://{admin}"
+        self.url, self.admin = f"{self.scheme}://{http}", f"http://{admin}"
         with contextlib.suppress(OSError):
             return urllib.request.urlopen(f"{self.admin}/readyz", timeout=30).status == 200
         return False

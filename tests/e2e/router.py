@@ -14,8 +14,8 @@ from stack import BIN, Served, wait_for
 class Router(Served):
     """`lps-router` on ports of its own; a context manager that leaves no process behind. It can be launched again."""
 
-    def __init__(self, folder, engines, *arguments, model="demo"):
-        super().__init__()
+    def __init__(self, folder, engines, *arguments, model="demo", context=None):
+        super().__init__(context=context)
         self.log = pathlib.Path(folder) / "router.log"
         self.engine_count = len(engines)
         self.command = [BIN / "lps-router", "--port", str(self.port), "--admin-port", str(self.admin_port), *arguments]
@@ -32,9 +32,17 @@ class Router(Served):
 
     def launch(self):
         """Starts the process, and waits until it knows its engines."""
+        self.start()
+        wait_for("the router to know its engines", self._knows)
+
+    def start(self):
+        """Starts the process, and waits for nothing."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
-        wait_for("the router to know its engines", self._knows)
+
+    def output(self):
+        """What it printed so far."""
+        return self.log.read_text(errors="replace")
 
     def _knows(self):
         if self.process.poll() is not None:

@@ -88,19 +88,22 @@ def alive(pid):
 class Served:
     """A router that listens, whoever started it."""
 
-    def __init__(self, key=None):
+    def __init__(self, key=None, context=None):
         self.port, self.admin_port = free_port(), free_port()
+        # Whom this class believes, where the router speaks TLS.
+        self.context = context
         # The API key that this class asks with, where the router wants one.
         self.headers = {"x-api-key": key} if key else {}
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
 
     def get(self, path, port=None):
         """The JSON answer of a GET."""
-        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", headers=self.headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        url = f"http://127.0.0.1:{port}" if port else self.url
+        request = urllib.request.Request(url + path, headers=self.headers)
+        with urllib.request.urlopen(request, timeout=30, context=self.context) as answer:
             return json.loads(answer.read())
 
     def post(self, path, body, headers=None):
@@ -114,7 +117,7 @@ class Served:
         headers = {"content-type": "application/json", **self.headers, **(headers or {})}
         request = urllib.request.Request(self.url + path, data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=120, context=self.context) as answer:
                 return answer.status, answer.headers, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:

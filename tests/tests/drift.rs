@@ -43,7 +43,7 @@ fn configuration() {
     flags(
         &mut text,
         "lps-router",
-        &lps_router::config::Config::augment_args(lps_router::config::Folder::augment_args(
+        &lps_router::config::Config::augment_args(lps_router::config::Alone::augment_args(
             Command::new("lps-router"),
         )),
     );
@@ -225,7 +225,11 @@ fn metrics() {
         );
     }
     text += "\n## Engine\n\n| metric | what |\n|---|---|\n";
-    for (name, help) in &lps_engine::executor::metrics::METRICS {
+    let certificate = &lps_engine::certificate::METRICS;
+    for (name, help) in lps_engine::executor::metrics::METRICS
+        .iter()
+        .chain(certificate)
+    {
         let _ = writeln!(text, "| `{name}` | {help}. |");
     }
     assert_same("docs/metrics.md", &text);

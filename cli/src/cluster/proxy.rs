@@ -14,8 +14,10 @@ use super::{Cluster, Error, RouterName, failed};
 
 /// The router's Services: the one with every router's admin port is for metrics.
 const SELECTOR: &str = "app.kubernetes.io/name=lps-router,!llmprogram.dev/port";
-/// The port that speaks to clients, where a Service has several.
-const PORT: &str = "http";
+/// The port that speaks to clients, where a Service has several: by its name what it speaks.
+const PORTS: [&str; 2] = ["http", HTTPS];
+/// Of a router with a certificate.
+const HTTPS: &str = "https";
 /// Services that are looked at.
 const SERVICES_MAX: u32 = 50;
 
@@ -72,9 +74,14 @@ impl Cluster {
         };
         let port = port(&service, named.and_then(|named| named.port.as_deref()))?;
         let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+        let service = if port == HTTPS {
+            format!("{HTTPS}:{name}:{port}")
+        } else {
+            format!("{name}:{port}")
+        };
         Ok(Proxy {
             client: self.client.clone(),
-            root: format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy"),
+            root: format!("/api/v1/namespaces/{namespace}/services/{service}/proxy"),
             name: format!("{namespace}/{name}"),
         })
     }
@@ -138,14 +145,16 @@ fn port(service: &Service, wanted: Option<&str>) -> Result<String, Error> {
     let ports = ports.unwrap_or_default();
     let is_wanted = |port: &&k8s_openapi::api::core::v1::ServicePort| match wanted {
         Some(wanted) => port.name.as_deref() == Some(wanted) || port.port.to_string() == wanted,
-        None => port.name.as_deref() == Some(PORT),
+        None => port
+            .name
+            .as_deref()
+            .is_some_and(|name| PORTS.contains(&name)),
     };
     let only = || (wanted.is_none()).then(|| ports.first()).flatten();
-    let port = ports
-        .iter()
-        .find(is_wanted)
-        .or_else(only)
-        .ok_or_else(|| Error::NoPort(service.name_any(), wanted.unwrap_or(PORT).to_owned()))?;
+    let port =
+        ports.iter().find(is_wanted).or_else(only).ok_or_else(|| {
+            Error::NoPort(service.name_any(), wanted.unwrap_or(PORTS[0]).to_owned())
+        })?;
     Ok(port.name.clone().unwrap_or_else(|| port.port.to_string()))
 }
 
@@ -169,6 +178,11 @@ mod tests {
             (two.clone(), Some("8081"), Some("admin")),
             (two.clone(), Some("admin"), Some("admin")),
             (two, Some("9"), None),
+            (
+                json!([{"name": "admin", "port": 8081}, {"name": "https", "port": 443}]),
+                None,
+                Some("https"),
+            ),
             (json!([{"port": 80}]), None, Some("80")),
             (json!([]), None, None),
         ] {

@@ -78,7 +78,7 @@ async fn with_own_stack(args: &Args, folder: &Path, json: bool) -> anyhow::Resul
         "forward signals",
         forward(signals.clone(), stack.trigger.clone(), PATIENCE),
     );
-    let client = Client::new(&stack.url())?;
+    let client = Client::new(&stack.url(), None)?;
     let played = tokio::select! {
         played = async {
             anyhow::ensure!(stack.started().await?, "the stack was told to end");

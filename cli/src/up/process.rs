@@ -252,7 +252,8 @@ async fn becomes_ready(address_file: PathBuf) -> SocketAddr {
             break addresses;
         }
     };
-    let client = Client::new(&format!("http://{admin}")).expect("a socket address is an address");
+    let client =
+        Client::new(&format!("http://{admin}"), None).expect("a socket address is an address");
     loop {
         period.tick().await;
         if client

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lps_api::resource::ScalingMode;
 use lps_operator::validate::Validated;
-use lps_router::config::Config;
+use lps_router::config::{Config, EngineTls};
 use lps_router::discovery::{self, Sources};
 use lps_router::server::{self, Process};
 use lps_runtime::clock::Clock;
@@ -56,6 +56,7 @@ pub struct Stack {
     pub admin_address: SocketAddr,
     /// Ends it.
     pub trigger: ShutdownTrigger,
+    scheme: &'static str,
     started: oneshot::Receiver<()>,
     task: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -77,7 +78,9 @@ impl Stack {
             shutdown: shutdown.clone(),
             telemetry: plan.telemetry,
             state_dir: Some(plan.state_dir.join("router")),
+            engine_tls: EngineTls::default(),
         };
+        let scheme = plan.router.tls().map_or("http", |_| "https");
         let router = server::start(
             plan.router,
             Sources {
@@ -114,6 +117,7 @@ impl Stack {
             address,
             admin_address,
             trigger,
+            scheme,
             started,
             task,
         })
@@ -121,7 +125,7 @@ impl Stack {
 
     /// The address for a client on this machine.
     pub fn url(&self) -> String {
-        format!("http://{}", reachable(self.address))
+        format!("{}://{}", self.scheme, reachable(self.address))
     }
 
     /// Waits until every pool has the engines that it starts with; `false` when the stack is told to end before.

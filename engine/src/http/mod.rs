@@ -7,6 +7,8 @@
 mod inference;
 /// Vectors of texts, from bytes to answer.
 mod embeddings;
+/// Connections that routers make over TLS.
+mod listener;
 /// What router and engine say to each other.
 mod internal;
 /// The small paths: models, tokens, health.
@@ -45,11 +47,13 @@ use axum::serve::ListenerExt;
 use lps_api::openai::Object;
 use lps_api::wellknown::path;
 use lps_runtime::clock::Clock;
+use lps_runtime::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::Handle;
 use crate::http::error::Error;
+use crate::http::listener::Secured;
 use crate::http::parse::ModelFacts;
 use crate::http::salt::Salts;
 use crate::text::Text;
@@ -105,11 +109,15 @@ impl Shared {
     }
 }
 
-/// Serves until `shared.closed` is cancelled and all answers are out.
+/// Serves until `shared.closed` is cancelled and all answers are out. With an `acceptor` nobody is served in plain HTTP.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    acceptor: Option<Acceptor>,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
     let closed = shared.closed.clone();
     let app = Router::new()
         .route("/v1/chat/completions", post(inference::chat))
@@ -132,9 +140,14 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()>
         // Only a slower stream if it fails.
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move { closed.cancelled().await })
-        .await
+    let end = async move { closed.cancelled().await };
+    match acceptor {
+        None => axum::serve(listener, app).with_graceful_shutdown(end).await,
+        Some(acceptor) => {
+            let listener = Secured::new(listener, acceptor);
+            axum::serve(listener, app).with_graceful_shutdown(end).await
+        }
+    }
 }
 
 fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Error> {

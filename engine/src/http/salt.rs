@@ -44,6 +44,9 @@ mod tests {
         let spaces = || all.map(|(tenant, salt)| salts.of(tenant, salt));
         assert_eq!(BTreeSet::from(spaces()).len(), all.len());
         assert_eq!(spaces(), spaces());
-        assert_ne!(Salts::default().of(a.as_ref(), None), salts.of(a.as_ref(), None));
+        assert_ne!(
+            Salts::default().of(a.as_ref(), None),
+            salts.of(a.as_ref(), None)
+        );
     }
 }

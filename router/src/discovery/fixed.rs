@@ -27,7 +27,7 @@ impl FromStr for Served {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let (model, url) = text
             .split_once("=http")
-            .context("an engine is MODEL=http://HOST:PORT")?;
+            .context("an engine is MODEL=http://HOST:PORT or MODEL=https://HOST:PORT")?;
         let model = ModelName::parse(model).context("the model's name")?;
         Ok(Self {
             model,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use hyper::http::uri::{Authority, Uri};
+use hyper::http::uri::{Authority, Scheme, Uri};
 use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::quantity::Micros;
 use lps_api::resource::ScalingRule;
@@ -120,13 +120,16 @@ impl EngineEndpoint {
     }
 }
 
-/// `http://HOST:PORT` of an engine.
+/// `http://HOST:PORT` of an engine, or `https://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineUrl(Authority);
+pub struct EngineUrl {
+    scheme: Scheme,
+    authority: Authority,
+}
 
 /// A text that is not an engine's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an engine's address is http://HOST:PORT without a path, not {0:?}")]
+#[error("an engine's address is http://HOST:PORT or https://HOST:PORT without a path, not {0:?}")]
 pub struct EngineUrlError(String);
 
 impl EngineUrl {
@@ -136,8 +139,8 @@ impl EngineUrl {
     /// When `path` is not a path; paths come from constants.
     pub fn at(&self, path: &str) -> Uri {
         Uri::builder()
-            .scheme("http")
-            .authority(self.0.clone())
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
             .path_and_query(path)
             .build()
             .expect("a checked authority and a constant path make a URI")
@@ -152,9 +155,11 @@ impl FromStr for EngineUrl {
         let path_is_empty = parts.path_and_query.is_none_or(|path| path.as_str() == "/");
         match (parts.scheme, parts.authority) {
             (Some(scheme), Some(authority))
-                if scheme.as_str() == "http" && authority.port().is_some() && path_is_empty =>
+                if [Scheme::HTTP, Scheme::HTTPS].contains(&scheme)
+                    && authority.port().is_some()
+                    && path_is_empty =>
             {
-                Ok(Self(authority))
+                Ok(Self { scheme, authority })
             }
             _ => Err(refused()),
         }
@@ -163,7 +168,7 @@ impl FromStr for EngineUrl {
 
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
+        write!(f, "{}://{}", self.scheme, self.authority)
     }
 }
 
@@ -173,16 +178,17 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        assert_eq!(
-            "http://127.0.0.1:8000/"
-                .parse::<EngineUrl>()
-                .map(|url| url.to_string()),
-            Ok("http://127.0.0.1:8000".to_owned())
-        );
+        for (text, expected) in [
+            ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+            ("https://a:1", "https://a:1"),
+        ] {
+            let url = text.parse::<EngineUrl>().map(|url| url.to_string());
+            assert_eq!(url, Ok(expected.to_owned()));
+        }
         for bad in [
             "",
             "127.0.0.1:8000",
-            "https://a:1",
+            "ftp://a:1",
             "http://a",
             "http://a:1/v1",
             "http://a b:1",

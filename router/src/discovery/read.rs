@@ -136,6 +136,8 @@ fn engine(pod: &Pod, model: &ModelName) -> Option<EngineEndpoint> {
     }
     let address: std::net::IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
     let url = std::net::SocketAddr::new(address, port::ENGINE);
+    let speaks_tls = pod.annotations().contains_key(annotation::TLS);
+    let scheme = if speaks_tls { "https" } else { "http" };
     let revision = pod.labels().get(label::REVISION);
     Some(EngineEndpoint {
         id: engine_id(pod)?,
@@ -144,7 +146,7 @@ fn engine(pod: &Pod, model: &ModelName) -> Option<EngineEndpoint> {
         revision: revision
             .and_then(|text| Revision::parse(text))
             .unwrap_or_default(),
-        url: format!("http://{url}").parse().ok()?,
+        url: format!("{scheme}://{url}").parse().ok()?,
         intake: intake(pod),
     })
 }

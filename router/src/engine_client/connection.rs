@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lps_api::protocol;
 use lps_api::wellknown::header;
 
+use crate::engine_client::secure::{Connector, Secured};
+
 /// An engine that does not take a connection in this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection that is not used is kept this long.
@@ -66,14 +68,17 @@ pub struct Answer {
 /// Connections to engines; clones share them.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_LIMIT));
+impl Connections {
+    /// Connections as they are to be secured; `None`: in plain HTTP.
+    pub fn new(secured: Option<Secured>) -> Self {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_LIMIT));
+        http.enforce_http(secured.is_none());
+        let connector = Connector { http, secured };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_LIMIT)
@@ -81,9 +86,7 @@ impl Default for Connections {
             .build(connector);
         Self { client }
     }
-}
 
-impl Connections {
     /// Sends a request and returns when the answer's head is there.
     ///
     /// # Errors

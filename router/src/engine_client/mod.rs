@@ -16,6 +16,8 @@ pub mod events;
 pub mod commands;
 /// Connections and plain requests.
 pub mod connection;
+/// Who engines are, and what they are shown.
+pub mod secure;
 /// What a call is called between router and engine.
 pub mod wire;
 

@@ -47,7 +47,8 @@ pub struct Context {
     pub bodies: BodyBudget,
     /// Bounds.
     pub limits: Limits,
-    /// Whether engines are told whose a call is, so that tenants share no cached prefixes.
+    /// Whether engines are told whose a call is, so that tenants share no cached prefixes. Not without keys: then anybody may
+    /// say to be any tenant.
     pub tenants_are_apart: bool,
     /// New names.
     pub names: Arc<Names>,

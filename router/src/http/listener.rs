@@ -1,4 +1,4 @@
-//! Connections: their bounds, their times, their end. Owns: accepting, `TCP_NODELAY` (without it the last small packet
+//! Connections: their bounds, their times, their end. Owns: accepting, TLS where there is a certificate, `TCP_NODELAY` (without it the last small packet
 //! of an answer waits 40 ms for an acknowledgement), the time for a request's header, and draining.
 
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use lps_runtime::task;
+use lps_runtime::tls::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -25,9 +27,18 @@ pub struct Bounds {
     pub header_time: Duration,
 }
 
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Door {
+    /// Where they connect.
+    pub listener: TcpListener,
+    /// Greets those that speak TLS; `None`: they speak plain HTTP.
+    pub acceptor: Option<Acceptor>,
+}
+
 /// Serves until `stop` resolves, and then until every request is answered.
 pub async fn serve(
-    listener: TcpListener,
+    Door { listener, acceptor }: Door,
     routes: Router,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
@@ -50,11 +61,12 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 let connection = Connection {
-                    stream,
                     routes: routes.clone(),
+                    header_time: bounds.header_time,
+                    watcher: graceful.watcher(),
                     permit,
                 };
-                task::spawn("connection", connection.run(bounds, graceful.watcher()));
+                task::spawn("connection", connection.run(stream, acceptor.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -67,24 +79,38 @@ pub async fn serve(
 }
 
 struct Connection {
-    stream: TcpStream,
     routes: Router,
+    header_time: Duration,
+    watcher: Watcher,
     permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    async fn run(self, bounds: Bounds, watcher: Watcher) {
-        let Self {
-            stream,
-            routes,
-            permit,
-        } = self;
+    async fn run(self, stream: TcpStream, acceptor: Option<Acceptor>) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
+        // Handshakes have no bound of their own: they hold a connection's permit, for a bounded time, and behind a smaller
+        // bound who stalls in it would keep the others out.
+        match acceptor {
+            None => self.serve(stream).await,
+            Some(acceptor) => match acceptor.accept(stream).await {
+                Ok(stream) => self.serve(stream).await,
+                Err(error) => tracing::debug!(%error, "a client speaks no TLS that is known here"),
+            },
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self {
+            routes,
+            header_time,
+            watcher,
+            permit,
+        } = self;
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(bounds.header_time)
+            .header_read_timeout(header_time)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
         // A client that leaves is no news; its calls are cancelled as their futures are dropped.
         if let Err(error) = watcher.watch(served).await {

@@ -21,7 +21,8 @@ pub async fn open(path: PathBuf, metrics: Metrics) -> Result<watch::Receiver<Arc
         what: "keys",
         paths: vec![path],
         make: Box::new(move |contents| {
-            let text = str::from_utf8(&contents[0]).map_err(|error| Problem::with(&named, error))?;
+            let text =
+                str::from_utf8(&contents[0]).map_err(|error| Problem::with(&named, error))?;
             parse(text).map_err(|problem| Problem::with(&named, problem))
         }),
         told: Box::new(move |keys| metrics.keys_file_is_valid(keys.is_some())),

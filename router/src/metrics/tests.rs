@@ -28,6 +28,7 @@ fn every_metric_of_the_table_is_registered_once_and_no_other() {
     metrics.kept(Sizes::default(), 1);
     metrics.denied("no_key");
     metrics.keys_file_is_valid(true);
+    metrics.certificate(Shown::Clients, Some(1));
     let mut shown: Vec<_> = registry
         .gather()
         .iter()

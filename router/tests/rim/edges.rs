@@ -446,6 +446,7 @@ async fn a_port_in_use_is_said() {
         shutdown,
         telemetry: None,
         state_dir: None,
+        engine_tls: lps_router::config::EngineTls::default(),
     };
     let error = lps_router::server::start(taken, sources, process)
         .await

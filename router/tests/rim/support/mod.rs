@@ -123,6 +123,7 @@ impl Rig {
             shutdown,
             telemetry: None,
             state_dir: None,
+            engine_tls: lps_router::config::EngineTls::default(),
         };
         let router = server::start(config, sources, process).await.unwrap();
         let rig = Self {
