@@ -15,6 +15,7 @@ use lps_api::quantity::Micros;
 use lps_api::resource::{Device, EngineSettings, PodSettings};
 use lps_api::wellknown::{annotation, condition, label, manager, port};
 
+use crate::certificates::Certificates;
 use crate::checkpoint::{Checkpoint, Fetching, checkpoint};
 use crate::confinement::confined;
 use crate::flags::flags;
@@ -51,6 +52,8 @@ pub struct Owner {
 pub struct Release {
     /// The engine's image, where the resource names none.
     pub engine_image: String,
+    /// The Secret of each resource's namespace by which engines and routers know each other; `None`: by nothing.
+    pub engine_tls_secret: Option<String>,
     /// With what models are fetched.
     pub fetching: Fetching,
 }
@@ -106,28 +109,24 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
         ..Volume::default()
     }];
     volumes.append(&mut checkpoint.volumes);
+    let secret = mould.release.engine_tls_secret.as_deref();
+    let mut certificates = secret.map(Certificates::of).unwrap_or_default();
+    volumes.append(&mut certificates.volumes);
     let fetchers = std::mem::take(&mut checkpoint.fetchers);
-    let mut labels = custom.labels.clone();
-    labels.extend(selector(&owner.name));
-    labels.extend(
-        [
-            (label::INSTANCE, owner.name.clone()),
-            (label::MANAGED_BY, manager::OPERATOR.to_owned()),
-            (label::REVISION, spec.revision.to_string()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value)),
-    );
     let mut annotations = custom.annotations.clone();
     annotations.insert(
         annotation::FAILURES_BEFORE.to_owned(),
         spec.failures_before.to_string(),
     );
-    let container = container(mould, spec, &custom, checkpoint);
+    if secret.is_some() {
+        annotations.insert(annotation::TLS.to_owned(), "true".to_owned());
+    }
+    let container = container(mould, spec, (&custom, checkpoint, certificates));
     Ok(Pod {
         metadata: ObjectMeta {
             name: Some(spec.id.to_string()),
             namespace: Some(owner.namespace.clone()),
-            labels: Some(labels),
+            labels: Some(labels(&custom, owner, spec)),
             annotations: Some(annotations),
             owner_references: Some(vec![owner.reference.clone()]),
             ..ObjectMeta::default()
@@ -165,11 +164,24 @@ pub fn pod(mould: Mould<'_>, spec: &EngineSpec) -> Result<Pod, String> {
     })
 }
 
+fn labels(custom: &PodSettings, owner: &Owner, spec: &EngineSpec) -> BTreeMap<String, String> {
+    let mut labels = custom.labels.clone();
+    labels.extend(selector(&owner.name));
+    labels.extend(
+        [
+            (label::INSTANCE, owner.name.clone()),
+            (label::MANAGED_BY, manager::OPERATOR.to_owned()),
+            (label::REVISION, spec.revision.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    labels
+}
+
 fn container(
     mould: Mould<'_>,
     spec: &EngineSpec,
-    custom: &PodSettings,
-    checkpoint: Checkpoint,
+    (custom, checkpoint, certificates): (&PodSettings, Checkpoint, Certificates),
 ) -> Container {
     let Mould {
         settings, release, ..
@@ -179,13 +191,15 @@ fn container(
     args.extend(["--engine-id".to_owned(), spec.id.to_string()]);
     args.extend(["--host".to_owned(), "0.0.0.0".to_owned()]);
     args.extend(["--port".to_owned(), port::ENGINE.to_string()]);
+    args.extend(certificates.flags);
     args.extend(flags(&spec.template));
     let scratch = VolumeMount {
         name: SCRATCH.to_owned(),
         mount_path: SCRATCH_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
-    let mounts = [scratch].into_iter().chain(checkpoint.mount);
+    let mounts = [Some(scratch), checkpoint.mount, certificates.mount];
+    let mounts = mounts.into_iter().flatten();
     let environment = custom.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
         value: Some(variable.value.clone()),

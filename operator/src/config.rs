@@ -15,6 +15,11 @@ pub struct Config {
     /// The engines' image, where a resource names none.
     #[arg(long, env = "LPS_ENGINE_IMAGE")]
     pub engine_image: String,
+    /// Secret of the type kubernetes.io/tls, with `ca.crt`, in the namespace of each resource: engines show its certificate,
+    /// and take calls only of who has one of the same authority; unset: plain HTTP. It is for engines that are made from
+    /// then on.
+    #[arg(long, env = "LPS_ENGINE_TLS_SECRET", value_name = "NAME")]
+    pub engine_tls_secret: Option<String>,
     /// The image whose program is `lps`, which fetches models; unset: the sources huggingFace and image are not
     /// available. For the source image its `lps` must be linked statically: it runs inside the user's image.
     #[arg(long, env = "LPS_TOOLS_IMAGE")]

@@ -44,6 +44,8 @@ pub mod belongings;
 pub mod build;
 /// How a checkpoint comes into a pod.
 pub mod checkpoint;
+/// An engine's certificates in its pod.
+mod certificates;
 /// What no container may do.
 mod confinement;
 /// From a template to an engine's flags.

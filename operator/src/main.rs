@@ -23,7 +23,7 @@ enum Command {
     /// Print the resource's definition, for `kubectl apply --server-side -f -`.
     Crd,
     /// Reconcile until told to end.
-    Run(Config),
+    Run(Box<Config>),
     /// End the operator, and let its resources go: what a chart does before it is removed.
     Release(Departure),
 }
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     });
     let result = match cli.command {
         Command::Crd => print_definition(),
-        Command::Run(config) => run(config),
+        Command::Run(config) => run(*config),
         Command::Release(departure) => release(&departure),
     };
     match result {

@@ -123,6 +123,7 @@ fn tools(client: &Client, config: &Config, metrics: &Metrics) -> Tools {
         client: client.clone(),
         release: Arc::new(Release {
             engine_image: config.engine_image.clone(),
+            engine_tls_secret: config.engine_tls_secret.clone(),
             fetching: config.fetching(),
         }),
         router_url: config.router_url.as_deref().map(Arc::from),

@@ -45,6 +45,8 @@ MATRIX = {
     "closed": {"networkPolicy": {"clientsFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "metricsFrom": []}},
     "outside": {"router": {"service": {"type": "LoadBalancer", "port": 80, "annotations": {"a": "b"}}}},
     "models of a mirror that stay on nodes": {"hubEndpoint": "https://mirror.example:8443/hub", "modelCache": "/var/lib/models"},
+    "certificates": {"router": {"tls": {"secretName": "shop-window"}, "keysSecret": "keys"},
+                     "engine": {"tls": {"secretName": "engines", "routerSecretName": "to-engines"}}},
     "other names": {"fullnameOverride": "x"},
 }
 
@@ -153,6 +155,25 @@ def test_where_models_come_from_and_stay_is_told_to_the_operator(cluster):
         "--hub-endpoint=https://mirror.example:8443/hub", "--model-cache=/var/lib/models"]
 
 
+def test_certificates_are_mounted_and_told(cluster):
+    objects = taken(cluster, render(cluster, MATRIX["certificates"]).stdout)
+    pods = {one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in of(objects, "Deployment")}
+    [operator], [router] = pods["lps-operator"]["containers"], pods["lps-router"]["containers"]
+    assert "--engine-tls-secret=engines" in operator["args"]
+    assert "--router-url=https://lps-router.lps-system.svc:8080/v1" in operator["args"]
+    secrets = {one["name"]: one["secret"]["secretName"] for one in pods["lps-router"]["volumes"]}
+    assert secrets == {"keys": "keys", "tls": "shop-window", "engine-tls": "to-engines"}
+    assert {one["name"]: one["mountPath"] for one in router["volumeMounts"]} == {
+        name: f"/etc/lps/{name}" for name in secrets}
+    files = dict(one[2:].split("=") for one in router["args"] if "tls" in one)
+    assert files == {
+        "tls-cert": "/etc/lps/tls/tls.crt", "tls-key": "/etc/lps/tls/tls.key", "engine-tls-ca": "/etc/lps/engine-tls/ca.crt",
+        "engine-tls-cert": "/etc/lps/engine-tls/tls.crt", "engine-tls-key": "/etc/lps/engine-tls/tls.key"}
+    assert of(objects, "Service", "lps-router")[0]["spec"]["ports"][0]["name"] == "https"
+    [test] = [one for one in of(objects, "Pod") if one["metadata"]["name"] == "lps-test"]
+    assert test["spec"]["volumes"][0]["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+
+
 def test_before_uninstall_the_operators_finalizers_are_taken_off(cluster):
     objects = taken(cluster, render(cluster, {"scope": "namespaced", "watchNamespace": "team"}).stdout)
     hooks = {one["kind"]: one["metadata"]["annotations"] for one in objects if "helm.sh/hook" in one["metadata"].get("annotations", {})
@@ -180,6 +201,7 @@ def test_before_uninstall_the_operators_finalizers_are_taken_off(cluster):
         ({"modelCache": "models"}, ["/modelCache", "pattern"]),
         ({"router": {"service": {"type": "Ingress"}}}, ["/router/service/type", "LoadBalancer"]),
         ({"watchNamespace": "team"}, ["write scope: namespaced"]),
+        ({"engine": {"tls": {"secretName": "x"}}}, ["write secretName and routerSecretName, or neither"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_name(cluster, values, words):

@@ -106,3 +106,18 @@ livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 5, timeou
   # One that hangs does not drain: its clients are to be told soon.
   terminationGracePeriodSeconds: 5}
 {{- end -}}
+
+{{- /* What the router speaks to clients. */}}
+{{- define "lps.scheme" -}}
+{{- ternary "https" "http" (ne .Values.router.tls.secretName "") -}}
+{{- end }}
+
+{{- /* Not empty where router and engines show each other certificates. */}}
+{{- define "lps.engineTls" -}}
+{{- with .Values.engine.tls -}}
+{{- if ne (empty .secretName) (empty .routerSecretName) -}}
+{{- fail "engine.tls: engines and routers show certificates to each other: write secretName and routerSecretName, or neither" -}}
+{{- end -}}
+{{- .secretName -}}
+{{- end -}}
+{{- end }}

@@ -21,6 +21,18 @@ pub(crate) fn manifest(source: Value, engine: Value) -> Manifest {
 
 /// What a release with the engine image `i` makes of it, with 90 s to drain.
 pub(crate) fn pod(manifest: &Manifest, fetching: Fetching) -> Result<Pod, String> {
+    pod_of(
+        manifest,
+        &Release {
+            engine_image: "i".to_owned(),
+            engine_tls_secret: None,
+            fetching,
+        },
+    )
+}
+
+/// What this release makes of it, with 90 s to drain.
+pub(crate) fn pod_of(manifest: &Manifest, release: &Release) -> Result<Pod, String> {
     let pool = validate(manifest).expect("makes sense");
     let owner = Owner {
         namespace: "n".to_owned(),
@@ -29,10 +41,7 @@ pub(crate) fn pod(manifest: &Manifest, fetching: Fetching) -> Result<Pod, String
     };
     let mould = Mould {
         owner: &owner,
-        release: &Release {
-            engine_image: "i".to_owned(),
-            fetching,
-        },
+        release,
         settings: &manifest.spec.engine,
         drain_timeout: Micros::from_secs(90),
     };

@@ -35,6 +35,7 @@ impl Scene {
             client: client.clone(),
             release: Arc::new(Release {
                 engine_image: "i".to_owned(),
+                engine_tls_secret: None,
                 fetching: Fetching::default(),
             }),
             router_url: None,
