@@ -161,6 +161,7 @@ impl Server {
             ready,
             telemetry: host.telemetry,
             gate: None,
+            beside: None,
         };
         let admin_server = admin_server.serve(admin_listener, closed.clone().cancelled_owned());
         let admin_server = task::spawn("admin", admin_server);

@@ -72,6 +72,7 @@ pub async fn run(
         ready,
         telemetry: Some(telemetry),
         gate: None,
+        beside: None,
     };
     let (address, listener) = listen(config.admin_address()).await?;
     let serving = task::spawn("admin", admin.serve(listener, std::future::pending()));

@@ -20,7 +20,7 @@ pub struct Config {
     /// Address of the admin endpoint; unset: the same.
     #[arg(long, env = "LPS_ROUTER_ADMIN_HOST")]
     pub admin_host: Option<IpAddr>,
-    /// Port of the admin endpoint (metrics, health, log level); 0 takes a free one.
+    /// Port of the admin endpoint (metrics, health, log level, the page `/ui`); 0 takes a free one.
     #[arg(long, env = "LPS_ROUTER_ADMIN_PORT", default_value_t = port::ROUTER_ADMIN)]
     pub admin_port: u16,
     /// Certificates for clients that speak TLS, the router's own first, as PEM; read again when they change. Unset: HTTP.

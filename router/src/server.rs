@@ -152,7 +152,8 @@ pub async fn start(
         metrics,
         shutdown: process.shutdown.clone(),
     };
-    let (admin, ready_tell) = admin(registry, process.telemetry, gate.clone());
+    let (mut admin, ready_tell) = admin(registry, process.telemetry, gate.clone());
+    admin.beside = Some(http::page(context.clone(), gate.as_ref()));
     let serving = Serving {
         door,
         context,
@@ -249,6 +250,7 @@ fn admin(
         ready,
         telemetry,
         gate,
+        beside: None,
     };
     (admin, ready_tell)
 }

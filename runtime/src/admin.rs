@@ -1,5 +1,5 @@
-//! The admin server. Owns: `/metrics`, `/healthz`, `/readyz`, `/log-level`. It listens on its own address, because
-//! what it tells and takes is not for clients.
+//! The admin server. Owns: `/metrics`, `/healthz`, `/readyz`, `/log-level`, and serving what its process has for
+//! administrators beside. It listens on its own address, because what it tells and takes is not for clients.
 
 use std::fmt;
 use std::future::Future;
@@ -53,6 +53,8 @@ pub struct Admin {
     pub telemetry: Option<telemetry::Handle>,
     /// Who may ask; `None`: whoever reaches it.
     pub gate: Option<Arc<dyn Gate>>,
+    /// What this process serves here beside; it guards that itself.
+    pub beside: Option<Router>,
 }
 
 impl Admin {
@@ -65,12 +67,14 @@ impl Admin {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        let beside = self.beside.clone().unwrap_or_default();
         let app = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/log-level", get(log_level).put(set_log_level))
-            .with_state(self);
+            .with_state(self)
+            .merge(beside);
         axum::serve(listener, app)
             .with_graceful_shutdown(shutdown)
             .await

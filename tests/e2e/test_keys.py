@@ -1,44 +1,15 @@
 """API keys, with the official clients and the user's tool: who is let in, and keys that change while a stream runs."""
 
 import json
-import os
-import subprocess
 
 import anthropic
 import openai
 import pytest
-from stack import BIN, Stack, manifest, wait_for
+from keyfile import Keys, lps
+from stack import Stack, manifest, wait_for
 
 ASK = {"messages": [{"role": "user", "content": "What is a block?"}], "max_tokens": 16}
 SLOW = ["--sim-step-us", "20000", "--sim-output-tokens", "0"]
-
-
-def lps(*words, key=None):
-    """(exit code, output) of the user's tool."""
-    environment = {name: value for name, value in os.environ.items() if name != "LPS_API_KEY"}
-    if key:
-        environment["LPS_API_KEY"] = key
-    done = subprocess.run([BIN / "lps", *map(str, words)], capture_output=True, text=True, timeout=120, env=environment)
-    return done.returncode, done.stdout + done.stderr
-
-
-class Keys:
-    """A file of keys, made as its owner would make it."""
-
-    def __init__(self, path):
-        self.path = path
-        self.secret, self.entry = {}, {}
-
-    def make(self, name, tenant, roles, *more):
-        code, told = lps("key", "new", name, "--tenant", tenant, "--roles", roles, *more, "--json")
-        assert code == 0, told
-        made = json.loads(told)
-        self.secret[name], self.entry[name] = made["key"], made["entry"]
-
-    def write(self, *names):
-        aside = self.path.with_suffix(".new")
-        aside.write_text("keys:\n" + "".join(self.entry[name] for name in names))
-        aside.replace(self.path)
 
 
 @pytest.fixture(scope="module")

@@ -63,9 +63,9 @@ pub async fn run(args: Args, telemetry: Option<telemetry::Handle>) -> anyhow::Re
     })
     .await?;
     tracing::info!(
-        "router on {} (admin on http://{})",
+        "router on {} (admin on http://{admin}, for a browser http://{admin}/ui)",
         stack.url(),
-        stack.admin_address
+        admin = stack.admin_address
     );
     task::spawn(
         "forward signals",

@@ -17,6 +17,8 @@ mod inference;
 mod tokens;
 /// What is served.
 mod models;
+/// The administrators' page.
+mod ui;
 /// Programs: open, read, end, cancel.
 mod programs;
 /// Calls: read, cancel.
@@ -114,19 +116,34 @@ pub fn engines(view: &View<'_>) -> Vec<Value> {
 
 /// Method, path and access of every route.
 pub fn accesses() -> Vec<(Method, &'static str, Access)> {
-    let routes = table().into_iter();
+    told(table())
+}
+
+/// The same of the page's routes, which are on the admin port.
+pub fn page_accesses() -> Vec<(Method, &'static str, Access)> {
+    told(ui::table())
+}
+
+fn told(routes: Vec<Route>) -> Vec<(Method, &'static str, Access)> {
     let access = |route: Route| (route.method, route.path, route.access);
-    routes.map(access).collect()
+    routes.into_iter().map(access).collect()
 }
 
 /// All routes, behind the gate where there is one.
 pub fn routes(context: Context, gate: Option<&Gate>) -> Router {
-    let routes = table().into_iter();
-    let routes = routes.fold(Router::new(), |router, route| {
-        router.route(route.path, route.guarded(gate))
-    });
-    routes
+    guarded(table(), gate)
         .fallback(async || error::Error::no_route())
         .method_not_allowed_fallback(async || error::Error::no_method())
         .with_state(context)
+}
+
+/// The administrators' page, behind the gate where there is one.
+pub fn page(context: Context, gate: Option<&Gate>) -> Router {
+    guarded(ui::table(), gate).with_state(context)
+}
+
+fn guarded(routes: Vec<Route>, gate: Option<&Gate>) -> Router<Context> {
+    routes.into_iter().fold(Router::new(), |router, route| {
+        router.route(route.path, route.guarded(gate))
+    })
 }

@@ -15,7 +15,7 @@ use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
 use crate::message::{Event, ProgramKey};
-use crate::state::view::{ProgramFilter, ProgramState, ProgramSummary};
+use crate::state::view::{ProgramFilter, ProgramState, Sort};
 
 /// Longest life without a call that a client may ask for: a day.
 const TTL_S_MAX: f64 = 86_400.0;
@@ -104,15 +104,6 @@ pub(super) struct Listing {
     sort: Option<String>,
 }
 
-/// What a list of programs is sorted by; the largest first, but for the arrival.
-#[derive(Debug, Clone, Copy)]
-enum Sort {
-    Arrival,
-    Service,
-    CriticalPath,
-    Wait,
-}
-
 /// `GET /v1/programs`: the caller's programs, live ones and those that ended lately.
 pub(super) async fn list(
     State(context): State<Context>,
@@ -135,15 +126,13 @@ pub(super) async fn list(
         tenant: Some(tenant),
         states: states.collect::<Result<_, _>>()?,
     };
-    let mut programs = context
+    let listed = context
         .dispatcher
-        .read(move |view| view.state.programs(&filter))
+        .read(move |view| view.state.first_programs(&filter, sort, LISTED_MAX))
         .await?;
-    programs.sort_by_key(|program| order(program, sort));
-    let has_more = programs.len() > LISTED_MAX;
-    programs.truncate(LISTED_MAX);
+    let has_more = listed.total > LISTED_MAX;
     Ok(Json(
-        json!({"object": "list", "data": programs, "has_more": has_more}),
+        json!({"object": "list", "data": listed.programs, "has_more": has_more}),
     ))
 }
 
@@ -162,7 +151,7 @@ fn parse_state(text: &str) -> Result<ProgramState, Error> {
     })
 }
 
-fn parse_sort(text: Option<&str>) -> Result<Sort, Error> {
+pub(super) fn parse_sort(text: Option<&str>) -> Result<Sort, Error> {
     Ok(match text {
         None | Some("arrival") => Sort::Arrival,
         Some("service") => Sort::Service,
@@ -173,16 +162,6 @@ fn parse_sort(text: Option<&str>) -> Result<Sort, Error> {
             return Err(Error::invalid("sort", message));
         }
     })
-}
-
-fn order(program: &ProgramSummary, sort: Sort) -> (std::cmp::Reverse<u64>, Micros) {
-    let largest_first = match sort {
-        Sort::Arrival => 0,
-        Sort::Service => program.service_total_us.0,
-        Sort::CriticalPath => program.critical_path_us.0,
-        Sort::Wait => program.wait_total_us.0,
-    };
-    (std::cmp::Reverse(largest_first), program.arrived_us)
 }
 
 /// `GET /v1/programs/{id}`: row, threads, calls, and why each call waits.

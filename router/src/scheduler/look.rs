@@ -60,6 +60,16 @@ impl Pool {
         self.engines.iter().map(|(id, engine)| (id, engine.into()))
     }
 
+    /// The calls that wait: those in an engine, then those that are held, each as they stand in line.
+    pub fn waiting<'a>(&'a self, table: &'a ProcessTable) -> impl Iterator<Item = &'a Call> {
+        let seats = self.engines.values().flat_map(Engine::seats);
+        let calls = seats.map(|(_, seat)| seat.call);
+        calls
+            .chain(self.held.values().copied())
+            .filter_map(|key| table.call(key))
+            .filter(|call| call.phase == Phase::Pending)
+    }
+
     /// Of the calls that wait, held or in an engine, the one that has been ready for longest.
     pub fn oldest_waiting<'a>(&self, table: &'a ProcessTable) -> Option<&'a Call> {
         let held = self.oldest_held().map(|(_, key)| key);

@@ -1,5 +1,6 @@
 //! Reading the state. Owns: turning rows, calls and bookings into the plain values of `view`.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use lps_api::ids::{CallId, EngineId, ModelName, TenantId, ThreadId};
@@ -7,8 +8,8 @@ use lps_api::quantity::{Micros, Tokens};
 
 use super::State;
 use super::view::{
-    CallView, EngineLoad, Explain, FirstCall, HomeView, OpenCalls, ProgramFilter, ProgramSummary,
-    ProgramView, ThreadView, WaitView,
+    CallView, EngineLoad, Explain, FirstCall, HomeView, Listed, OpenCalls, ProgramFilter,
+    ProgramSummary, ProgramView, Sort, TenantCall, ThreadView, WaitView,
 };
 use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
 use crate::process_table::{Call, Ended, Known, Phase, Row, Sizes};
@@ -86,14 +87,41 @@ impl State {
 
     /// Programs, live and ended lately, in order of arrival.
     pub fn programs(&self, filter: &ProgramFilter) -> Vec<ProgramSummary> {
-        let rows = self.table.rows().filter(|row| {
-            filter
-                .tenant
+        self.rows(filter).map(|row| self.summary(row)).collect()
+    }
+
+    /// Those of them that stand first, and how many there are. Only what is given back is looked at closely.
+    pub fn first_programs(&self, filter: &ProgramFilter, sort: Sort, most: usize) -> Listed {
+        let mut rows: Vec<&Row> = self.rows(filter).collect();
+        let total = rows.len();
+        let place = |row: &&Row| {
+            let largest_first = match sort {
+                Sort::Arrival => Micros::ZERO,
+                Sort::Service => row.service_total(),
+                Sort::CriticalPath => row.critical_path(),
+                Sort::Wait => row.wait_total(self.read_at),
+            };
+            (Reverse(largest_first), row.id)
+        };
+        if total > most {
+            rows.select_nth_unstable_by_key(most, place);
+            rows.truncate(most);
+        }
+        rows.sort_unstable_by_key(place);
+        Listed {
+            programs: rows.into_iter().map(|row| self.summary(row)).collect(),
+            total,
+        }
+    }
+
+    fn rows(&self, filter: &ProgramFilter) -> impl Iterator<Item = &Row> {
+        let ProgramFilter { tenant, states } = filter.clone();
+        self.table.rows().filter(move |row| {
+            tenant
                 .as_ref()
                 .is_none_or(|tenant| *tenant == row.key.tenant)
-                && (filter.states.is_empty() || filter.states.contains(&row.state()))
-        });
-        rows.map(|row| self.summary(row)).collect()
+                && (states.is_empty() || states.contains(&row.state()))
+        })
     }
 
     /// A call by its client's name.
@@ -110,6 +138,20 @@ impl State {
         self.pools
             .get(model)
             .map_or(0, crate::scheduler::Pool::held)
+    }
+
+    /// The first of a model's calls that wait, those in engines before those that are held here.
+    pub fn queue(&self, model: &ModelName, most: usize) -> Vec<TenantCall> {
+        let pool = self.pools.get(model);
+        let calls = pool.into_iter().flat_map(|pool| pool.waiting(&self.table));
+        let seen = calls.take(most).filter_map(|call| {
+            let row = self.table.row(call.row)?;
+            Some(TenantCall {
+                tenant: row.key.tenant.clone(),
+                call: self.call_view(call, row),
+            })
+        });
+        seen.collect()
     }
 
     /// The open calls of a model.

@@ -265,6 +265,39 @@ pub struct EngineLoad {
     pub intake: Intake,
 }
 
+/// A call, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TenantCall {
+    /// Who pays.
+    pub tenant: TenantId,
+    /// The call.
+    #[serde(flatten)]
+    pub call: CallView,
+}
+
+/// What a list of programs is sorted by; the largest first, but for the arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// The oldest first.
+    #[default]
+    Arrival,
+    /// Σ of their calls' service.
+    Service,
+    /// The longest chain of their calls' service.
+    CriticalPath,
+    /// Σ of their calls' wait.
+    Wait,
+}
+
+/// Those of a list of programs that stand first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The first ones.
+    pub programs: Vec<ProgramSummary>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
 /// Which programs to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProgramFilter {

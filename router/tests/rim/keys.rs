@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::Method;
 use lps_router::config::Config;
-use lps_router::http::{Access, accesses};
+use lps_router::http::{Access, accesses, page_accesses};
 use lps_router::keys::{self, Role};
 use lps_router::metrics::Metrics;
 use prometheus::Registry;
@@ -78,6 +78,46 @@ async fn no_route_is_open_but_health_and_version() {
     let head = rig.client.with_key(None);
     let head = head.ask(Method::HEAD, "/v1/models", (&[], Bytes::new()));
     assert_eq!(head.await.status, 401);
+}
+
+#[tokio::test]
+async fn the_pages_files_are_open_and_its_data_is_for_administrators() {
+    let mounted = Mounted::new(&text(&KEYS));
+    let rig = rig(&mounted, &[]).await;
+    for (method, path, access) in page_accesses() {
+        let keys = [
+            None,
+            Some("no such key"),
+            Some("infer-key"),
+            Some("metrics-key"),
+        ];
+        let closed = [401, 401, 403, 403];
+        for (key, status) in keys.into_iter().zip(closed) {
+            let answer = ask(&rig.admin.with_key(key), &method, path).await;
+            let is_open = access == Access::Open;
+            assert_eq!(
+                answer.status,
+                if is_open { 200 } else { status },
+                "{key:?}: {path}"
+            );
+            if is_open {
+                assert!(
+                    answer
+                        .header("content-security-policy")
+                        .starts_with("default-src 'self';")
+                );
+            }
+        }
+        let answer = ask(&rig.admin.with_key(Some(ADMIN)), &method, path).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    let data = page_accesses()
+        .into_iter()
+        .filter(|(.., access)| *access != Access::Open);
+    assert_eq!(
+        data.map(|(_, path, _)| path).collect::<Vec<_>>(),
+        ["/ui/state"]
+    );
 }
 
 #[tokio::test]
