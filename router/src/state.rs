@@ -7,6 +7,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 

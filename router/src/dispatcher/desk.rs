@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros, Tokens};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use crate::admission::{Admission, Full, Limits};
 use crate::allowance::{self, Allowances};
@@ -25,6 +25,7 @@ use crate::keys;
 use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::state::view::Change;
 use crate::traces::{self, Traces};
 
 /// Programs that expire are counted at most this late, at the next call's end.
@@ -51,6 +52,8 @@ pub(super) struct Desk {
     /// Rung when a call comes for which there is no engine.
     pub(super) stranded: Arc<Notify>,
     pub(super) is_draining: bool,
+    /// To those who watch.
+    changes: broadcast::Sender<Arc<Change>>,
     /// Programs whose end is not counted yet, each with its last call's model.
     live: BTreeMap<ProgramKey, ModelName>,
     /// When all of them were last looked at, for those that expired.
@@ -134,7 +137,7 @@ impl Desk {
         (state, rim): (State, Rim),
         (limits, keys): (Limits, keys::Current),
         (metrics, traces): (Metrics, Traces),
-        stranded: Arc<Notify>,
+        (stranded, changes): (Arc<Notify>, broadcast::Sender<Arc<Change>>),
     ) -> Self {
         Self {
             state,
@@ -151,6 +154,7 @@ impl Desk {
             traces,
             stranded,
             is_draining: false,
+            changes,
             live: BTreeMap::new(),
             swept: Micros::ZERO,
             pools: Vec::new(),
@@ -182,9 +186,14 @@ impl Desk {
     /// Tells the state what happened at one instant, performs what it wants done, tells it what followed from that, and
     /// so on until nothing is left.
     pub(super) fn tell_all(&mut self, mut events: Vec<Event>) {
+        self.state.watch(self.changes.receiver_count() > 0);
         while !events.is_empty() {
             let now = self.now();
             let actions = self.state.on_all(events, now);
+            for change in self.state.changes() {
+                // Who watched may have left.
+                let _ = self.changes.send(Arc::new(change));
+            }
             let followed = actions
                 .into_iter()
                 .filter_map(|action| self.perform(action, now));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lps_api::ids::{CallId, TenantId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::dispatcher::desk::View;
 use crate::dispatcher::open_call::ClientEnd;
 use crate::dispatcher::requests::{Request, Submission};
 use crate::engine_client::{Failure, Piece};
 use crate::message::{CallKey, Event};
+use crate::state::view::Change;
 
 /// Pieces of an answer that may wait for their client, beside its last word.
 const PIECES_MAX: usize = 32;
@@ -25,13 +26,18 @@ pub struct Ended;
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
+    changes: broadcast::Sender<Arc<Change>>,
     next_key: Arc<AtomicU64>,
 }
 
 impl Handle {
-    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        changes: broadcast::Sender<Arc<Change>>,
+    ) -> Self {
         Self {
             requests,
+            changes,
             next_key: Arc::default(),
         }
     }
@@ -101,6 +107,11 @@ impl Handle {
         };
         self.send(Request::Read(Box::new(look))).await?;
         value.await.map_err(|_| Ended)
+    }
+
+    /// What changes from now on. Who reads it slowly loses the oldest, and is told how many.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.changes.subscribe()
     }
 
     /// From now on only calls of live programs come in.

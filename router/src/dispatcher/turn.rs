@@ -7,7 +7,7 @@ use std::time::Duration;
 use lps_api::ids::ModelName;
 use lps_runtime::clock::Clock;
 use lps_runtime::task;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use crate::admission;
 use crate::discovery::{EngineEndpoint, Pool, Sources};
@@ -26,6 +26,9 @@ use crate::traces::{self, Traces};
 const REPORTS_MAX: usize = 4_096;
 /// Requests that may wait, beside the reserved places.
 const REQUESTS_SPARE: usize = 1_024;
+
+/// Changes that are kept for who reads them slowly; whoever is further behind has lost the oldest.
+const CHANGES_MAX: usize = 4_096;
 
 /// What the dispatcher is made of.
 #[derive(Debug)]
@@ -63,11 +66,12 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         stall_limit: setup.stall_limit,
     };
     let state = State::recalling(setup.learned);
+    let (changes, _) = broadcast::channel(CHANGES_MAX);
     let desk = Desk::new(
         (state, rim),
         (setup.limits, setup.keys),
         (setup.metrics, Traces::new(setup.traces)),
-        setup.stranded,
+        (setup.stranded, changes.clone()),
     );
     let inbox = Inbox {
         requests: request_receiver,
@@ -76,7 +80,7 @@ pub fn start(setup: Setup, sources: Sources) -> Handle {
         engines: sources.engines,
     };
     task::spawn("dispatcher", run(desk, inbox));
-    Handle::new(requests)
+    Handle::new(requests, changes)
 }
 
 struct Inbox {

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::handler::Handler;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use jiff::Timestamp;
+use lps_api::ids::TenantId;
 use lps_api::wellknown::header as known;
 use lps_runtime::admin;
 use tokio::sync::watch;
@@ -98,8 +100,37 @@ struct Post {
 
 async fn checked(State(post): State<Arc<Post>>, mut request: Request, next: Next) -> Response {
     match post.gate.admit(request.headers_mut(), post.role) {
-        Ok(()) => next.run(request).await,
+        Ok(scope) => {
+            request.extensions_mut().insert(scope);
+            next.run(request).await
+        }
         Err(error) => (post.refused)(error),
+    }
+}
+
+/// Whose programs a caller may see that asks for more than one tenant's: those of the tenant that it names; of all, where it
+/// names none and is an administrator, or there are no keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope(Option<TenantId>);
+
+impl Scope {
+    /// The tenant whose programs are seen, where a query names one beside; `None`: those of all.
+    pub(super) fn within(self, named: Option<TenantId>) -> Result<Option<TenantId>, Error> {
+        match (self.0, named) {
+            (Some(own), Some(named)) if own != named => Err(Denied::Tenant.into()),
+            (own, named) => Ok(own.or(named)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Scope {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        match parts.extensions.get::<Self>() {
+            Some(scope) => Ok(scope.clone()),
+            None => named_tenant(&parts.headers).map(Self),
+        }
     }
 }
 
@@ -123,17 +154,20 @@ impl Gate {
     }
 
     /// Lets a request in, in the name of its key's tenant: from here on `x-tenant-id` says who asks, whatever it said.
-    fn admit(&self, headers: &mut HeaderMap, role: Role) -> Result<(), Error> {
+    fn admit(&self, headers: &mut HeaderMap, role: Role) -> Result<Scope, Error> {
         let now = Timestamp::now();
         let keys = self.keys.borrow();
         let key = keys.find(shown(headers), now);
         let key = key.and_then(|key| key.may(role).map(|()| key));
         let key = key.map_err(|denied| self.denied(denied))?;
-        let tenant = key.tenant(named_tenant(headers)?);
+        let named = named_tenant(headers)?;
+        let sees_all = named.is_none() && key.may(Role::Admin).is_ok();
+        let tenant = key.tenant(named);
         let tenant = tenant.map_err(|denied| self.denied(denied))?;
+        let scope = Scope((!sees_all).then(|| tenant.clone()));
         let tenant = HeaderValue::from_str(tenant.as_str()).expect("an id is printable");
         headers.insert(known::TENANT_ID, tenant);
-        Ok(())
+        Ok(scope)
     }
 
     fn denied(&self, denied: Denied) -> Error {

@@ -21,6 +21,10 @@ mod models;
 mod ui;
 /// Programs: open, read, end, cancel.
 mod programs;
+/// What changes of programs and calls.
+mod watch;
+/// What tenants used.
+mod usage;
 /// Calls: read, cancel.
 mod calls;
 /// Engines: read, drain.
@@ -92,11 +96,13 @@ fn table() -> Vec<Route> {
         get("/v1/models/{*model}", INFER, models::one),
         get("/v1/programs", INFER, programs::list),
         post("/v1/programs", INFER, programs::open),
+        get("/v1/programs/events", INFER, watch::programs),
         get("/v1/programs/{program}", INFER, programs::one),
         post("/v1/programs/{program}/end", INFER, programs::end),
         post("/v1/programs/{program}/cancel", CANCEL, programs::cancel),
         get("/v1/calls/{call}", INFER, calls::one),
         post("/v1/calls/{call}/cancel", CANCEL, calls::cancel),
+        get("/v1/usage", INFER, usage::list),
         get("/v1/engines", METRICS, engines::list),
         post("/v1/engines/{engine}/drain", ADMIN, engines::drain),
         post(

@@ -7,6 +7,7 @@ use lps_api::quantity::Micros;
 
 use super::ProcessTable;
 use super::children;
+use super::journal::Note;
 use super::reason::ProgramState;
 use super::row::{Birth, Row, RowId};
 use crate::message::{CallKey, IdentitySource, ProgramKey};
@@ -147,6 +148,7 @@ impl ProcessTable {
         };
         self.rows.insert(id, Box::new(Row::new(id, birth, now)));
         self.names.insert(program.clone(), id);
+        self.journal.note(Note::Began(id));
         id
     }
 
@@ -177,6 +179,7 @@ impl ProcessTable {
             return;
         };
         self.children.over(id);
+        self.journal.note(Note::Ended(id));
         if let Some(live) = self.live_of.get_mut(&row.key.tenant) {
             *live -= 1;
             if *live == 0 {

@@ -5,6 +5,7 @@ mod call;
 mod calls;
 mod children;
 mod ended;
+mod journal;
 mod kept;
 mod lives;
 mod models;
@@ -16,10 +17,11 @@ mod row;
 mod stays;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lps_api::ids::{CallId, ModelName, TenantId, ThreadId};
+use lps_api::ids::{CallId, ClassName, ModelName, TenantId, ThreadId};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::{Settings, Unit};
@@ -29,6 +31,8 @@ pub use call::{Call, ClassId, Line, Place, Scan, Stage};
 use calls::Calls;
 use children::Children;
 pub use ended::Ended;
+use journal::Journal;
+pub use journal::Note;
 use kept::Kept;
 pub use lives::{IDLE_LIMIT, IDLE_LIMIT_OPENED, Opening, Over};
 use models::Models;
@@ -36,6 +40,8 @@ use names::Names;
 pub use numbered::ByNumber;
 pub use reason::{CallCounts, Phase, ProgramState, Reason};
 pub use row::{Row, RowId};
+use usage::Usage;
+pub use usage::Used;
 
 /// Threads that a row remembers.
 const THREADS_MAX: usize = 1_024;
@@ -58,6 +64,8 @@ pub struct ProcessTable {
     /// Live programs by tenant. Looked up only.
     live_of: HashMap<TenantId, u32>,
     over: Vec<Over>,
+    usage: Usage,
+    journal: Journal,
     last_row: u64,
 }
 
@@ -145,7 +153,7 @@ impl ProcessTable {
     }
 
     /// A call of a row, open or remembered.
-    fn known<'a>(&'a self, row: &'a Row, key: CallKey) -> Option<Known<'a>> {
+    pub fn known<'a>(&'a self, row: &'a Row, key: CallKey) -> Option<Known<'a>> {
         let open = self.calls.get(key).map(Known::Open);
         open.or_else(|| row.ended.get(key).map(Known::Ended))
     }
@@ -181,6 +189,7 @@ impl ProcessTable {
         }
         let (tenant, id) = (&row.key.tenant, call.id.clone());
         self.call_names.add(tenant, id, (row_id, call.key));
+        self.journal.note(Note::Moved(row_id, call.key));
         self.calls.insert(call);
         row_id
     }
@@ -221,6 +230,9 @@ impl ProcessTable {
             .expect("an open call has a row");
         row.wait_begun(now);
         row.count(Some(call.phase), Phase::Pending);
+        if call.phase != Phase::Pending {
+            self.journal.note(Note::Moved(row.id, key));
+        }
         call.phase = Phase::Pending;
     }
 
@@ -239,6 +251,9 @@ impl ProcessTable {
             row.wait_ended(wait);
         }
         row.count(Some(call.phase), Phase::Running);
+        if call.phase != Phase::Running {
+            self.journal.note(Note::Moved(row.id, key));
+        }
         call.phase = Phase::Running;
     }
 
@@ -277,7 +292,10 @@ impl ProcessTable {
         row.open.remove(&key);
         row.last_completion = Some(now);
         let id = row.id;
-        if let Some(oldest) = row.ended.add(Ended::new(call, phase, now)) {
+        let ended = Ended::new(call, phase, now);
+        self.usage.count(row, &ended);
+        self.journal.note(Note::Moved(id, key));
+        if let Some(oldest) = row.ended.add(ended) {
             let tenant = &row.key.tenant;
             self.call_names.remove(tenant, &oldest.id, oldest.key);
             row.ids.remove(&oldest.id);
@@ -289,6 +307,25 @@ impl ProcessTable {
     /// Programs that ended since this was last asked.
     pub fn take_over(&mut self) -> Vec<Over> {
         std::mem::take(&mut self.over)
+    }
+
+    /// What ended calls used, of one tenant or of all: tenant, class and model with their sum. No tenant or no class: of those
+    /// that came when there were too many.
+    pub fn usage(
+        &self,
+        tenant: Option<&TenantId>,
+    ) -> impl Iterator<Item = (Option<&TenantId>, Option<&ClassName>, &ModelName, &Used)> {
+        self.usage.sums(tenant)
+    }
+
+    /// From now on changes are noted for [`Self::take_notes`], or are not.
+    pub fn keep_notes(&mut self, are_kept: bool) {
+        self.journal.keep(are_kept);
+    }
+
+    /// What changed since this was last asked.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.journal.take()
     }
 
     /// Threads that end in a new call: those whose last calls it names as parents, and that are not its own.

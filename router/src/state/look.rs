@@ -9,7 +9,7 @@ use lps_api::quantity::{Micros, Tokens};
 use super::State;
 use super::view::{
     CallView, EngineLoad, Explain, FirstCall, HomeView, Listed, OpenCalls, ProgramFilter,
-    ProgramSummary, ProgramView, Sort, TenantCall, ThreadView, WaitView,
+    ProgramSummary, ProgramView, Sort, TenantCall, ThreadView, UsageView, WaitView,
 };
 use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
 use crate::process_table::{Call, Ended, Known, Phase, Row, Sizes};
@@ -122,6 +122,24 @@ impl State {
                 .is_none_or(|tenant| *tenant == row.key.tenant)
                 && (states.is_empty() || states.contains(&row.state()))
         })
+    }
+
+    /// What ended calls used, of one tenant or of all.
+    pub fn usage(&self, tenant: Option<&TenantId>) -> Vec<UsageView> {
+        let sums = self.table.usage(tenant);
+        let view = sums.map(|(tenant, class, model, used)| UsageView {
+            tenant: tenant.cloned(),
+            class: class.cloned(),
+            model: model.clone(),
+            completed_calls: used.calls.completed,
+            cancelled_calls: used.calls.cancelled,
+            failed_calls: used.calls.failed,
+            prompt_tokens: used.prompt_tokens,
+            cached_tokens: used.cached_tokens,
+            output_tokens: used.output_tokens,
+            service_us: used.service,
+        });
+        view.collect()
     }
 
     /// A call by its client's name.
@@ -244,7 +262,7 @@ impl State {
         pool.left_of_quantum(call.place.scan.queue, call.place.used)
     }
 
-    fn summary(&self, row: &Row) -> ProgramSummary {
+    pub(super) fn summary(&self, row: &Row) -> ProgramSummary {
         let [mut prompt_tokens, mut cached_tokens, mut output_tokens] = row.ended_tokens();
         for call in row.open().filter_map(|key| self.table.call(key)) {
             let usage = call.usage();
@@ -285,7 +303,7 @@ impl State {
         })
     }
 
-    fn call_view(&self, call: &Call, row: &Row) -> CallView {
+    pub(super) fn call_view(&self, call: &Call, row: &Row) -> CallView {
         let usage = call.usage();
         let pool = self.pools.get(&call.model);
         CallView {
@@ -324,7 +342,7 @@ impl State {
         }
     }
 
-    fn ended_view(&self, call: &Ended, row: &Row) -> CallView {
+    pub(super) fn ended_view(&self, call: &Ended, row: &Row) -> CallView {
         let pool = self.pools.get(&call.model);
         CallView {
             id: call.id.clone(),

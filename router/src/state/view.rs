@@ -275,6 +275,42 @@ pub struct TenantCall {
     pub call: CallView,
 }
 
+/// Something that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A program began.
+    Began(ProgramSummary),
+    /// A call came, runs, waits again, or ended.
+    Call(TenantCall),
+    /// A program ended.
+    Ended(ProgramSummary),
+}
+
+/// What ended calls of a tenant, a class and a model used since the process started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsageView {
+    /// Who pays; `None`: those that came when too many were counted.
+    pub tenant: Option<TenantId>,
+    /// What their programs are called; `None`: those of which no more are told apart.
+    pub class: Option<ClassName>,
+    /// Which pool served them.
+    pub model: ModelName,
+    /// Calls that ended well.
+    pub completed_calls: u64,
+    /// Calls that ended by a cancel.
+    pub cancelled_calls: u64,
+    /// Calls that ended by an error.
+    pub failed_calls: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Of those, from the prefix cache.
+    pub cached_tokens: u64,
+    /// Tokens produced.
+    pub output_tokens: u64,
+    /// Σ of their service.
+    pub service_us: Micros,
+}
+
 /// What a list of programs is sorted by; the largest first, but for the arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sort {

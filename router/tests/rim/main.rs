@@ -11,3 +11,4 @@ mod resume;
 mod shared;
 #[cfg(test)]
 mod support;
+mod watch;

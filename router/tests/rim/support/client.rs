@@ -130,10 +130,17 @@ impl Client {
         body: &Value,
     ) -> Stream {
         let body = Bytes::from(body.to_string());
-        let (head, body) = self
-            .send(Method::POST, path, (headers, body))
-            .await
-            .into_parts();
+        self.begin(Method::POST, path, (headers, body)).await
+    }
+
+    /// Asks, and returns when the answer begins.
+    pub(crate) async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        sent: (&[(&str, &str)], Bytes),
+    ) -> Stream {
+        let (head, body) = self.send(method, path, sent).await.into_parts();
         Stream {
             status: head.status,
             headers: head.headers,
