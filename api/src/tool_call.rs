@@ -8,6 +8,8 @@ use crate::ids::CallId;
 /// OpenAI takes no longer ones, and clients may send a conversation there next.
 const ID_BYTES_MAX: usize = 40;
 const PREFIX: &str = "call_";
+/// Mistral's.
+const SHORT_BYTES: usize = 9;
 
 /// The id of a tool call: `call_CALL_CHOICE_INDEX`, or, where that is too long, 22 letters and digits that tell nobody
 /// anything. Equal for an equal call, wherever it runs.
@@ -26,6 +28,17 @@ pub fn asked_by(id: &str) -> Option<CallId> {
         parts.next()?.parse::<u32>().ok()?;
     }
     CallId::parse(parts.next()?).ok()
+}
+
+/// An id as some chat templates want it: nine letters and digits, equal for an equal id.
+pub fn short(id: &str) -> String {
+    let is_short = id.len() == SHORT_BYTES && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_short {
+        return id.to_owned();
+    }
+    let mut digest = digest(id);
+    digest.truncate(SHORT_BYTES);
+    digest
 }
 
 fn digest(text: &str) -> String {
@@ -63,6 +76,16 @@ mod tests {
         );
         assert!(ids[0] != ids[1] && ids[1] != ids[2]);
         assert_eq!(ids[0], id(&long, 0, 0));
+    }
+
+    #[test]
+    fn a_short_id_is_nine_letters_and_digits() {
+        assert_eq!(short("abcDEF123"), "abcDEF123");
+        for id in ["", "call_a_0_0", "call_a_0_1", "nine-char", "é🌍"] {
+            let short = short(id);
+            assert!(short.len() == 9 && short.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
+        assert_ne!(short("call_a_0_0"), short("call_a_0_1"));
     }
 
     #[test]

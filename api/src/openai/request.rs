@@ -142,6 +142,10 @@ fields! {
         continue_final_message: bool,
         /// Further variables of the template.
         chat_template_kwargs: Object,
+        /// How long the model reasons, for templates that know it.
+        reasoning_effort: String,
+        /// Whether the answer has what the model reasoned; yes by default.
+        include_reasoning: bool,
     }
     /// What both kinds take.
     + generation: Generation

@@ -17,6 +17,9 @@ pub struct Usage {
     pub total_tokens: u32,
     /// Of the prompt.
     pub prompt_tokens_details: PromptTokensDetails,
+    /// Of the choices, where the model may reason before it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_tokens_details: Option<CompletionTokensDetails>,
 }
 
 /// Figures of a prompt.
@@ -24,6 +27,13 @@ pub struct Usage {
 pub struct PromptTokensDetails {
     /// Tokens whose KV came from the prefix cache.
     pub cached_tokens: u32,
+}
+
+/// Figures of choices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CompletionTokensDetails {
+    /// Tokens before the answers.
+    pub reasoning_tokens: u32,
 }
 
 impl From<CallUsage> for Usage {
@@ -36,6 +46,7 @@ impl From<CallUsage> for Usage {
             prompt_tokens_details: PromptTokensDetails {
                 cached_tokens: usage.cached_tokens.0,
             },
+            completion_tokens_details: None,
         }
     }
 }
@@ -153,7 +164,10 @@ pub struct ChatChoice {
 pub struct AssistantMessage {
     /// `assistant`.
     pub role: String,
-    /// Text; null where it only called tools.
+    /// What it reasoned before its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// Text; null where it only reasoned or called tools.
     pub content: Option<String>,
     /// Never said by these models; OpenAI's clients expect the field.
     pub refusal: Option<String>,
@@ -210,6 +224,9 @@ pub struct Delta {
     /// In the choice's first chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// What the model reasons before its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,

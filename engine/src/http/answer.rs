@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use lps_api::openai::{
     Answer, AssistantMessage, ChatChoice, ChatChunkChoice, ChatLogprobs, CompletionChoice,
-    CompletionLogprobs, Delta, FinishReason, TokenLogprob, ToolCall, TopLogprob, Usage,
+    CompletionLogprobs, CompletionTokensDetails, Delta, FinishReason, TokenLogprob, ToolCall,
+    TopLogprob, Usage,
 };
 use lps_api::protocol::CallUsage;
 use lps_engine_core::batch::{Logprobs, Sampled};
@@ -42,6 +43,20 @@ pub(super) struct Closing {
     pub(super) lps: Option<CallUsage>,
 }
 
+impl Closing {
+    pub(super) fn new(lps: CallUsage, reasoning_tokens: Option<u32>) -> Self {
+        let details = |reasoning_tokens| CompletionTokensDetails { reasoning_tokens };
+        let usage = Usage {
+            completion_tokens_details: reasoning_tokens.map(details),
+            ..Usage::from(lps)
+        };
+        Self {
+            usage: Some(usage),
+            lps: Some(lps),
+        }
+    }
+}
+
 /// One choice as it grows, or one step of it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choice {
@@ -58,6 +73,7 @@ pub(super) struct Choice {
 impl Choice {
     /// Takes the next piece in.
     pub(super) fn extend(&mut self, piece: Piece, end: Option<End>) {
+        self.piece.reasoning.push_str(&piece.reasoning);
         self.piece.text.push_str(&piece.text);
         self.piece.tool_calls.extend(piece.tool_calls);
         self.piece.tokens.extend(piece.tokens);
@@ -139,19 +155,21 @@ impl Frame {
 
     fn chat_choice(&self, index: u32, choice: Choice) -> ChatChoice {
         let Piece {
+            reasoning,
             text,
             tool_calls,
             tokens,
         } = choice.piece;
         let (finish_reason, stop_reason) = ended(choice.end);
-        let says_nothing = text.is_empty() && !tool_calls.is_empty();
+        let says_else = !tool_calls.is_empty() || !reasoning.is_empty();
         ChatChoice {
             index,
             logprobs: self.chat_logprobs(&tokens),
             token_ids: self.token_ids(&tokens),
             message: AssistantMessage {
                 role: "assistant".to_owned(),
-                content: (!says_nothing).then_some(text),
+                reasoning_content: some(reasoning),
+                content: (!says_else || !text.is_empty()).then_some(text),
                 refusal: None,
                 tool_calls: tool_calls
                     .into_iter()
@@ -168,6 +186,7 @@ impl Frame {
 
     fn chat_chunk_choice(&self, index: u32, choice: Choice) -> ChatChunkChoice {
         let Piece {
+            reasoning,
             text,
             tool_calls,
             tokens,
@@ -180,6 +199,7 @@ impl Frame {
             delta: Delta {
                 role: choice.is_first.then(|| "assistant".to_owned()),
                 content: (choice.is_first || !text.is_empty()).then_some(text),
+                reasoning_content: some(reasoning),
                 tool_calls,
             },
             finish_reason,
@@ -268,6 +288,11 @@ impl Frame {
         }
         Some(lists)
     }
+}
+
+/// The text, if it is one.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// Why a choice ended, and the stop text that ended it.

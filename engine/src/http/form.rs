@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::error::Error;
+use super::parse::Rules;
 use crate::text::grammar::{Calls, Form, Shape, Tool};
 use crate::text::template::Template;
+use crate::text::tool_calls::format::ToolCallFormat;
 
 const FORMAT: &str = "response_format";
 const STRUCTURED: &str = "structured_outputs";
@@ -29,8 +31,8 @@ pub(super) struct Tools<'a> {
     forced: Forced<'a>,
     /// Whether its answer has at most one call.
     pub(super) only_one: bool,
-    /// Whether calls are told from text.
-    pub(super) are_understood: bool,
+    /// How calls are told from text; `None`: they are not.
+    pub(super) format: Option<&'static ToolCallFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub(super) fn tools<'a>(
             Forced::Named(name.filter(|_| is_function).ok_or_else(wrong_choice)?)
         }
     };
-    let in_hermes_form = template.is_some_and(|template| template.calls_in_hermes_form);
+    let format = template.and_then(|template| template.tool_calls);
     if shown.is_some() && template.is_some_and(|template| !template.takes_tools) {
         let message = "the model's chat template takes no tools";
         return Err(Error::unsupported(TOOLS, message));
@@ -73,9 +75,9 @@ pub(super) fn tools<'a>(
             let message = "tool_choice wants a call, but there are no tools";
             return Err(Error::invalid(CHOICE, message));
         }
-        if !in_hermes_form {
-            let message = "the form of this model's calls is not known, so none can be forced; \
-                           tool_choice is \"auto\" or \"none\"";
+        if !format.is_some_and(ToolCallFormat::has_grammar) {
+            let message = "the format of this model's calls is not known, or has no JSON, so none can \
+                           be forced; tool_choice is \"auto\" or \"none\"";
             return Err(Error::unsupported(CHOICE, message));
         }
     }
@@ -83,7 +85,7 @@ pub(super) fn tools<'a>(
         shown,
         forced,
         only_one: request.parallel_tool_calls == Some(false) || matches!(forced, Forced::Named(_)),
-        are_understood: shown.is_some() && in_hermes_form,
+        format: format.filter(|_| shown.is_some()),
     })
 }
 
@@ -97,41 +99,38 @@ fn wrong_choice() -> Error {
 pub(super) async fn of_chat(
     request: &ChatRequest,
     tools: &Tools<'_>,
-    choices: u32,
+    rules: &Rules,
     shared: &Shared,
 ) -> Result<Matchers, Error> {
     let text = shape(&request.generation)?;
-    let (field, form) = match (text, tools.forced) {
+    let (field, text, calls) = match (text, tools.forced) {
         (None, Forced::No) => {
-            let shown = tools
-                .shown
-                .filter(|shown| tools.are_understood && shown.iter().any(is_strict));
-            let Some(shown) = shown else {
+            let has_grammar = tools.format.is_some_and(ToolCallFormat::has_grammar);
+            let shown = tools.shown.unwrap_or_default();
+            if !has_grammar || !shown.iter().any(is_strict) {
                 return Ok(Matchers::new());
-            };
-            let mut calls = calls(shown, tools)?;
-            for (tool, shown) in calls.tools.iter_mut().zip(shown) {
+            }
+            let mut calls = calls(tools)?;
+            let callable = calls.iter_mut().flat_map(|calls| &mut calls.tools);
+            for (tool, shown) in callable.zip(shown) {
                 if !is_strict(shown) {
                     tool.parameters = object_schema();
                 }
             }
-            let (text, calls) = (Some(Shape::Any), Some(calls));
-            (TOOLS, Form { text, calls })
+            (TOOLS, Some(Shape::Any), calls)
         }
-        (Some((field, shape)), Forced::No) => {
-            // Who may call tools answers with a call or with such a text.
-            let callable = tools.shown.filter(|_| tools.are_understood);
-            let calls = callable.map(|shown| calls(shown, tools)).transpose()?;
-            let text = Some(shape);
-            (field, Form { text, calls })
-        }
-        (_, Forced::Any | Forced::Named(_)) => {
-            let calls = Some(calls(tools.shown.unwrap_or_default(), tools)?);
-            (TOOLS, Form { text: None, calls })
-        }
+        // Who may call tools answers with a call or with such a text.
+        (Some((field, shape)), Forced::No) => (field, Some(shape), calls(tools)?),
+        (_, Forced::Any | Forced::Named(_)) => (TOOLS, None, calls(tools)?),
     };
-    check(field, &request.generation, choices)?;
-    compiled(field, form, choices, shared).await
+    let reasoning = rules.text.reasoning.as_ref();
+    let form = Form {
+        text,
+        calls,
+        reasoning: reasoning.map(|reasoning| (reasoning.format, reasoning.stage)),
+    };
+    check(field, &request.generation, rules.choices)?;
+    compiled(field, form, rules.choices, shared).await
 }
 
 /// The same of a plain text's choices, over all prompts.
@@ -145,7 +144,7 @@ pub(super) async fn of_text(
     };
     let form = Form {
         text: Some(shape),
-        calls: None,
+        ..Form::default()
     };
     check(field, generation, choices)?;
     compiled(field, form, choices, shared).await
@@ -186,8 +185,11 @@ fn is_strict(tool: &Object) -> bool {
         .is_some_and(|function| function["strict"] == true)
 }
 
-/// Tools of which one at least is called.
-fn calls(shown: &[Object], tools: &Tools<'_>) -> Result<Calls, Error> {
+/// Tools of which one at least is called; `None` where calls are not told from text.
+fn calls(tools: &Tools<'_>) -> Result<Option<Calls>, Error> {
+    let (Some(shown), Some(format)) = (tools.shown, tools.format) else {
+        return Ok(None);
+    };
     let wanted = match tools.forced {
         Forced::Named(name) => Some(name),
         Forced::No | Forced::Any => None,
@@ -215,10 +217,11 @@ fn calls(shown: &[Object], tools: &Tools<'_>) -> Result<Calls, Error> {
             let message = format!("tool_choice names {wanted:?}, which is none of the tools");
             Err(Error::invalid(CHOICE, message))
         }
-        _ => Ok(Calls {
+        _ => Ok(Some(Calls {
+            format,
             tools: callable,
             only_one: tools.only_one,
-        }),
+        })),
     }
 }
 

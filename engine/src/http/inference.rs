@@ -10,7 +10,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use lps_api::openai::{ChatRequest, CompletionRequest, Usage};
+use lps_api::openai::{ChatRequest, CompletionRequest};
 use lps_engine_core::batch::Sampled;
 use lps_engine_core::request::TokenId;
 
@@ -23,7 +23,7 @@ use super::parse;
 use super::prompt;
 use super::running::{Asked, Event, Running};
 use super::{Shared, object};
-use crate::text::choice::ToolRules;
+use crate::text::tool_calls::ToolRules;
 
 type Received = Result<Bytes, BytesRejection>;
 
@@ -39,17 +39,15 @@ pub(super) async fn chat(
     parse::check_makes_text(&shared.facts)?;
     let mut rules = parse::chat(&request, &shared.facts)?;
     let tools = form::tools(&request, shared.text.template.as_deref())?;
-    let prompts = prompt::of_chat(&request, tools.shown, &shared).await?;
+    let (prompts, reasoning) = prompt::of_chat(&request, tools.shown, &shared).await?;
     let identity = Identity::read(&headers, &shared.mint())?;
-    if tools.are_understood {
-        // The marks of a call are special tokens of some models.
-        rules.text.skip_special = false;
-        rules.text.tools = Some(ToolRules {
-            call: identity.call.clone(),
-            only_one: tools.only_one,
-        });
-    }
-    let matchers = form::of_chat(&request, &tools, rules.choices, &shared).await?;
+    rules.text.reasoning = reasoning;
+    rules.text.tools = tools.format.map(|format| ToolRules {
+        format,
+        call: identity.call.clone(),
+        only_one: tools.only_one,
+    });
+    let matchers = form::of_chat(&request, &tools, &rules, &shared).await?;
     let asked = Asked {
         prompts,
         identity,
@@ -138,16 +136,15 @@ async fn whole(
     choices: usize,
 ) -> Result<Response, Error> {
     let mut choices = vec![Choice::default(); choices];
-    let usage = loop {
+    let closing = loop {
         match running.next().await {
             Event::Piece { index, piece, end } => choices[index as usize].extend(piece, end),
-            Event::Ended(usage) => break usage,
+            Event::Ended {
+                usage,
+                reasoning_tokens,
+            } => break Closing::new(usage, reasoning_tokens),
             Event::Failed(error) => return Err(error),
         }
-    };
-    let closing = Closing {
-        usage: Some(usage.into()),
-        lps: Some(usage),
     };
     let json = frame.whole(choices, prompt, closing);
     let content_type = HeaderValue::from_static("application/json");
@@ -214,14 +211,19 @@ impl Chunks {
                     self.show(index, choice, Closing::default());
                 }
             }
-            Event::Ended(usage) => {
-                let lps = Some(usage);
+            Event::Ended {
+                usage,
+                reasoning_tokens,
+            } => {
+                let closing = Closing::new(usage, reasoning_tokens);
                 if self.include_usage {
                     self.release(Closing::default());
-                    let usage = Some(Usage::from(usage));
-                    self.push(self.frame.usage_chunk(Closing { usage, lps }));
+                    self.push(self.frame.usage_chunk(closing));
                 } else {
-                    self.release(Closing { usage: None, lps });
+                    self.release(Closing {
+                        usage: None,
+                        ..closing
+                    });
                 }
                 self.push(b"[DONE]".to_vec());
                 self.is_over = true;

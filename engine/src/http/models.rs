@@ -64,7 +64,7 @@ pub(super) async fn tokenize(
         None if object.contains_key("messages") => {
             let request = ChatRequest::read(object)?;
             let tools = request.tools.as_deref();
-            let prompts = prompt::of_chat(&request, tools, &shared).await?;
+            let (prompts, _) = prompt::of_chat(&request, tools, &shared).await?;
             prompts[0].to_vec()
         }
         _ => {

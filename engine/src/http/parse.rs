@@ -173,6 +173,7 @@ fn generation(
             stops: stops(request)?,
             include_stop: request.include_stop_str_in_output.unwrap_or(false),
             skip_special: request.skip_special_tokens.unwrap_or(true),
+            reasoning: None,
             tools: None,
         },
         cache_salt: salt(request)?,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lps_api::openai::{ChatRequest, Object, Prompt};
+use lps_api::tool_call;
 use lps_engine_core::request::TokenId;
 use serde_json::Value;
 
 use super::Shared;
 use super::error::Error;
 use super::parse;
-use crate::text::template::Conversation;
+use crate::text::reasoning::ReasoningRules;
+use crate::text::template::{Conversation, Template};
 
 /// Texts up to this size are tokenised where they are; longer ones on a thread where blocking is no harm.
 const INLINE_BYTES_MAX: usize = 4096;
@@ -27,27 +29,30 @@ const ROLES: [&str; 6] = [
     "function",
 ];
 
+/// What clients call the reasoning of an earlier answer.
+const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
+
 /// Prompts as token ids.
 pub(super) type Prompts = Vec<Arc<[TokenId]>>;
 
-/// The prompt of a chat. `tools` are those that the template is shown.
+/// The prompt of a chat, and what it says about reasoning. `tools` are those that the template is shown.
 pub(super) async fn of_chat(
     request: &ChatRequest,
     tools: Option<&[Object]>,
     shared: &Shared,
-) -> Result<Prompts, Error> {
+) -> Result<(Prompts, Option<ReasoningRules>), Error> {
     const FIELD: &str = "messages";
-    let text = chat_text(request, tools, shared)?;
+    let (text, reasoning) = chat_text(request, tools, shared)?;
     let special = request.generation.add_special_tokens.unwrap_or(false);
     let tokens = encode(text, special, FIELD, shared).await?;
-    Ok(vec![checked(tokens, FIELD, shared)?])
+    Ok((vec![checked(tokens, FIELD, shared)?], reasoning))
 }
 
 fn chat_text(
     request: &ChatRequest,
     tools: Option<&[Object]>,
     shared: &Shared,
-) -> Result<String, Error> {
+) -> Result<(String, Option<ReasoningRules>), Error> {
     const FIELD: &str = "messages";
     let Some(template) = &shared.text.template else {
         let message = "the model has no chat template, neither chat_template.jinja nor one in \
@@ -62,7 +67,7 @@ fn chat_text(
     let messages: Vec<Object> = messages
         .iter()
         .enumerate()
-        .map(|(index, message)| for_template(message, index))
+        .map(|(index, message)| for_template(message, index, template))
         .collect::<Result<_, _>>()?;
     let continued = request.continue_final_message.unwrap_or(false);
     let opened = request.add_generation_prompt.unwrap_or(!continued);
@@ -70,17 +75,47 @@ fn chat_text(
         let message = "continue_final_message and add_generation_prompt exclude each other";
         return Err(Error::invalid("continue_final_message", message));
     }
+    let variables = variables(request);
     let conversation = Conversation {
         messages: &messages,
         tools,
         add_generation_prompt: opened,
         continue_final_message: continued,
-        variables: request.chat_template_kwargs.as_ref(),
+        variables: variables.as_ref(),
         now: Duration::from_secs(shared.unix_s()),
     };
-    template
+    let text = template
         .render(&conversation)
-        .map_err(|error| Error::invalid(FIELD, error.to_string()))
+        .map_err(|error| Error::invalid(FIELD, error.to_string()))?;
+    let reasoning = template.reasoning.map(|format| {
+        let last = messages.last().and_then(|message| message.get("content"));
+        ReasoningRules {
+            format,
+            stage: match last.and_then(Value::as_str).filter(|_| continued) {
+                Some(given) => format.stage_after(given),
+                None => format.stage(&text),
+            },
+            is_shown: request.include_reasoning.unwrap_or(true),
+        }
+    });
+    Ok((text, reasoning))
+}
+
+/// Variables of the template. Most that can do without reasoning ask for it by one of two names, and know no degrees.
+fn variables(request: &ChatRequest) -> Option<Object> {
+    let given = request.chat_template_kwargs.as_ref();
+    let Some(effort) = &request.reasoning_effort else {
+        return given.cloned();
+    };
+    let mut variables = Object::new();
+    variables.insert("reasoning_effort".to_owned(), effort.as_str().into());
+    if ["none", "minimal"].contains(&effort.as_str()) {
+        for name in ["enable_thinking", "thinking"] {
+            variables.insert(name.to_owned(), Value::Bool(false));
+        }
+    }
+    variables.extend(given.cloned().unwrap_or_default());
+    Some(variables)
 }
 
 /// The prompts of a plain request.
@@ -159,8 +194,9 @@ pub(super) async fn encode(
     Ok(tokens)
 }
 
-/// A message as templates expect it: a role, content as text, arguments of tool calls as objects.
-fn for_template(message: &Object, index: usize) -> Result<Object, Error> {
+/// A message as templates expect it: a role, content as text, arguments of tool calls as objects, reasoning by both of its
+/// names.
+fn for_template(message: &Object, index: usize, template: &Template) -> Result<Object, Error> {
     let wrong = |what: &str| Error::invalid("messages", format!("messages[{index}]{what}"));
     let mut message = message.clone();
     let role = match message.get("role") {
@@ -196,7 +232,33 @@ fn for_template(message: &Object, index: usize) -> Result<Object, Error> {
             parse_arguments(call);
         }
     }
+    let given = REASONING.map(|name| message.get(name).filter(|text| text.is_string()));
+    if let Some(text) = given[0].or(given[1]).cloned() {
+        message.extend(REASONING.map(|name| (name.to_owned(), text.clone())));
+    }
+    if template
+        .tool_calls
+        .is_some_and(|format| format.has_short_ids)
+    {
+        shorten_ids(&mut message);
+    }
     Ok(message)
+}
+
+/// Mistral's templates take no longer ids.
+fn shorten_ids(message: &mut Object) {
+    let shorten = |id: &mut Value| {
+        if let Value::String(text) = id {
+            *text = tool_call::short(text);
+        }
+    };
+    message.get_mut("tool_call_id").map(shorten);
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    let ids = calls
+        .into_iter()
+        .flatten()
+        .filter_map(|call| call.get_mut("id"));
+    ids.for_each(shorten);
 }
 
 fn text_of(part: &Value) -> Option<&str> {

@@ -37,7 +37,11 @@ pub(super) enum Event {
         end: Option<End>,
     },
     /// All choices ended. Nothing follows.
-    Ended(CallUsage),
+    Ended {
+        usage: CallUsage,
+        /// Of the output tokens those before answers; `None` where reasoning is not looked for.
+        reasoning_tokens: Option<u32>,
+    },
     /// It has no end: cancelled from outside, or the model or the engine failed. Nothing follows.
     Failed(Error),
 }
@@ -208,7 +212,10 @@ impl Running {
 
     fn end(&self) -> Event {
         match self.broken {
-            None => Event::Ended(self.usage),
+            None => Event::Ended {
+                usage: self.usage,
+                reasoning_tokens: self.choices.iter().map(ChoiceText::reasoning_tokens).sum(),
+            },
             Some(Broken::Cancelled) => Event::Failed(Error::cancelled(self.usage)),
             Some(Broken::Failed(failure)) if failure.is_by_grammar() => {
                 Event::Failed(Error::grammar(failure, self.usage))

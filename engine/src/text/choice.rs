@@ -1,16 +1,17 @@
-//! What becomes of one choice's tokens. Owns: the way from a token to what a client may see: text, then stop texts, then
-//! tool calls. Nothing after a stop text is ever given out.
+//! What becomes of one choice's tokens. Owns: the way from a token to what a client may see: text, then reasoning, then stop
+//! texts, which end the answer and not the reasoning before it, then tool calls. Nothing after a stop text is ever given out.
 
 use std::sync::Arc;
 
-use lps_api::ids::CallId;
 use lps_api::openai::ToolCall;
 use lps_engine_core::batch::Sampled;
+use lps_engine_core::request::TokenId;
 
 use crate::text::detokeniser::Detokeniser;
+use crate::text::reasoning::{Parsed, ReasoningParser, ReasoningRules};
 use crate::text::stop::{Found, StopMatcher};
 use crate::text::tokenizer::Tokenizer;
-use crate::text::tool_calls::ToolCallParser;
+use crate::text::tool_calls::{ToolCallParser, ToolRules};
 
 /// What a request says about its text.
 #[derive(Debug, Clone, Default)]
@@ -19,19 +20,22 @@ pub struct TextRules {
     pub stops: Vec<String>,
     /// Whether they are part of it.
     pub include_stop: bool,
-    /// Whether special tokens are left out.
+    /// Whether special tokens are left out, but for those that are looked for.
     pub skip_special: bool,
+    /// Whether reasoning is looked for.
+    pub reasoning: Option<ReasoningRules>,
     /// Whether tool calls are looked for.
     pub tools: Option<ToolRules>,
 }
 
-/// How tool calls are told.
-#[derive(Debug, Clone)]
-pub struct ToolRules {
-    /// The call that ids are made from.
-    pub call: CallId,
-    /// Whether calls after the first are dropped.
-    pub only_one: bool,
+impl TextRules {
+    /// Special tokens that are not left out, because they mark something.
+    fn marks(&self, tokenizer: &Tokenizer) -> Vec<TokenId> {
+        let reasoning = self.reasoning.iter().flat_map(|rules| rules.format.marks());
+        let tools = self.tools.iter().flat_map(|rules| rules.format.marks());
+        let marks = reasoning.chain(tools);
+        marks.filter_map(|mark| tokenizer.special(mark)).collect()
+    }
 }
 
 /// One choice's text on its way to the client.
@@ -39,7 +43,14 @@ pub struct ToolRules {
 pub struct ChoiceText {
     tokenizer: Arc<Tokenizer>,
     skip_special: bool,
+    /// Special tokens that are text all the same.
+    marks: Vec<TokenId>,
     detokeniser: Detokeniser,
+    reasoning: Option<ReasoningParser>,
+    /// Whether the client sees it.
+    shows_reasoning: bool,
+    /// Tokens before the answer.
+    reasoning_tokens: u32,
     stop: StopMatcher,
     tools: Option<ToolCallParser>,
     /// Tokens of which nothing is shown yet.
@@ -51,6 +62,8 @@ pub struct ChoiceText {
 /// What is new.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Piece {
+    /// What the model reasoned before its answer.
+    pub reasoning: String,
     /// Text.
     pub text: String,
     /// Tool calls, each whole.
@@ -62,21 +75,29 @@ pub struct Piece {
 impl Piece {
     /// Whether there is nothing to be shown.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.tool_calls.is_empty() && self.tokens.is_empty()
+        self.says_nothing() && self.tokens.is_empty()
+    }
+
+    /// Whether there is nothing but tokens.
+    fn says_nothing(&self) -> bool {
+        self.reasoning.is_empty() && self.text.is_empty() && self.tool_calls.is_empty()
     }
 }
 
 impl ChoiceText {
     /// An empty choice; `index` is its place in the answer.
     pub fn new(tokenizer: Arc<Tokenizer>, rules: &TextRules, index: u32) -> Self {
+        let reasoning = rules.reasoning.as_ref();
         let tools = rules.tools.as_ref();
-        let parser =
-            |tools: &ToolRules| ToolCallParser::new((tools.call.clone(), index), tools.only_one);
         Self {
             skip_special: rules.skip_special,
+            marks: rules.marks(&tokenizer),
             detokeniser: Detokeniser::new(&tokenizer),
+            reasoning: reasoning.map(ReasoningParser::new),
+            shows_reasoning: reasoning.is_some_and(|rules| rules.is_shown),
+            reasoning_tokens: 0,
             stop: StopMatcher::new(&rules.stops, rules.include_stop),
-            tools: tools.map(parser),
+            tools: tools.map(|rules| ToolCallParser::new(rules, index)),
             pending: Vec::new(),
             stopped_by: None,
             tokenizer,
@@ -88,12 +109,21 @@ impl ChoiceText {
         if self.is_stopped() {
             return None;
         }
-        let text = self
-            .detokeniser
-            .push(sampled.token, &self.tokenizer, self.skip_special);
+        let text = if self.is_left_out(sampled.token) {
+            String::new()
+        } else {
+            self.detokeniser.push(sampled.token, &self.tokenizer)
+        };
         self.pending.push(sampled);
+        if self
+            .reasoning
+            .as_ref()
+            .is_some_and(|reasoning| !reasoning.is_over())
+        {
+            self.reasoning_tokens += 1;
+        }
         let piece = self.show(&text);
-        if piece.text.is_empty() && piece.tool_calls.is_empty() && !self.is_stopped() {
+        if piece.says_nothing() && !self.is_stopped() {
             self.pending = piece.tokens;
             return None;
         }
@@ -105,14 +135,29 @@ impl ChoiceText {
         if self.is_stopped() {
             return Piece::default();
         }
-        let text = self.detokeniser.finish(&self.tokenizer, self.skip_special);
+        let text = self.detokeniser.finish(&self.tokenizer);
         let mut piece = self.show(&text);
+        if let Some(reasoning) = &mut self.reasoning
+            && self.stopped_by.is_none()
+        {
+            let rest = reasoning.finish();
+            self.reason(rest, &mut piece);
+        }
         if !self.is_stopped() {
             let held = self.stop.finish();
             self.parse(&held, &mut piece);
             self.close(&mut piece);
         }
         piece
+    }
+
+    /// Tokens that the model spent before its answer; `None` where reasoning is not looked for.
+    pub fn reasoning_tokens(&self) -> Option<u32> {
+        let reasoning = self.reasoning.as_ref()?;
+        Some(match reasoning.has_reasoned() {
+            true => self.reasoning_tokens,
+            false => 0,
+        })
     }
 
     /// Whether a stop text came.
@@ -130,20 +175,41 @@ impl ChoiceText {
         self.tools.as_ref().is_some_and(ToolCallParser::has_calls)
     }
 
+    fn is_left_out(&self, token: TokenId) -> bool {
+        self.skip_special && self.tokenizer.is_special(token) && !self.marks.contains(&token)
+    }
+
     fn show(&mut self, text: &str) -> Piece {
         let mut piece = Piece {
             tokens: std::mem::take(&mut self.pending),
             ..Piece::default()
         };
-        match self.stop.push(text) {
-            Found::Open(text) => self.parse(&text, &mut piece),
-            Found::Stopped { text, stop } => {
-                self.stopped_by = Some(stop);
-                self.parse(&text, &mut piece);
-                self.close(&mut piece);
+        match &mut self.reasoning {
+            None => self.answer(text, &mut piece),
+            Some(reasoning) => {
+                let parsed = reasoning.push(text);
+                self.reason(parsed, &mut piece);
             }
         }
         piece
+    }
+
+    fn reason(&mut self, parsed: Parsed, piece: &mut Piece) {
+        if self.shows_reasoning {
+            piece.reasoning += &parsed.reasoning;
+        }
+        self.answer(&parsed.answer, piece);
+    }
+
+    fn answer(&mut self, text: &str, piece: &mut Piece) {
+        match self.stop.push(text) {
+            Found::Open(text) => self.parse(&text, piece),
+            Found::Stopped { text, stop } => {
+                self.stopped_by = Some(stop);
+                self.parse(&text, piece);
+                self.close(piece);
+            }
+        }
     }
 
     fn parse(&mut self, text: &str, piece: &mut Piece) {
@@ -168,11 +234,13 @@ impl ChoiceText {
 mod tests {
     use std::sync::LazyLock;
 
-    use lps_engine_core::request::TokenId;
+    use lps_api::ids::CallId;
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::directory::{ModelDirectory, Source};
+    use crate::text::reasoning::{Stage, THINK};
+    use crate::text::tool_calls::format::{ALL, HERMES};
 
     fn tokenizer() -> Arc<Tokenizer> {
         static DEMO: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
@@ -193,6 +261,17 @@ mod tests {
             .collect()
     }
 
+    const WORDS: [&str; 8] = [
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "[TOOL_CALLS]f[ARGS]",
+        "{\"name\": \"f\", \"arguments\": {\"x\": 1}}",
+        "<|tool_call>call:f{x:1}<tool_call|>",
+        "\n",
+    ];
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -200,18 +279,19 @@ mod tests {
         #[test]
         fn whoever_reads_what_was_shown_says_the_rest(
             words in proptest::collection::vec(
-                prop_oneof!["[a-c🌍é ]{1,4}", Just("<tool_call>".to_owned()), Just("</tool_call>".to_owned()),
-                    Just("{\"name\": \"f\", \"arguments\": {\"x\": 1}}".to_owned())],
+                prop_oneof!["[a-c🌍é ]{1,4}", prop::sample::select(&WORDS[..]).prop_map(str::to_owned)],
                 1..12,
             ),
             stops in proptest::collection::vec("[a-c🌍 ]{1,3}", 0..3),
-            tools in any::<bool>(),
+            format in proptest::option::of(prop::sample::select(&ALL[..])),
+            stage in proptest::option::of(prop_oneof![Just(Stage::Before), Just(Stage::Inside)]),
         ) {
             let tokenizer = tokenizer();
             let call = CallId::parse("c").unwrap();
             let rules = TextRules {
                 stops,
-                tools: tools.then_some(ToolRules { call, only_one: false }),
+                tools: format.map(|format| ToolRules { format, call, only_one: false }),
+                reasoning: stage.map(|stage| ReasoningRules { format: &THINK, stage, is_shown: true }),
                 ..TextRules::default()
             };
             let tokens = tokenizer.encode(&words.concat(), false).unwrap();
@@ -227,6 +307,7 @@ mod tests {
                 prop_assert_eq!(&again.finish(), &last);
                 prop_assert_eq!(again.is_stopped(), whole.is_stopped());
                 prop_assert_eq!(again.has_tool_calls(), whole.has_tool_calls());
+                prop_assert_eq!(again.reasoning_tokens(), whole.reasoning_tokens());
             }
         }
     }
@@ -266,6 +347,56 @@ mod tests {
             tokens > 4,
             "tokens that were held back come with the last piece"
         );
+    }
+
+    #[test]
+    fn special_tokens_that_mark_something_are_not_left_out() {
+        let rules = TextRules {
+            skip_special: true,
+            tools: Some(ToolRules {
+                format: &HERMES,
+                call: CallId::parse("c").unwrap(),
+                only_one: false,
+            }),
+            ..TextRules::default()
+        };
+        let call = "<tool_call>{\"name\": 7}</tool_call>";
+        assert_eq!(
+            run(&format!("a<|im_start|>{call}"), &rules).0,
+            format!("a{call}")
+        );
+    }
+
+    #[test]
+    fn a_stop_text_ends_the_answer_and_not_the_reasoning_before_it() {
+        let reasoning = |is_shown| ReasoningRules {
+            format: &THINK,
+            stage: Stage::Before,
+            is_shown,
+        };
+        for is_shown in [true, false] {
+            let rules = TextRules {
+                stops: vec!["b".to_owned()],
+                reasoning: Some(reasoning(is_shown)),
+                ..TextRules::default()
+            };
+            let tokenizer = tokenizer();
+            let tokens = tokenizer
+                .encode("<think>a b c</think>a b c", false)
+                .unwrap();
+            let mut choice = ChoiceText::new(tokenizer, &rules, 0);
+            let mut said = Piece::default();
+            for (_, piece) in pieces(&mut choice, &tokens) {
+                said.reasoning += &piece.reasoning;
+                said.text += &piece.text;
+            }
+            let reasoning = if is_shown { "a b c" } else { "" };
+            assert_eq!(
+                (said.reasoning.as_str(), said.text.as_str()),
+                (reasoning, "a ")
+            );
+            assert!(choice.is_stopped() && choice.reasoning_tokens().unwrap() > 5);
+        }
     }
 
     #[test]

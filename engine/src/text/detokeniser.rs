@@ -35,27 +35,21 @@ impl Detokeniser {
     }
 
     /// Takes the next token and returns the text that is certain with it, often none.
-    pub(super) fn push(
-        &mut self,
-        token: TokenId,
-        tokenizer: &Tokenizer,
-        skip_special: bool,
-    ) -> String {
+    pub(super) fn push(&mut self, token: TokenId, tokenizer: &Tokenizer) -> String {
         match self {
-            Self::Bytes(_) if skip_special && tokenizer.is_special(token) => String::new(),
             Self::Bytes(bytes) => {
                 bytes.extend(tokenizer.token_bytes(token));
                 take_characters(bytes)
             }
-            Self::Window(window) => window.push(token, tokenizer, skip_special),
+            Self::Window(window) => window.push(token, tokenizer),
         }
     }
 
     /// The rest, when nothing more comes: half a character becomes a replacement character.
-    pub(super) fn finish(&mut self, tokenizer: &Tokenizer, skip_special: bool) -> String {
+    pub(super) fn finish(&mut self, tokenizer: &Tokenizer) -> String {
         match self {
             Self::Bytes(bytes) => String::from_utf8_lossy(&std::mem::take(bytes)).into_owned(),
-            Self::Window(window) => window.finish(tokenizer, skip_special),
+            Self::Window(window) => window.finish(tokenizer),
         }
     }
 }
@@ -88,10 +82,10 @@ fn take_characters(bytes: &mut Vec<u8>) -> String {
 }
 
 impl Window {
-    fn push(&mut self, token: TokenId, tokenizer: &Tokenizer, skip_special: bool) -> String {
+    fn push(&mut self, token: TokenId, tokenizer: &Tokenizer) -> String {
         self.tokens.push(token);
         let waits = self.tokens.len() - self.read < CHARACTER_TOKENS_MAX;
-        let text = self.new_text(tokenizer, skip_special);
+        let text = self.new_text(tokenizer);
         if waits && (text.is_empty() || text.ends_with('\u{fffd}')) {
             return String::new();
         }
@@ -99,18 +93,18 @@ impl Window {
         text
     }
 
-    fn finish(&mut self, tokenizer: &Tokenizer, skip_special: bool) -> String {
-        let text = self.new_text(tokenizer, skip_special);
+    fn finish(&mut self, tokenizer: &Tokenizer) -> String {
+        let text = self.new_text(tokenizer);
         self.advance();
         text
     }
 
-    fn new_text(&self, tokenizer: &Tokenizer, skip_special: bool) -> String {
+    fn new_text(&self, tokenizer: &Tokenizer) -> String {
         if self.read == self.tokens.len() {
             return String::new();
         }
-        let shown = tokenizer.decode(&self.tokens[..self.read], skip_special);
-        let all = tokenizer.decode(&self.tokens, skip_special);
+        let shown = tokenizer.decode(&self.tokens[..self.read], false);
+        let all = tokenizer.decode(&self.tokens, false);
         // A decoder that changes its mind about what was shown cannot be followed: only what stands after it counts.
         all.get(shown.len()..).unwrap_or_default().to_owned()
     }
@@ -137,9 +131,9 @@ mod tests {
         let tokenizer = tokenizer();
         let mut pieces: Vec<_> = tokens
             .iter()
-            .map(|token| detokeniser.push(*token, &tokenizer, true))
+            .map(|token| detokeniser.push(*token, &tokenizer))
             .collect();
-        pieces.push(detokeniser.finish(&tokenizer, true));
+        pieces.push(detokeniser.finish(&tokenizer));
         pieces
     }
 
@@ -183,7 +177,7 @@ mod tests {
         let broken = tokenizer.encode("🌍", false).unwrap()[0];
         let mut window = Window::default();
         for token in [broken, 0].into_iter().cycle().take(1000) {
-            window.push(token, &tokenizer, true);
+            window.push(token, &tokenizer);
             assert!(window.tokens.len() <= 2 * CHARACTER_TOKENS_MAX);
         }
     }

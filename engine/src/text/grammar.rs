@@ -2,37 +2,36 @@
 //! may follow (`llguidance`). A grammar costs bounded work: it is refused where it needs more.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
+use llguidance::ParserFactory;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{JsonCompileOptions, ParserFactory, regex_to_lark};
 use lps_engine_core::model::Matcher;
 use lps_engine_core::request::TokenId;
 use lps_engine_core::token_set::TokenSet;
 use serde_json::Value;
 
+use crate::text::reasoning::{ReasoningFormat, Stage};
 use crate::text::tokenizer::Tokenizer;
-use crate::text::tool_calls::{CLOSE, OPEN};
+use crate::text::tool_calls::format::ToolCallFormat;
 
 /// Of a form written down as a grammar. The schema of FHIR, the largest that people serve, has 2 MB with its descriptions
 /// and a tenth of it without.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Tool calls of one answer, at most.
-const CALLS_MAX: u32 = 16;
-
 /// A mark that no text can hold: what follows it is a special token's name.
 const SPECIAL: u8 = TokTrie::SPECIAL_TOKEN_MARKER;
 
-/// What a choice's text must look like; one of the two at least.
+/// What a choice's text must look like; text or calls at least.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Form {
     /// Text.
     pub text: Option<Shape>,
-    /// Or tool calls instead, in the Hermes form; where text may be anything, after it too.
+    /// Or tool calls instead; where text may be anything, after it too.
     pub calls: Option<Calls>,
+    /// What may stand before either: how the model reasons, and where its text begins.
+    pub reasoning: Option<(&'static ReasoningFormat, Stage)>,
 }
 
 /// What text must look like.
@@ -53,6 +52,8 @@ pub enum Shape {
 /// Tools of which one at least is called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calls {
+    /// How they are written.
+    pub format: &'static ToolCallFormat,
     /// Which.
     pub tools: Vec<Tool>,
     /// Whether one call is all.
@@ -154,85 +155,10 @@ impl Grammars {
     }
 
     fn grammar(&self, form: &Form) -> Result<TopLevelGrammar, GrammarError> {
-        let text = match (&form.text, &form.calls) {
-            (Some(Shape::Lark(text)), None) => text.clone(),
-            (Some(Shape::Lark(_)), Some(_)) => {
-                let message = "a grammar of one's own and tools exclude each other";
-                return Err(GrammarError::Form(message.to_owned()));
-            }
-            _ => self.lark(form)?,
-        };
+        let text = lark::of(form, &self.tokenizer)?;
         match text.len() {
             0..=BYTES_MAX => Ok(TopLevelGrammar::from_lark(text)),
             bytes => Err(GrammarError::TooLong(bytes)),
-        }
-    }
-
-    /// The form in Lark's notation.
-    fn lark(&self, form: &Form) -> Result<String, GrammarError> {
-        let mut lark = String::new();
-        match (&form.text, &form.calls) {
-            (Some(Shape::Any), Some(_)) => self.free(&mut lark),
-            (Some(_), Some(_)) => rule(&mut lark, "start", "text | call further"),
-            (Some(_), None) => rule(&mut lark, "start", "text"),
-            (None, _) => rule(&mut lark, "start", "call further"),
-        }
-        if let Some(shape) = &form.text {
-            rule(&mut lark, "text", &text(shape)?);
-        }
-        if let Some(calls) = &form.calls {
-            let names: Vec<_> = (0..calls.tools.len())
-                .map(|index| format!("t{index}"))
-                .collect();
-            let further = match calls.only_one {
-                true => "\"\"".to_owned(),
-                false => format!("(\"\\n\" call){{0,{}}}", CALLS_MAX - 1),
-            };
-            rule(&mut lark, "further", &further);
-            let (open, close) = (self.mark(OPEN), self.mark(CLOSE));
-            let any = names.join(" | ");
-            rule(&mut lark, "call", &format!("{open} body"));
-            rule(
-                &mut lark,
-                "body",
-                &format!("\"\\n\" ({any}) \"\\n\" {close}"),
-            );
-            for (name, tool) in names.iter().zip(&calls.tools) {
-                // As templates write calls. The arguments are a text of their own, so that what their schema refers to
-                // stays where it is.
-                let head = format!(
-                    "{{\"name\": {}, \"arguments\": ",
-                    Value::from(tool.name.as_str())
-                );
-                let head = Value::from(head);
-                rule(&mut lark, name, &format!("{head} {name}_arguments \"}}\""));
-                let arguments = with(spaced(), tool.parameters.clone());
-                rule(
-                    &mut lark,
-                    &format!("{name}_arguments"),
-                    &format!("%json {arguments}"),
-                );
-            }
-        }
-        Ok(lark)
-    }
-
-    /// Text as the model likes, and then calls or none.
-    fn free(&self, lark: &mut String) {
-        if self.tokenizer.special(OPEN).is_some() {
-            rule(lark, "start", "text? (call further)?");
-            return;
-        }
-        // Text is told from a mark by the mark's last character only, so what stands before it is one word with it.
-        rule(lark, "start", "text? | head body further");
-        rule(lark, "head[lazy]", &format!("/(?s:.*){OPEN}/"));
-    }
-
-    /// A mark around a call: a token of its own, or text.
-    fn mark(&self, mark: &str) -> String {
-        match self.tokenizer.special(mark) {
-            Some(token) => format!("<[{token}]>"),
-            None => Value::from(mark).to_string(),
         }
     }
 }
@@ -295,57 +221,6 @@ fn limits() -> ParserLimits {
     }
 }
 
-/// What a rule for text says.
-fn text(shape: &Shape) -> Result<String, GrammarError> {
-    Ok(match shape {
-        // Only a word may be cut out of another.
-        Shape::Any => format!("TEXT\nTEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"),
-        Shape::Json(schema) => {
-            // A model that has nothing to say could otherwise write white space until its limit.
-            let options = JsonCompileOptions {
-                whitespace_pattern: Some(r"[\x20\x0A\x0D\x09]{1,20}".to_owned()),
-                ..JsonCompileOptions::default()
-            };
-            format!("%json {}", with(options, schema.clone()))
-        }
-        Shape::Regex(pattern) if pattern.is_empty() => {
-            return Err(GrammarError::Form("the pattern is empty".to_owned()));
-        }
-        Shape::Regex(pattern) => format!("/{}/", regex_to_lark(pattern, "")),
-        Shape::Choice(texts) => {
-            let texts = texts
-                .iter()
-                .map(|text| Value::from(text.as_str()).to_string());
-            // One word, not a rule for each.
-            format!("TEXT\nTEXT: {}", texts.collect::<Vec<_>>().join(" | "))
-        }
-        Shape::Lark(text) => text.clone(),
-    })
-}
-
-/// How Python writes JSON, and templates the arguments of calls.
-fn spaced() -> JsonCompileOptions {
-    JsonCompileOptions {
-        item_separator: ", ".to_owned(),
-        key_separator: ": ".to_owned(),
-        whitespace_flexible: false,
-        ..JsonCompileOptions::default()
-    }
-}
-
-fn rule(lark: &mut String, name: &str, body: &str) {
-    writeln!(lark, "{name}: {body}").expect("a text takes text");
-}
-
-/// Says how the schema's texts are written, whatever it says about that itself, and closes its objects.
-fn with(options: JsonCompileOptions, mut schema: Value) -> Value {
-    closed::close(&mut schema);
-    if schema.is_object() {
-        options.apply_to(&mut schema);
-    }
-    schema
-}
-
 /// The first line of what the library says, without what it says about itself.
 fn one_line(error: &str) -> String {
     let line = error.lines().find(|line| !line.trim().is_empty());
@@ -354,6 +229,8 @@ fn one_line(error: &str) -> String {
 
 /// Where grammars are made: on what stack, and how many at once.
 pub mod compiler;
+/// A form in Lark's notation.
+mod lark;
 /// Objects that have only what their schema names.
 mod closed;
 

@@ -1,5 +1,5 @@
 //! Between text and tokens. Owns: tokenizer, chat template, and what becomes of a choice's tokens: text without broken
-//! characters, stop texts, tool calls. Knows no call, no HTTP and no tensor.
+//! characters, reasoning, stop texts, tool calls. Knows no call, no HTTP and no tensor.
 //!
 //! Modules in the order in which data flows: a module uses only those after it.
 
@@ -7,14 +7,16 @@
 pub mod choice;
 /// What a choice's text must look like.
 pub mod grammar;
+/// From messages to a prompt.
+pub mod template;
 /// Tool calls in a choice's text.
 pub mod tool_calls;
 /// Texts that end a choice.
 mod stop;
+/// Reasoning in a choice's text.
+pub mod reasoning;
 /// Tokens to text, piece by piece.
 mod detokeniser;
-/// From messages to a prompt.
-pub mod template;
 /// Text to tokens and back.
 pub mod tokenizer;
 /// JSON as Python writes it.

@@ -8,12 +8,14 @@ use lps_api::openai::Object;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind, merge_maps};
 use minijinja::{Environment, ErrorKind, Value, context};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::model::directory::{Files, ModelDirectory};
 use crate::model::{Error as ModelError, line};
 use crate::text::python_date::strftime;
 use crate::text::python_json::{Layout, dumps};
+use crate::text::reasoning::ReasoningFormat;
+use crate::text::tool_calls::format::{PROBE_ID, PROBE_KEY, PROBE_NAME, ToolCallFormat};
 
 const NAME: &str = "chat_template";
 
@@ -46,8 +48,10 @@ pub struct Template {
     special_tokens: Object,
     /// Whether it shows tools to the model.
     pub takes_tools: bool,
-    /// Whether it writes tool calls in the Hermes form.
-    pub calls_in_hermes_form: bool,
+    /// How it writes tool calls; `None`: in no way that is known.
+    pub tool_calls: Option<&'static ToolCallFormat>,
+    /// How its model reasons before an answer; `None`: it does not.
+    pub reasoning: Option<&'static ReasoningFormat>,
 }
 
 /// What is rendered.
@@ -102,14 +106,41 @@ impl Template {
             with_tools = "tool_use";
             environment.add_template_owned(with_tools, without_generation_tags(source))?;
         }
-        Ok(Self {
+        let mut template = Self {
             file: sources.file,
             environment,
             with_tools,
             special_tokens,
             takes_tools: both.contains("tools"),
-            calls_in_hermes_form: both.contains("<tool_call>"),
-        })
+            tool_calls: None,
+            reasoning: ReasoningFormat::of(&both),
+        };
+        template.tool_calls = template.probe();
+        Ok(template)
+    }
+
+    /// Has it write a conversation with a call, and looks how the call is written. What it says about calls in words may be of
+    /// any model.
+    fn probe(&self) -> Option<&'static ToolCallFormat> {
+        let schema = json!({"type": "object", "properties": {PROBE_KEY: {"type": "integer", "description": ""}}, "required": []});
+        let function = json!({"name": PROBE_NAME, "description": "", "parameters": schema});
+        let call = json!({"name": PROBE_NAME, "arguments": {PROBE_KEY: 1}});
+        let call = json!({"id": PROBE_ID, "type": "function", "function": call});
+        let object = |value: Json| value.as_object().cloned().unwrap_or_default();
+        let tools = [object(json!({"type": "function", "function": function}))];
+        let messages = [
+            object(json!({"role": "user", "content": "?"})),
+            object(json!({"role": "assistant", "content": "", "tool_calls": [call]})),
+        ];
+        let written = self.render(&Conversation {
+            messages: &messages,
+            tools: Some(&tools),
+            add_generation_prompt: false,
+            continue_final_message: false,
+            variables: None,
+            now: Duration::ZERO,
+        });
+        ToolCallFormat::written_in(&written.ok()?)
     }
 
     /// The prompt's text.
@@ -331,103 +362,4 @@ fn without_generation_tags(source: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::model::directory::Source;
-
-    fn template(source: &str) -> Template {
-        let sources = Sources {
-            file: "chat_template.jinja",
-            plain: source.to_owned(),
-            with_tools: None,
-        };
-        let tokens = json!({"bos_token": "<s>"});
-        Template::new(sources, tokens.as_object().unwrap().clone()).unwrap()
-    }
-
-    fn objects(value: Json) -> Vec<Object> {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn render(
-        template: &Template,
-        messages: Json,
-        tools: Option<Json>,
-    ) -> Result<String, RenderError> {
-        let (messages, tools) = (objects(messages), tools.map(objects));
-        template.render(&Conversation {
-            messages: &messages,
-            tools: tools.as_deref(),
-            add_generation_prompt: true,
-            continue_final_message: false,
-            variables: None,
-            now: Duration::from_secs(0),
-        })
-    }
-
-    /// The expected text is transformers' own rendering of the demo model's template.
-    #[test]
-    fn the_demo_template_says_what_transformers_says() {
-        let demo = ModelDirectory::open(&Source::Demo).unwrap();
-        let template = Template::open(&demo).unwrap().unwrap();
-        assert!(template.takes_tools && template.calls_in_hermes_form);
-        let tools = json!([{"type": "function", "function": {
-            "name": "f", "description": "it's <b> & é", "parameters": {"type": "object", "properties": {}},
-        }}]);
-        let messages = json!([
-            {"role": "system", "content": "Be kind."},
-            {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": null, "tool_calls": [
-                {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"b": 1.0, "a": [1, "ü"]}}},
-            ]},
-            {"role": "tool", "content": "7"},
-        ]);
-        let expected = "<|im_start|>system\nBe kind.\n# Tools\n<tools>\n\
-            {\"name\": \"f\", \"description\": \"it's <b> & é\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}\
-            \n</tools><|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<tool_call>\n\
-            {\"name\": \"f\", \"arguments\": {\"b\": 1.0, \"a\": [1, \"ü\"]}}\n</tool_call><|im_end|>\n\
-            <|im_start|>user\n<tool_response>\n7\n</tool_response><|im_end|>\n<|im_start|>assistant\n";
-        assert_eq!(render(&template, messages, Some(tools)).unwrap(), expected);
-    }
-
-    #[test]
-    fn pythons_methods_and_whitespace_rules_hold() {
-        let source = "{{ bos_token }}\n  {% for m in messages %}\n{{ m.content.strip().split(' ')[-1] }}\n  {%- generation -%} g {%- endgeneration %}\n\n{% endfor %}\n{{ strftime_now('%d %b %Y') }}{{ messages[0].get('x', 'none') }}{{ tools is none }}";
-        let text = render(
-            &template(source),
-            json!([{"role": "user", "content": " a b "}]),
-            None,
-        );
-        assert_eq!(text.unwrap(), "<s>\nbg\n01 Jan 1970noneTrue");
-    }
-
-    #[test]
-    fn a_raised_error_says_what_the_template_says() {
-        let source = "{{ raise_exception('roles must alternate') }}";
-        let error = render(&template(source), json!([]), None).unwrap_err();
-        assert!(
-            error.to_string().contains("roles must alternate"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_last_message_is_continued() {
-        let demo = ModelDirectory::open(&Source::Demo).unwrap();
-        let template = Template::open(&demo).unwrap().unwrap();
-        let messages = objects(json!([
-            {"role": "user", "content": "Count."}, {"role": "assistant", "content": "1, 2, "},
-        ]));
-        let text = template.render(&Conversation {
-            messages: &messages,
-            tools: None,
-            add_generation_prompt: false,
-            continue_final_message: true,
-            variables: None,
-            now: Duration::ZERO,
-        });
-        assert!(text.unwrap().ends_with("<|im_start|>assistant\n1, 2, "));
-    }
-}
+mod tests;

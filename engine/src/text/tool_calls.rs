@@ -1,32 +1,52 @@
-//! Tool calls in a choice's text, in the Hermes form: `<tool_call>{"name": …, "arguments": …}</tool_call>`. Owns: telling
-//! calls from text in pieces of any size. What is no call after all stays text. Pure.
+//! Tool calls in a choice's text. Owns: telling calls from text in pieces of any size, whatever their format. What is no call
+//! after all stays text. Pure.
+
+/// What a block of calls says.
+mod block;
+/// Gemma's way to write a call.
+mod notation;
+/// The formats.
+pub mod format;
+
+#[cfg(test)]
+mod tests;
 
 use lps_api::ids::CallId;
 use lps_api::openai::{FunctionCall, ToolCall};
 use lps_api::tool_call;
-use serde_json::Value;
 
-use crate::text::python_json::{Layout, dumps};
+use self::block::{Block, FENCE, Read};
+use self::format::{Called, ToolCallFormat};
 
-/// Begins a call.
-pub(super) const OPEN: &str = "<tool_call>";
-/// Ends it.
-pub(super) const CLOSE: &str = "</tool_call>";
+/// How tool calls are told.
+#[derive(Debug, Clone)]
+pub struct ToolRules {
+    /// How the model writes them.
+    pub format: &'static ToolCallFormat,
+    /// The call that ids are made from.
+    pub call: CallId,
+    /// Whether calls after the first are dropped.
+    pub only_one: bool,
+}
+
+/// What may stand between calls that no mark tells from text.
+const UNMARKED_BETWEEN: [char; 5] = [' ', '\n', '\r', '\t', ';'];
 
 /// Splits a choice's text into text and calls.
 #[derive(Debug, Clone)]
 pub(super) struct ToolCallParser {
-    /// The call and its choice that ids are made from.
-    call: CallId,
+    rules: ToolRules,
+    /// Which choice ids are made from.
     choice: u32,
-    /// Whether calls after the first are dropped.
-    only_one: bool,
     calls: u32,
-    /// Text that may belong to a call.
+    /// Text that may belong to a call, and white space before it.
     held: String,
-    inside: bool,
-    /// Whether white space is held back because a call may follow.
+    /// What follows the mark in it.
+    block: Option<Block>,
+    /// Whether there was text since the last call.
     text_shown: bool,
+    /// Whether what looked like a call without a mark was none.
+    is_marked_only: bool,
 }
 
 /// What is certain after a piece.
@@ -39,14 +59,14 @@ pub(super) struct Parsed {
 }
 
 impl ToolCallParser {
-    pub(super) fn new((call, choice): (CallId, u32), only_one: bool) -> Self {
+    pub(super) fn new(rules: &ToolRules, choice: u32) -> Self {
         Self {
-            call,
+            is_marked_only: !rules.format.goes_unmarked,
+            rules: rules.clone(),
             choice,
-            only_one,
             calls: 0,
             held: String::new(),
-            inside: false,
+            block: None,
             text_shown: false,
         }
     }
@@ -61,26 +81,24 @@ impl ToolCallParser {
         self.held.push_str(piece);
         let mut parsed = Parsed::default();
         loop {
-            if self.inside {
-                let Some(end) = self.held.find(CLOSE) else {
-                    return parsed;
-                };
-                let body: String = self.held.drain(..end).collect();
-                self.held.drain(..CLOSE.len());
-                self.inside = false;
-                match self.call(&body) {
-                    Some(call) => parsed.calls.extend(call),
-                    None => self.show(&format!("{OPEN}{body}{CLOSE}"), &mut parsed.text),
+            if let Some(mut block) = self.block.take() {
+                match block.read(&self.held, self.rules.format) {
+                    Read::More => {
+                        self.block = Some(block);
+                        return parsed;
+                    }
+                    Read::Calls(calls, end) => {
+                        self.held.drain(..end);
+                        self.give(calls, &mut parsed.calls);
+                    }
+                    Read::Not if block.is_marked() => self.show(block.begin(), &mut parsed.text),
+                    Read::Not => self.is_marked_only = true,
                 }
-            } else if let Some(start) = self.held.find(OPEN) {
-                let before: String = self.held.drain(..start).collect();
-                self.held.drain(..OPEN.len());
-                self.show(before.trim_end(), &mut parsed.text);
-                self.inside = true;
+            } else if let Some((before, block)) = self.begin() {
+                self.show(before, &mut parsed.text);
+                self.block = Some(block);
             } else {
-                let certain = self.certain_len();
-                let text: String = self.held.drain(..certain).collect();
-                self.show(&text, &mut parsed.text);
+                self.show(self.certain_len(), &mut parsed.text);
                 return parsed;
             }
         }
@@ -89,21 +107,18 @@ impl ToolCallParser {
     /// What is held back, when nothing more comes: a call without end is text.
     pub(super) fn finish(&mut self) -> String {
         let mut text = String::new();
-        let held = std::mem::take(&mut self.held);
-        if self.inside {
-            self.inside = false;
-            self.show(OPEN, &mut text);
-            self.show(&held, &mut text);
-        } else if !(self.has_calls() && held.trim().is_empty()) {
-            self.show(&held, &mut text);
+        let is_space = self.held.trim().is_empty();
+        if self.block.take().is_some() || !(self.has_calls() && is_space) {
+            self.show(self.held.len(), &mut text);
         }
         text
     }
 
-    /// Text outside of calls: white space between calls is theirs.
-    fn show(&mut self, text: &str, shown: &mut String) {
+    /// Shows the beginning of what is held. White space between calls is theirs.
+    fn show(&mut self, length: usize, shown: &mut String) {
+        let text: String = self.held.drain(..length).collect();
         let text = if self.text_shown || !self.has_calls() {
-            text
+            text.as_str()
         } else {
             text.trim_start()
         };
@@ -113,113 +128,56 @@ impl ToolCallParser {
         }
     }
 
+    /// The text before a block that begins in what is held, without white space, and the block.
+    fn begin(&self) -> Option<(usize, Block)> {
+        if let Some(rest) = self.unmarked()
+            && (rest.starts_with('{') || rest.starts_with(FENCE))
+        {
+            return Some((0, Block::new(self.held.len() - rest.len(), false)));
+        }
+        let mark = self.rules.format.mark;
+        let at = self.held.find(mark)?;
+        let before = self.held[..at].trim_end().len();
+        Some((before, Block::new(at - before + mark.len(), true)))
+    }
+
+    /// What is held, where a call may begin without a mark.
+    fn unmarked(&self) -> Option<&str> {
+        let may = !self.is_marked_only && !self.text_shown;
+        may.then(|| match self.has_calls() {
+            true => self.held.trim_start_matches(UNMARKED_BETWEEN),
+            false => self.held.trim_start(),
+        })
+    }
+
     /// All but a possible beginning of a call and white space before it.
     fn certain_len(&self) -> usize {
-        let most = (OPEN.len() - 1).min(self.held.len());
+        if self.unmarked().is_some_and(|rest| FENCE.starts_with(rest)) {
+            return 0;
+        }
+        let mark = self.rules.format.mark;
+        let most = (mark.len() - 1).min(self.held.len());
         let beginning = (1..=most)
             .rev()
-            .find(|length| self.held.ends_with(&OPEN[..*length]))
+            .find(|length| self.held.ends_with(&mark[..*length]))
             .unwrap_or(0);
         self.held[..self.held.len() - beginning].trim_end().len()
     }
 
-    /// The call in a block: `None` where it is none, `Some(None)` where it is one too many.
-    fn call(&mut self, body: &str) -> Option<Option<ToolCall>> {
-        let block: Value = serde_json::from_str(body.trim()).ok()?;
-        let name = block.get("name")?.as_str()?.to_owned();
-        let arguments = match block.get("arguments").or_else(|| block.get("parameters")) {
-            None | Some(Value::Null) => "{}".to_owned(),
-            Some(Value::String(text)) => text.clone(),
-            Some(object) => dumps(object, Layout::default()),
-        };
-        if self.only_one && self.has_calls() {
-            return Some(None);
-        }
-        let index = self.calls;
-        self.calls += 1;
+    fn give(&mut self, called: Vec<Called>, calls: &mut Vec<ToolCall>) {
         self.text_shown = false;
-        Some(Some(ToolCall {
-            index: Some(index),
-            id: tool_call::id(&self.call, self.choice, index),
-            r#type: "function".to_owned(),
-            function: FunctionCall { name, arguments },
-        }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(text: &str, piece_bytes: usize) -> (String, Vec<(String, String)>) {
-        let mut parser = ToolCallParser::new((CallId::parse("c").unwrap(), 0), false);
-        let mut shown = String::new();
-        let mut calls = Vec::new();
-        for piece in text.as_bytes().chunks(piece_bytes) {
-            let parsed = parser.push(std::str::from_utf8(piece).unwrap());
-            shown += &parsed.text;
-            calls.extend(parsed.calls);
+        for Called { name, arguments } in called {
+            if self.rules.only_one && self.has_calls() {
+                return;
+            }
+            let index = self.calls;
+            self.calls += 1;
+            calls.push(ToolCall {
+                index: Some(index),
+                id: tool_call::id(&self.rules.call, self.choice, index),
+                r#type: "function".to_owned(),
+                function: FunctionCall { name, arguments },
+            });
         }
-        shown += &parser.finish();
-        for (index, call) in calls.iter().enumerate() {
-            assert_eq!(call.index, Some(index as u32));
-            assert_eq!(call.id, format!("call_c_0_{index}"));
-        }
-        let calls = calls
-            .into_iter()
-            .map(|call| (call.function.name, call.function.arguments));
-        (shown, calls.collect())
-    }
-
-    fn check(text: &str, shown: &str, calls: &[(&str, &str)]) {
-        for piece_bytes in [1, 2, 3, 7, 1000] {
-            let (got, found) = run(text, piece_bytes);
-            let found: Vec<_> = found
-                .iter()
-                .map(|(a, b)| (a.as_str(), b.as_str()))
-                .collect();
-            assert_eq!(
-                (got.as_str(), found.as_slice()),
-                (shown, calls),
-                "{text:?} by {piece_bytes}"
-            );
-        }
-    }
-
-    #[test]
-    fn calls_are_told_from_text_wherever_the_pieces_end() {
-        let one =
-            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\":1, \"a\":[2.0]}}\n</tool_call>";
-        let call = ("f", "{\"b\": 1, \"a\": [2.0]}");
-        check("plain <text> \n", "plain <text> \n", &[]);
-        check(one, "", &[call]);
-        check(&format!("Let me see. \n{one}"), "Let me see.", &[call]);
-        check(&format!("{one}\n{one} "), "", &[call, call]);
-        check(&format!("{one}\nDone."), "Done.", &[call]);
-        check(
-            "<tool_call>{\"name\":\"g\",\"arguments\":\"{}\"}</tool_call>",
-            "",
-            &[("g", "{}")],
-        );
-    }
-
-    #[test]
-    fn what_is_no_call_stays_text() {
-        for text in [
-            "<tool_call>{\"name\": 7}</tool_call>",
-            "<tool_call>{\"name\": \"f\", </tool_call> and more",
-            "<tool_call>\n{\"name\": \"f\"",
-            "<tool",
-        ] {
-            check(text, text, &[]);
-        }
-    }
-
-    #[test]
-    fn one_call_is_enough_where_only_one_is_asked_for() {
-        let mut parser = ToolCallParser::new((CallId::parse("c").unwrap(), 0), true);
-        let one = "<tool_call>{\"name\": \"f\"}</tool_call>";
-        let parsed = parser.push(&format!("{one}{one}"));
-        assert_eq!((parsed.calls.len(), parsed.text.as_str()), (1, ""));
     }
 }

@@ -153,7 +153,7 @@ fn usage(figures: Usage) -> Value {
         "input_tokens": figures.prompt_tokens,
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
         "output_tokens": figures.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": figures.completion_tokens_details.unwrap_or_default(),
         "total_tokens": figures.total_tokens,
     })
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use lps_engine::model::directory::{ModelDirectory, Source};
 use lps_engine::text::Text;
 use lps_engine::text::grammar::{Calls, Form, Shape, Tool};
+use lps_engine::text::tool_calls::format::ToolCallFormat;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -121,14 +122,15 @@ fn form() -> impl Strategy<Value = Form> {
     };
     let shape = |shape| Form {
         text: Some(shape),
-        calls: None,
+        ..Form::default()
     };
     let calls = |(name, parameters, only_one): (String, Value, bool)| Form {
-        text: None,
         calls: Some(Calls {
+            format: ToolCallFormat::named("hermes").expect("it is known"),
             tools: vec![Tool { name, parameters }],
             only_one,
         }),
+        ..Form::default()
     };
     prop_oneof![
         4 => schema().prop_map(move |schema| shape(Shape::Json(schema))),

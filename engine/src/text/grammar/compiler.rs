@@ -77,7 +77,7 @@ mod tests {
     fn form(shape: Shape) -> Form {
         Form {
             text: Some(shape),
-            calls: None,
+            ..Form::default()
         }
     }
 

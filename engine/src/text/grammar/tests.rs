@@ -7,6 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::model::directory::{ModelDirectory, Source};
 use crate::text::Text;
+use crate::text::reasoning::THINK;
+use crate::text::tool_calls::format::{HERMES, LLAMA, MISTRAL, MISTRAL_LIST};
 
 fn demo() -> &'static Text {
     static DEMO: LazyLock<Text> =
@@ -17,7 +19,7 @@ fn demo() -> &'static Text {
 fn json_form(schema: Value) -> Form {
     Form {
         text: Some(Shape::Json(schema)),
-        calls: None,
+        ..Form::default()
     }
 }
 
@@ -32,6 +34,7 @@ fn calls(only_one: bool) -> Calls {
         parameters,
     };
     Calls {
+        format: &HERMES,
         tools: vec![tool("weather", parameters), tool("now \"x\"", other)],
         only_one,
     }
@@ -87,7 +90,7 @@ fn text_has_the_form_that_was_asked_for() {
     );
     let form = |shape| Form {
         text: Some(shape),
-        calls: None,
+        ..Form::default()
     };
     let one_of = ["yes", "no", "say \"no/\"\n"].map(str::to_owned).to_vec();
     check(
@@ -112,19 +115,21 @@ fn calls_are_written_as_they_are_read_and_refer_to_their_own_schema() {
     let paris = oslo.replace("Oslo", "Paris");
     let both = format!("{oslo}\n{now}");
     let forced = |only_one| Form {
-        text: None,
         calls: Some(calls(only_one)),
+        ..Form::default()
     };
     check(&forced(true), &[oslo, now], &[&paris, &both, "Hello", ""]);
     check(&forced(false), &[oslo, &both], &[&format!("{oslo}{now}")]);
     let either = Form {
         text: Some(Shape::Json(json!({"const": 5}))),
         calls: Some(calls(true)),
+        ..Form::default()
     };
     check(&either, &[oslo, "5"], &["6", &format!("5{oslo}")]);
     let free = Form {
         text: Some(Shape::Any),
         calls: Some(calls(false)),
+        ..Form::default()
     };
     let said = |text: &str| format!("Let me see: <tool\n{text}");
     check(
@@ -140,11 +145,97 @@ fn calls_are_written_as_they_are_read_and_refer_to_their_own_schema() {
 }
 
 #[test]
+fn every_format_is_written_as_it_is_read() {
+    let in_format = |format, text| Form {
+        text,
+        calls: Some(Calls {
+            format,
+            ..calls(false)
+        }),
+        ..Form::default()
+    };
+    for (format, oslo, both) in [
+        (
+            &MISTRAL,
+            "[TOOL_CALLS]weather[ARGS]{\"city\": \"Oslo\"}",
+            "[TOOL_CALLS]weather[ARGS]{\"city\": \"Oslo\"}[TOOL_CALLS]now \"x\"[ARGS]{}",
+        ),
+        (
+            &MISTRAL_LIST,
+            "[TOOL_CALLS][{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}]",
+            "[TOOL_CALLS][{\"name\": \"now \\\"x\\\"\", \"arguments\": {}}, {\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}]",
+        ),
+        (
+            &LLAMA,
+            "{\"name\": \"weather\", \"parameters\": {\"city\": \"Oslo\"}}",
+            "{\"name\": \"now \\\"x\\\"\", \"parameters\": {}}",
+        ),
+    ] {
+        let paris = oslo.replace("Oslo", "Paris");
+        let forced = in_format(format, None);
+        check(
+            &forced,
+            &[oslo, both],
+            &[&paris, &oslo[..oslo.len() - 1], "Hello", ""],
+        );
+        let free = in_format(format, Some(Shape::Any));
+        check(&free, &["", "Hi\n<[", oslo, both], &[&paris]);
+    }
+    let free = in_format(&MISTRAL, Some(Shape::Any));
+    let said = "Let me see: [TOOL\n[TOOL_CALLS]weather[ARGS]{\"city\": \"Oslo\"}";
+    check(&free, &[said], &[&said.replace("Oslo", "Paris")]);
+}
+
+#[test]
+fn a_model_may_reason_before_its_form() {
+    let at = |stage| Form {
+        text: Some(Shape::Json(json!({"const": 5}))),
+        calls: Some(calls(true)),
+        reasoning: Some((&THINK, stage)),
+    };
+    let call =
+        "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+    let thoughts = "<think>\nSix? 6 </th\n</think>\n\n";
+    let rest = &thoughts["<think>".len()..];
+    let with = |before: &str, after: &str| format!("{before}{after}");
+    check(
+        &at(Stage::Before),
+        &[
+            "5",
+            call,
+            &with(thoughts, "5"),
+            &with(thoughts, call),
+            "<think></think>5",
+        ],
+        &["6", &with(thoughts, "6"), rest, thoughts, &with(rest, "5")],
+    );
+    check(
+        &at(Stage::Inside),
+        &[&with(rest, "5"), "</think>5", &with(rest, call)],
+        &["5", call, &with(rest, "6"), rest],
+    );
+    check(&at(Stage::After), &["5", call], &[&with(thoughts, "5")]);
+    let free = Form {
+        text: Some(Shape::Any),
+        ..at(Stage::Inside)
+    };
+    check(
+        &free,
+        &[
+            &with(rest, "\nYes"),
+            &with(rest, call),
+            &with(rest, "Yes\n\n<tool_call"),
+        ],
+        &["Yes", &with(rest, &call.replace("Oslo", "Paris"))],
+    );
+}
+
+#[test]
 fn long_lists_and_large_objects_are_forms_too() {
     let texts: Vec<_> = (0..2_100).map(|number| format!("text {number}")).collect();
     let choice = Form {
         text: Some(Shape::Choice(texts)),
-        calls: None,
+        ..Form::default()
     };
     check(&choice, &["text 0", "text 2099"], &["text 2100", "text"]);
     let properties: serde_json::Map<_, _> = (0..600)
@@ -197,14 +288,14 @@ fn a_form_that_cannot_be_is_refused_in_one_line() {
         (
             Form {
                 text: Some(Shape::Regex("a(?=b)".to_owned())),
-                calls: None,
+                ..Form::default()
             },
             "",
         ),
         (
             Form {
                 text: Some(Shape::Lark("start: nobody".to_owned())),
-                calls: None,
+                ..Form::default()
             },
             "nobody",
         ),
@@ -212,6 +303,7 @@ fn a_form_that_cannot_be_is_refused_in_one_line() {
             Form {
                 text: Some(Shape::Lark("x".to_owned())),
                 calls: Some(calls(true)),
+                ..Form::default()
             },
             "exclude",
         ),
