@@ -3,6 +3,7 @@
 mod answers;
 mod cancel;
 mod edges;
+mod hostile;
 mod keys;
 mod loss;
 mod messages;
