@@ -1,14 +1,19 @@
 //! Names of things. Owns: what a valid name is. A string from outside becomes one of these types at the
 //! edge or is refused there, so no later code has to distrust it.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The longest name accepted, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
+/// Characters of a name beside letters and digits.
+const MARKS: &str = "._-:@+=~/";
+/// The same, and letters and digits, as a class of a regular expression has them.
+pub const CHARACTERS: &str = r"A-Za-z0-9._\-:@+=~/";
 
 /// Why a string is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +40,7 @@ fn check(text: &str) -> Result<(), Error> {
     }
     match text
         .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || "._-:@+=~/".contains(*c)))
+        .find(|c| !(c.is_ascii_alphanumeric() || MARKS.contains(*c)))
     {
         Some(character) => Err(Error::Character(character)),
         None => Ok(()),
@@ -57,6 +62,14 @@ impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
+}
+
+/// The schema of a name, as [`check`] takes it.
+pub fn schema() -> Schema {
+    json_schema!({
+        "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX,
+        "pattern": format!("^[{CHARACTERS}]+$"),
+    })
 }
 
 macro_rules! id {
@@ -95,6 +108,18 @@ macro_rules! id {
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0.as_ref().to_owned()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let mut schema = schema();
+                schema.insert("description".to_owned(), concat!($($doc),+).trim().into());
+                schema
             }
         }
 
@@ -185,6 +210,12 @@ mod tests {
         }
         assert_eq!(CallId::parse(&"x".repeat(129)), Err(Error::TooLong(129)));
         assert!(CallId::parse(&"x".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn the_schema_has_the_characters_that_are_taken() {
+        let marks = CHARACTERS.strip_prefix("A-Za-z0-9").unwrap();
+        assert_eq!(marks.replace('\\', ""), MARKS);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What router and engine say to each other. Owns: the messages and their version. A reader ignores fields it does
 //! not know, so versions N and N−1 work together; a change that an old reader would misread raises [`VERSION`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, EngineId, ModelName, ProgramId};
@@ -60,7 +61,7 @@ pub struct Hello {
 }
 
 /// What an engine holds now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
     /// Sequences in the running batch.
     pub running: u32,
@@ -116,7 +117,7 @@ pub struct CallProgress {
 
 /// What a call has used. The same object closes a call's answer as its `lps` field: in the last chunk of a stream,
 /// and in the body of a unary answer, errors of a started call included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CallUsage {
     /// Tokens of the prompt.
     pub prompt_tokens: Tokens,

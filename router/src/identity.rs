@@ -4,12 +4,15 @@
 mod clients;
 mod follow;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use lps_api::ids::{self, CallId, ClassName, ProgramId, ThreadId};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::json;
 
 use crate::message::{IdentitySource, Parents};
 pub use clients::ClientSays;
@@ -39,6 +42,17 @@ pub struct HeaderSays<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyId(pub String);
 
+impl JsonSchema for BodyId {
+    fn schema_name() -> Cow<'static, str> {
+        "BodyId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let number = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
+        json_schema!({"description": "An id: text, or a whole number.", "anyOf": [ids::schema(), number]})
+    }
+}
+
 impl<'de> Deserialize<'de> for BodyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -59,7 +73,7 @@ impl<'de> Deserialize<'de> for BodyId {
 }
 
 /// The body's `program` object.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProgramObject {
     /// Which program.
@@ -69,6 +83,7 @@ pub struct ProgramObject {
     /// The call's own name.
     pub call: Option<BodyId>,
     /// What it depends on; an empty list is a root.
+    #[schemars(length(max = PARENTS_MAX))]
     pub parents: Option<Vec<BodyId>>,
     /// What programs of its kind are called.
     pub class: Option<BodyId>,

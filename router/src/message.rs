@@ -7,6 +7,7 @@ use lps_api::ids::{
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros, Order, Tokens};
 use lps_api::scheduling::Settings;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// KV tokens of an engine that has no pool, because it makes vectors and keeps nothing of a call: more than all calls
@@ -36,7 +37,7 @@ pub enum Parents {
 }
 
 /// How a call came to its program; the order is the order of precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentitySource {
     /// Explicit headers.

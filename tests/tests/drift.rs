@@ -100,6 +100,14 @@ fn kubernetes_api() {
     );
 }
 
+/// The document that the router serves.
+#[test]
+fn openapi() {
+    let document = lps_router::http::openapi::document();
+    let text = serde_json::to_string_pretty(&document).expect("the document is JSON");
+    assert_same("docs/openapi.json", &format!("{text}\n"));
+}
+
 /// What is told of the router's paths is what it serves.
 #[test]
 fn http_api() {

@@ -1,10 +1,14 @@
 //! OpenAI's requests and responses, the subset that is spoken, with vLLM's names beside OpenAI's; unknown fields are
-//! kept. Owns: names and types. Ranges are checked where they are known, at the engine's edge.
+//! kept. Owns: names, types and ranges. The latter are checked at the engine's edge.
 
 use serde_json::{Map, Value};
 
 mod request;
 mod response;
+/// What messages and tools look like.
+pub mod message;
+/// Ranges of a request's fields.
+pub mod limits;
 
 pub use request::{
     ChatRequest, CompletionRequest, EmbeddingRequest, FieldError, Generation, OneOrMany, Other,

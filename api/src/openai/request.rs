@@ -1,12 +1,20 @@
-//! What clients ask for. Owns: the fields' names and types; knows no range and no default.
+//! What clients ask for. Owns: the fields' names and types, and the schemas that tell them; knows no default.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::openai::Object;
+use crate::openai::limits::{
+    CHOICES, LOGIT_BIAS, LOGPROBS, MESSAGES_MAX, MIN_P, OUTPUT_TOKENS, PENALTY, PRIORITY,
+    REPETITION_PENALTY, SALT_BYTES_MAX, STOP_BYTES_MAX, STOP_TOKENS_MAX, STOPS_MAX, TEMPERATURE,
+    TOP_K, TOP_P,
+};
+use crate::openai::message::{Message, Tool, ToolChoice};
 use crate::protocol::Resume;
 
 /// A field that has another type than it should.
@@ -40,10 +48,10 @@ fn take<T: DeserializeOwned>(
 macro_rules! fields {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $kind:ty,)* } $($(#[$rest_doc:meta])* + $rest:ident: $rest_kind:ident)*) => {
         $(#[$about])*
-        #[derive(Debug, Clone, PartialEq, Default)]
+        #[derive(Debug, Clone, PartialEq, Default, JsonSchema)]
         pub struct $name {
             $($(#[$doc])* pub $field: Option<$kind>,)*
-            $($(#[$rest_doc])* pub $rest: $rest_kind,)*
+            $($(#[$rest_doc])* #[schemars(flatten)] pub $rest: $rest_kind,)*
         }
 
         impl $name {
@@ -60,51 +68,71 @@ macro_rules! fields {
 fields! {
     /// What both kinds of generation take. A field that is absent or null is `None`.
     Generation {
-        /// Which model; an engine serves one and takes a request without this.
+        /// Which model. (An engine by itself serves one, and takes a request without this.)
+        #[schemars(required)]
         model: String,
         /// How many answers.
+        #[schemars(range(min = *CHOICES.start(), max = *CHOICES.end()))]
         n: i64,
         /// Whether the answer comes in chunks.
         stream: bool,
         /// What else a stream holds.
         stream_options: StreamOptions,
         /// Most output tokens.
+        #[schemars(range(min = *OUTPUT_TOKENS.start(), max = *OUTPUT_TOKENS.end()))]
         max_tokens: i64,
         /// Fewest output tokens.
+        #[schemars(range(min = 0, max = *OUTPUT_TOKENS.end()))]
         min_tokens: i64,
         /// Texts that end an answer and are not part of it.
         stop: OneOrMany,
         /// Tokens that end an answer.
+        #[schemars(length(max = STOP_TOKENS_MAX), inner(range(min = 0)))]
         stop_token_ids: Vec<i64>,
         /// Whether the model's end token is a token like any other.
         ignore_eos: bool,
         /// Whether the stop text is part of the answer after all.
         include_stop_str_in_output: bool,
         /// 0 = the most likely token each time.
+        #[schemars(range(min = *TEMPERATURE.start(), max = *TEMPERATURE.end()))]
         temperature: f64,
         /// Share of probability that is drawn from.
+        #[schemars(range(min = *TOP_P.start(), max = *TOP_P.end()))]
         top_p: f64,
         /// Number of tokens that are drawn from; 0 or -1 = all.
+        #[schemars(range(min = *TOP_K.start(), max = *TOP_K.end()))]
         top_k: i64,
         /// Least probability, relative to the most likely token's.
+        #[schemars(range(min = *MIN_P.start(), max = *MIN_P.end()))]
         min_p: f64,
         /// Fixes the random numbers.
         seed: i64,
         /// Subtracted per occurrence in the output.
+        #[schemars(range(min = *PENALTY.start(), max = *PENALTY.end()))]
         frequency_penalty: f64,
         /// Subtracted once for what occurs in the output.
+        #[schemars(range(min = *PENALTY.start(), max = *PENALTY.end()))]
         presence_penalty: f64,
         /// Divides what occurs in prompt or output.
+        #[schemars(extend("exclusiveMinimum" = REPETITION_PENALTY.start(), "maximum" = REPETITION_PENALTY.end()))]
         repetition_penalty: f64,
         /// Added to the logits of tokens, by id.
+        #[schemars(extend(
+            "propertyNames" = {"pattern": "^[0-9]+$"},
+            "additionalProperties" = {
+                "type": "number", "minimum": LOGIT_BIAS.start(), "maximum": LOGIT_BIAS.end(),
+            },
+        ))]
         logit_bias: BTreeMap<String, f64>,
         /// Whether special tokens are left out of the text; yes by default.
         skip_special_tokens: bool,
         /// Whether the answer holds token ids as well.
         return_token_ids: bool,
         /// Without a router: smaller runs first.
+        #[schemars(range(min = *PRIORITY.start(), max = *PRIORITY.end()))]
         priority: i64,
         /// Prefixes are shared only between requests of an equal salt.
+        #[schemars(length(min = 1, max = SALT_BYTES_MAX))]
         cache_salt: String,
         /// Form of the text.
         response_format: Object,
@@ -113,6 +141,7 @@ fields! {
         /// Whether the tokenizer adds its special tokens; a plain prompt: yes, a rendered chat: no.
         add_special_tokens: bool,
         /// Router to engine: what the client has of the answer already ([`RESUME_FIELD`](crate::protocol::RESUME_FIELD)).
+        #[schemars(skip)]
         lps_resume: Resume,
         /// Who asks; not used.
         user: String,
@@ -123,18 +152,23 @@ fields! {
     /// `POST /v1/chat/completions`.
     ChatRequest {
         /// The conversation. Messages are kept as they are, because templates read fields of their own.
+        #[schemars(required, with = "Vec<Message>", length(min = 1, max = MESSAGES_MAX))]
         messages: Vec<Object>,
         /// What the model may call.
+        #[schemars(with = "Option<Vec<Tool>>")]
         tools: Vec<Object>,
-        /// Whether it may: `none` or `auto`.
+        /// Whether it may, or must.
+        #[schemars(with = "Option<ToolChoice>")]
         tool_choice: Value,
         /// Whether it may call several at once.
         parallel_tool_calls: bool,
         /// `max_tokens`' newer name.
+        #[schemars(range(min = *OUTPUT_TOKENS.start(), max = *OUTPUT_TOKENS.end()))]
         max_completion_tokens: i64,
         /// Whether log-probabilities are reported.
         logprobs: bool,
         /// For how many rivals of each token.
+        #[schemars(range(min = *LOGPROBS.start(), max = *LOGPROBS.end()))]
         top_logprobs: i64,
         /// Whether the template opens the answer; yes by default.
         add_generation_prompt: bool,
@@ -167,6 +201,7 @@ fields! {
     /// `POST /v1/completions`.
     CompletionRequest {
         /// One prompt or several.
+        #[schemars(required)]
         prompt: Prompt,
         /// Whether the answer repeats the prompt.
         echo: bool,
@@ -175,6 +210,7 @@ fields! {
         /// How many are tried.
         best_of: i64,
         /// For how many rivals of each token log-probabilities are reported.
+        #[schemars(range(min = *LOGPROBS.start(), max = *LOGPROBS.end()))]
         logprobs: i64,
     }
     /// What both kinds take.
@@ -196,15 +232,18 @@ impl CompletionRequest {
 fields! {
     /// `POST /v1/embeddings`.
     EmbeddingRequest {
-        /// Which model; an engine serves one and takes a request without this.
+        /// Which model. (An engine by itself serves one, and takes a request without this.)
+        #[schemars(required)]
         model: String,
         /// What vectors are wanted of.
+        #[schemars(required)]
         input: Prompt,
         /// `float`, or `base64` of 32-bit floats, least byte first.
         encoding_format: String,
         /// Numbers of each vector, where it may be cut.
         dimensions: i64,
         /// Without a router: smaller runs first.
+        #[schemars(range(min = *PRIORITY.start(), max = *PRIORITY.end()))]
         priority: i64,
         /// Who asks; not used.
         user: String,
@@ -237,21 +276,38 @@ impl Other {
     }
 }
 
+impl JsonSchema for Other {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Other".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "additionalProperties": true})
+    }
+}
+
 /// What else a stream holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StreamOptions {
     /// A last chunk with the figures.
     pub include_usage: Option<bool>,
 }
 
 /// A text or a list of texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum OneOrMany {
     /// One.
-    One(String),
+    One(#[schemars(length(min = 1, max = STOP_BYTES_MAX))] String),
     /// Several.
-    Many(Vec<String>),
+    Many(
+        #[schemars(length(max = STOPS_MAX), inner(length(min = 1, max = STOP_BYTES_MAX)))]
+        Vec<String>,
+    ),
 }
 
 impl OneOrMany {
@@ -265,20 +321,20 @@ impl OneOrMany {
 }
 
 /// Prompts, as text or as token ids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, a list of strings, a list of token ids or a list of such lists"
 )]
 pub enum Prompt {
     /// One text.
-    Text(String),
+    Text(#[schemars(length(min = 1))] String),
     /// Token ids of one prompt.
-    Tokens(Vec<u32>),
+    Tokens(#[schemars(length(min = 1))] Vec<u32>),
     /// Several texts.
-    Texts(Vec<String>),
+    Texts(#[schemars(length(min = 1))] Vec<String>),
     /// Token ids of several prompts.
-    TokenLists(Vec<Vec<u32>>),
+    TokenLists(#[schemars(length(min = 1), inner(length(min = 1)))] Vec<Vec<u32>>),
 }
 
 #[cfg(test)]

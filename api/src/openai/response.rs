@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::CallUsage;
 
 /// Figures of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
@@ -23,7 +24,7 @@ pub struct Usage {
 }
 
 /// Figures of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PromptTokensDetails {
     /// Tokens whose KV came from the prefix cache.
     pub cached_tokens: u32,
@@ -52,7 +53,7 @@ impl From<CallUsage> for Usage {
 }
 
 /// Why a choice ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The model ended it, or a stop text did.
@@ -64,7 +65,8 @@ pub enum FinishReason {
 }
 
 /// A whole answer, or one chunk of it: `C` is the kind of choice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{C}Answer")]
 pub struct Answer<C> {
     /// Equal in all chunks.
     pub id: String,
@@ -95,7 +97,7 @@ pub type ChatChunk = Answer<ChatChunkChoice>;
 pub type Completion = Answer<CompletionChoice>;
 
 /// A whole answer to a request for vectors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddingList {
     /// `list`.
     pub object: String,
@@ -111,7 +113,7 @@ pub struct EmbeddingList {
 }
 
 /// One text's vector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Embedding {
     /// `embedding`.
     pub object: String,
@@ -122,7 +124,7 @@ pub struct Embedding {
 }
 
 /// A vector in one of its two forms.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Vector {
     /// Numbers.
@@ -132,7 +134,7 @@ pub enum Vector {
 }
 
 /// Figures of an answer with vectors: nothing is put out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddingUsage {
     /// Tokens of all texts.
     pub prompt_tokens: u32,
@@ -141,7 +143,7 @@ pub struct EmbeddingUsage {
 }
 
 /// One choice of a whole answer to a chat.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatChoice {
     /// Which.
     pub index: u32,
@@ -160,7 +162,7 @@ pub struct ChatChoice {
 }
 
 /// What the model said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssistantMessage {
     /// `assistant`.
     pub role: String,
@@ -177,7 +179,7 @@ pub struct AssistantMessage {
 }
 
 /// One call of a tool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
     /// Its place among the choice's calls; in chunks only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +193,7 @@ pub struct ToolCall {
 }
 
 /// What is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionCall {
     /// Its name.
     pub name: String,
@@ -200,7 +202,7 @@ pub struct FunctionCall {
 }
 
 /// One choice's part of a chunk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatChunkChoice {
     /// Which.
     pub index: u32,
@@ -219,7 +221,7 @@ pub struct ChatChunkChoice {
 }
 
 /// What is new in a chunk.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
     /// In the choice's first chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -236,14 +238,14 @@ pub struct Delta {
 }
 
 /// Log-probabilities of a chat's tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatLogprobs {
     /// One entry a token.
     pub content: Vec<TokenLogprob>,
 }
 
 /// One token with its rivals.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenLogprob {
     /// As text; broken characters are replaced.
     pub token: String,
@@ -256,7 +258,7 @@ pub struct TokenLogprob {
 }
 
 /// One of the most likely tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TopLogprob {
     /// As text.
     pub token: String,
@@ -267,7 +269,7 @@ pub struct TopLogprob {
 }
 
 /// One choice of an answer to a plain prompt, or its part of a chunk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompletionChoice {
     /// Which; of several prompts first all choices of the first.
     pub index: u32,
@@ -286,7 +288,7 @@ pub struct CompletionChoice {
 }
 
 /// Log-probabilities of a plain answer's tokens: lists of equal length.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CompletionLogprobs {
     /// As text.
     pub tokens: Vec<String>,
@@ -299,7 +301,7 @@ pub struct CompletionLogprobs {
 }
 
 /// `GET /v1/models`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelList {
     /// `list`.
     pub object: String,
@@ -308,7 +310,7 @@ pub struct ModelList {
 }
 
 /// One model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
     /// Its name.
     pub id: String,
@@ -324,7 +326,7 @@ pub struct Model {
 }
 
 /// The body of an answer that is an error, and the last event of a stream that fails.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// What is wrong.
     pub error: ErrorObject,
@@ -334,7 +336,7 @@ pub struct ErrorBody {
 }
 
 /// What is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorObject {
     /// For people.
     pub message: String,

@@ -12,11 +12,10 @@ use lps_operator::plan::{Action, DeleteReason, EngineLoad};
 use lps_operator::reconcile::reconcile;
 use lps_operator::validate::Validated;
 use lps_router::dispatcher::Handle;
-use lps_router::http;
+use lps_router::http::{self, EngineRow};
 use lps_router::scale::Wanted;
 use lps_runtime::clock::Clock;
 use lps_runtime::shutdown::Shutdown;
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -254,19 +253,15 @@ async fn loads_of(router: &Handle) -> BTreeMap<EngineId, (EngineLoad, bool)> {
     // An error means that the router has ended; whoever waits for that tells it.
     let told = router.read(|view| http::engines(&view)).await;
     let engines = told.unwrap_or_default();
-    let load = |engine: &Value| {
-        let id = EngineId::parse(engine["id"].as_str()?).ok()?;
-        let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
-        let (running, waiting) = (&engine["load"]["running"], &engine["load"]["waiting"]);
-        let in_engine = count(running)?.saturating_add(count(waiting)?);
-        let sent = count(&engine["calls"]).unwrap_or(0);
+    let load = |engine: EngineRow| {
+        let in_engine = engine.load.running.saturating_add(engine.load.waiting);
         // A live program that can go on there only is a call to come.
-        let to_come = count(&engine["pinned_programs"]).unwrap_or(0);
+        let to_come = u32::try_from(engine.pinned_programs).unwrap_or(u32::MAX);
         let load = EngineLoad {
-            kv_blocks: count(&engine["kv"]["blocks_used"]).unwrap_or(0),
-            calls: in_engine.max(sent).saturating_add(to_come),
+            kv_blocks: engine.kv.blocks_used,
+            calls: in_engine.max(engine.calls).saturating_add(to_come),
         };
-        Some((id, (load, engine["draining"] == true)))
+        (engine.id, (load, engine.draining))
     };
-    engines.iter().filter_map(load).collect()
+    engines.into_iter().map(load).collect()
 }

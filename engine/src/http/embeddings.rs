@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lps_api::openai::limits::PRIORITY;
 use lps_api::openai::{Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage, Prompt, Vector};
 use lps_api::protocol::CallUsage;
 use lps_api::quantity::Order;
@@ -59,7 +60,7 @@ pub(super) async fn embeddings(
         return Err(Error::unsupported("model", message));
     };
     let form = form(&request, embedding)?;
-    let priority = parse::in_range("priority", request.priority, 0, i64::from(u8::MAX))?;
+    let priority = parse::in_range("priority", request.priority, PRIORITY)?;
     let identity = Identity::read(&headers, &shared.mint())?;
     let texts = texts(request.input, &shared).await?;
     let open = shared.engine.embed(Request {
@@ -103,7 +104,7 @@ fn form(request: &EmbeddingRequest, made: &embedding::Embedding) -> Result<Form,
         }
     };
     let all = made.dimensions;
-    let asked = parse::in_range(DIMENSIONS, request.dimensions, 1, i64::from(all))?;
+    let asked = parse::in_range(DIMENSIONS, request.dimensions, 1..=i64::from(all))?;
     let asked = asked.map_or(all, |asked| asked as u32);
     let refuse = |message: String| Err(Error::unsupported(DIMENSIONS, message));
     match &made.shortening {

@@ -1,6 +1,13 @@
-//! From a request's fields to rules that the core takes. Owns: the ranges, the defaults and which of them stands above
-//! which; a refusal names the field.
+//! From a request's fields to rules that the core takes. Owns: that the ranges hold, the defaults and which of them stands
+//! above which; a refusal names the field.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use lps_api::openai::limits::{
+    CHOICES, LOGIT_BIAS, LOGPROBS, MIN_P, OUTPUT_TOKENS, PENALTY, PRIORITY, REPETITION_PENALTY,
+    SALT_BYTES_MAX, STOP_BYTES_MAX, STOP_TOKENS_MAX, STOPS_MAX, TEMPERATURE, TOP_K, TOP_P,
+};
 use lps_api::openai::{ChatRequest, CompletionRequest, Generation};
 use lps_api::protocol::{RESUME_FIELD, Resume};
 use lps_engine_core::request::{SamplingParams, TokenId};
@@ -10,14 +17,6 @@ use crate::model::directory::GenerationDefaults;
 use crate::model::embedding::Embedding;
 use crate::text::choice::TextRules;
 
-const CHOICES_MAX: i64 = 128;
-/// No context is longer; a limit beyond it is a mistake rather than a wish.
-const TOKENS_MAX: i64 = 1 << 20;
-const STOPS_MAX: usize = 16;
-const STOP_BYTES_MAX: usize = 1024;
-const STOP_TOKENS_MAX: usize = 256;
-const LOGPROBS_MAX: i64 = 20;
-const SALT_BYTES_MAX: usize = 1024;
 /// OpenAI's default for plain prompts.
 const COMPLETION_TOKENS: u32 = 16;
 
@@ -69,7 +68,7 @@ pub(super) fn chat(request: &ChatRequest, facts: &ModelFacts) -> Result<Rules, E
     let max_tokens = tokens_max(field, limit)?;
     let mut rules = generation(&request.generation, facts, max_tokens)?;
     let wanted = request.logprobs.unwrap_or(false);
-    let top = in_range("top_logprobs", request.top_logprobs, 0, LOGPROBS_MAX)?;
+    let top = in_range("top_logprobs", request.top_logprobs, LOGPROBS)?;
     if top.is_some() && !wanted {
         return Err(Error::invalid(
             "top_logprobs",
@@ -85,7 +84,7 @@ pub(super) fn completion(request: &CompletionRequest, facts: &ModelFacts) -> Res
     let limit = tokens_max("max_tokens", request.generation.max_tokens)?;
     let max_tokens = Some(limit.unwrap_or(COMPLETION_TOKENS));
     let mut rules = generation(&request.generation, facts, max_tokens)?;
-    let logprobs = in_range("logprobs", request.logprobs, 0, LOGPROBS_MAX)?;
+    let logprobs = in_range("logprobs", request.logprobs, LOGPROBS)?;
     rules.sampling.logprobs = logprobs.map(|count| count as u32);
     if request.echo == Some(true) {
         let message = "echo is not supported: the prompt is not repeated in the answer";
@@ -154,9 +153,9 @@ fn generation(
     let most = max_tokens
         .unwrap_or(facts.max_model_len)
         .min(facts.max_model_len);
-    let min_tokens = in_range("min_tokens", request.min_tokens, 0, i64::from(most))?;
-    let choices = in_range("n", request.n, 1, CHOICES_MAX)?;
-    let priority = in_range("priority", request.priority, 0, i64::from(u8::MAX))?;
+    let min_tokens = in_range("min_tokens", request.min_tokens, 0..=i64::from(most))?;
+    let choices = in_range("n", request.n, CHOICES)?;
+    let priority = in_range("priority", request.priority, PRIORITY)?;
     Ok(Rules {
         stream: request.stream.unwrap_or(false),
         include_usage: request
@@ -197,20 +196,24 @@ fn resume(request: &Generation, facts: &ModelFacts) -> Result<Option<Resume>, Er
 /// The request's fields over the model's own defaults over OpenAI's.
 fn sampling(request: &Generation, facts: &ModelFacts) -> Result<SamplingParams, Error> {
     let model = &facts.generation;
-    let temperature = real("temperature", request.temperature, 0.0, 2.0)?;
-    let top_p = real("top_p", request.top_p, 0.0, 1.0)?;
+    let temperature = real("temperature", request.temperature, TEMPERATURE)?;
+    let top_p = real("top_p", request.top_p, TOP_P)?;
     let top_p = top_p.or(model.top_p).unwrap_or(1.0);
-    let top_k = in_range("top_k", request.top_k, -1, i64::from(u32::MAX))?;
+    let top_k = in_range("top_k", request.top_k, TOP_K)?;
     let top_k = top_k.map(|k| u32::try_from(k).unwrap_or(0));
-    let repetition = real("repetition_penalty", request.repetition_penalty, 0.0, 10.0)?;
-    if repetition == Some(0.0) {
+    let repetition = real(
+        "repetition_penalty",
+        request.repetition_penalty,
+        REPETITION_PENALTY,
+    )?;
+    if repetition == Some(*REPETITION_PENALTY.start() as f32) {
         return Err(Error::invalid(
             "repetition_penalty",
             "repetition_penalty is above 0",
         ));
     }
-    let frequency = real("frequency_penalty", request.frequency_penalty, -2.0, 2.0)?;
-    let presence = real("presence_penalty", request.presence_penalty, -2.0, 2.0)?;
+    let frequency = real("frequency_penalty", request.frequency_penalty, PENALTY)?;
+    let presence = real("presence_penalty", request.presence_penalty, PENALTY)?;
     Ok(SamplingParams {
         repetition_penalty: repetition.or(model.repetition_penalty).unwrap_or(1.0),
         frequency_penalty: frequency.unwrap_or(0.0),
@@ -220,7 +223,7 @@ fn sampling(request: &Generation, facts: &ModelFacts) -> Result<SamplingParams, 
         top_k: top_k.or(model.top_k).unwrap_or(0),
         // Of nothing, the most likely token is left.
         top_p: top_p.max(f32::MIN_POSITIVE),
-        min_p: real("min_p", request.min_p, 0.0, 1.0)?
+        min_p: real("min_p", request.min_p, MIN_P)?
             .or(model.min_p)
             .unwrap_or(0.0),
         seed: request.seed.unwrap_or(0).cast_unsigned(),
@@ -238,7 +241,7 @@ fn logit_bias(request: &Generation, facts: &ModelFacts) -> Result<Vec<(TokenId, 
             )
         })?;
         check_tokens(FIELD, &[token], facts)?;
-        let bias = real(FIELD, Some(*bias), -100.0, 100.0)?.unwrap_or(0.0);
+        let bias = real(FIELD, Some(*bias), LOGIT_BIAS)?.unwrap_or(0.0);
         Ok((token, bias))
     });
     entries.collect()
@@ -282,7 +285,7 @@ fn stop_tokens(request: &Generation, facts: &ModelFacts) -> Result<Vec<TokenId>,
     let most = i64::from(facts.vocab_size) - 1;
     let mut tokens = Vec::new();
     for token in given {
-        tokens.extend(in_range(FIELD, Some(*token), 0, most)?.map(|token| token as TokenId));
+        tokens.extend(in_range(FIELD, Some(*token), 0..=most)?.map(|token| token as TokenId));
     }
     if request.ignore_eos != Some(true) {
         tokens.extend(&facts.end_tokens);
@@ -305,30 +308,28 @@ fn salt(request: &Generation) -> Result<Option<String>, Error> {
 }
 
 fn tokens_max(field: &str, value: Option<i64>) -> Result<Option<u32>, Error> {
-    Ok(in_range(field, value, 1, TOKENS_MAX)?.map(|tokens| tokens as u32))
+    Ok(in_range(field, value, OUTPUT_TOKENS)?.map(|tokens| tokens as u32))
 }
 
 pub(super) fn in_range(
     field: &str,
     value: Option<i64>,
-    least: i64,
-    most: i64,
+    range: RangeInclusive<i64>,
 ) -> Result<Option<i64>, Error> {
     match value {
-        Some(value) if !(least..=most).contains(&value) => Err(Error::invalid(
-            field,
-            format!("{field} is {least} to {most}, not {value}"),
-        )),
+        Some(value) if !range.contains(&value) => Err(outside(field, value, &range)),
         value => Ok(value),
     }
 }
 
-fn real(field: &str, value: Option<f64>, least: f64, most: f64) -> Result<Option<f32>, Error> {
+fn real(field: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Result<Option<f32>, Error> {
     match value {
-        Some(value) if !(least..=most).contains(&value) => Err(Error::invalid(
-            field,
-            format!("{field} is {least} to {most}, not {value}"),
-        )),
+        Some(value) if !range.contains(&value) => Err(outside(field, value, &range)),
         value => Ok(value.map(|value| value as f32)),
     }
+}
+
+fn outside<T: Display>(field: &str, value: T, range: &RangeInclusive<T>) -> Error {
+    let (least, most) = (range.start(), range.end());
+    Error::invalid(field, format!("{field} is {least} to {most}, not {value}"))
 }

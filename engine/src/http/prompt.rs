@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lps_api::openai::limits::{MESSAGES_MAX, ROLES};
 use lps_api::openai::{ChatRequest, Object, Prompt};
 use lps_api::tool_call;
 use lps_engine_core::request::TokenId;
@@ -17,17 +18,7 @@ use crate::text::template::{Conversation, Template};
 
 /// Texts up to this size are tokenised where they are; longer ones on a thread where blocking is no harm.
 const INLINE_BYTES_MAX: usize = 4096;
-const MESSAGES_MAX: usize = 4096;
 const PROMPTS_MAX: usize = 256;
-/// OpenAI's, its old `function` included.
-const ROLES: [&str; 6] = [
-    "system",
-    "developer",
-    "user",
-    "assistant",
-    "tool",
-    "function",
-];
 
 /// What clients call the reasoning of an earlier answer.
 const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];

@@ -3,6 +3,7 @@
 //! are checked where a chat's are.
 
 use lps_api::openai::Object;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,14 +31,24 @@ pub struct Counted {
     pub body: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Request {
+/// A request as it came.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MessageRequest")]
+pub struct Request {
+    /// The conversation.
+    #[schemars(length(min = 1))]
     messages: Vec<Message>,
+    /// Stands before it.
     system: Option<Content<TextBlock>>,
+    /// What the model may call: tools of the client's.
     tools: Option<Vec<Tool>>,
+    /// Whether it may, or must.
     tool_choice: Option<ToolChoice>,
+    /// Not to be had.
     thinking: Option<Thinking>,
+    /// Texts that end an answer.
     stop_sequences: Option<Vec<String>>,
+    /// How the answer is to be.
     output_config: Option<OutputConfig>,
     /// The older name of `output_config.format`.
     output_format: Option<OutputFormat>,
@@ -45,27 +56,30 @@ struct Request {
     rest: Object,
 }
 
-#[derive(Deserialize)]
+/// One message.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicMessage")]
 struct Message {
     role: Role,
     content: Content<Block>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "AnthropicRole")]
 enum Role {
     User,
     Assistant,
     System,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum TextBlock {
     Text { text: String },
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block {
     Text {
@@ -82,7 +96,9 @@ enum Block {
     },
 }
 
-#[derive(Deserialize)]
+/// What the model may call.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicTool")]
 struct Tool {
     /// Absent or `custom`: the client runs it. Others would be run by Anthropic, or are known to its models.
     r#type: Option<String>,
@@ -91,8 +107,9 @@ struct Tool {
     input_schema: Option<Object>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "AnthropicToolChoice")]
 enum ToolChoice {
     Auto {
         #[serde(default)]
@@ -140,19 +157,19 @@ impl ToolChoice {
 }
 
 /// How the answer is to be. Fields beside these ask for what nothing here does.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OutputConfig {
     format: Option<OutputFormat>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum OutputFormat {
     JsonSchema { schema: Object },
 }
 
-#[derive(PartialEq, Deserialize)]
+#[derive(PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Thinking {
     Disabled,

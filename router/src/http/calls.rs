@@ -4,18 +4,22 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use lps_api::ids::{CallId, TenantId};
-use serde_json::{Value, json};
 
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::Path;
+use crate::http::told::Object;
+use crate::state::view::CallView;
+
+/// One call, and why it waits.
+pub(super) type Call = Object<CallView>;
 
 /// `GET /v1/calls/{id}`.
 pub(super) async fn one(
     State(context): State<Context>,
     headers: HeaderMap,
     Path(call): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Call>, Error> {
     let (tenant, call) = name(&headers, &call)?;
     Ok(Json(row(&context, tenant, call).await?))
 }
@@ -25,7 +29,7 @@ pub(super) async fn cancel(
     State(context): State<Context>,
     headers: HeaderMap,
     Path(call): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Call>, Error> {
     let (tenant, call) = name(&headers, &call)?;
     context
         .dispatcher
@@ -41,14 +45,12 @@ fn name(headers: &HeaderMap, call: &str) -> Result<(TenantId, CallId), Error> {
     Ok((tenant, call))
 }
 
-async fn row(context: &Context, tenant: TenantId, call: CallId) -> Result<Value, Error> {
+async fn row(context: &Context, tenant: TenantId, call: CallId) -> Result<Call, Error> {
     let id = call.clone();
     let view = context
         .dispatcher
         .read(move |view| view.state.call(&tenant, &call))
         .await?;
     let view = view.ok_or_else(|| Error::not_found("call", id.as_str()))?;
-    let mut json = serde_json::to_value(view).expect("a call's view has text keys only");
-    json["object"] = json!("call");
-    Ok(json)
+    Ok(Object::new("call", view))
 }

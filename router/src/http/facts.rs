@@ -1,8 +1,12 @@
 //! What of an inference request the router needs. Owns: finding it in the body's bytes, which stay as they are, and
 //! refusing what no engine could take. Everything else is the engine's to check.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use bytes::{Bytes, BytesMut};
 use lps_api::ids::ModelName;
+use lps_api::openai::limits::{CHOICES, OUTPUT_TOKENS, TEMPERATURE, TOP_P};
 use lps_api::protocol::RESUME_FIELD;
 use lps_api::quantity::Tokens;
 use serde::Deserialize;
@@ -13,11 +17,6 @@ use crate::dispatcher::PromptSize;
 use crate::echoes::Echoes;
 use crate::http::error::Error;
 use crate::identity::{BodyId, BodySays, ProgramObject};
-
-/// Most choices of one call.
-const CHOICES_MAX: u32 = 128;
-/// Most tokens that any engine could be asked for.
-const TOKENS_MAX: u32 = 1 << 24;
 
 /// Which of the forms a request has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,32 +179,36 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Error {
 }
 
 fn check(written: &Written<'_>) -> Result<(), Error> {
-    let outside = |field: &'static str, range: String| {
-        Err(Error::invalid(field, format!("{field} is {range}")))
-    };
     if written.lps_resume.is_some() {
         let message = format!("{RESUME_FIELD} is the router's own");
         return Err(Error::invalid(RESUME_FIELD, message));
     }
-    if written.n.is_some_and(|n| !(1..=CHOICES_MAX).contains(&n)) {
-        return outside("n", format!("1 to {CHOICES_MAX}"));
-    }
+    within("n", written.n.map(i64::from), CHOICES)?;
     for (field, tokens) in [
         ("max_tokens", written.max_tokens),
         ("max_completion_tokens", written.max_completion_tokens),
         ("expected_output_tokens", written.expected_output_tokens),
     ] {
-        if tokens.is_some_and(|tokens| !(1..=u64::from(TOKENS_MAX)).contains(&tokens)) {
-            return outside(field, format!("1 to {TOKENS_MAX}"));
-        }
+        let tokens = tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+        within(field, tokens, OUTPUT_TOKENS)?;
     }
-    if written.temperature.is_some_and(|t| t < 0.0) {
-        return outside("temperature", "0 or more".to_owned());
+    within("temperature", written.temperature, TEMPERATURE)?;
+    within("top_p", written.top_p, TOP_P)
+}
+
+fn within<T: Display + PartialOrd>(
+    field: &'static str,
+    value: Option<T>,
+    range: RangeInclusive<T>,
+) -> Result<(), Error> {
+    if value.is_none_or(|value| range.contains(&value)) {
+        return Ok(());
     }
-    if written.top_p.is_some_and(|p| p <= 0.0 || p > 1.0) {
-        return outside("top_p", "above 0 and at most 1".to_owned());
-    }
-    Ok(())
+    let (least, most) = range.into_inner();
+    Err(Error::invalid(
+        field,
+        format!("{field} is {least} to {most}"),
+    ))
 }
 
 fn program(object: &RawValue) -> Result<ProgramObject, Error> {

@@ -5,6 +5,8 @@
 
 /// Connections: their bounds, their times, their end.
 pub mod listener;
+/// What of all this a client is told as an OpenAPI document.
+pub mod openapi;
 /// Anthropic's messages, and what they would count.
 mod messages;
 /// OpenAI's responses: made, kept, read, cancelled, forgotten.
@@ -39,6 +41,8 @@ mod held;
 mod heard;
 /// How a tenant's limits stand, told in headers.
 mod limits;
+/// What our own answers have in common.
+mod told;
 /// Reading a request's body.
 mod body;
 /// What of an inference request the router needs.
@@ -54,11 +58,11 @@ mod error;
 
 use axum::Router;
 use axum::http::Method;
-use serde_json::Value;
 
 use crate::dispatcher::View;
 use crate::keys::Role;
 pub use context::{Context, Limits, Names};
+pub use engines::{EngineRow, KvRow};
 pub use gate::{Access, Gate};
 use gate::{Route, delete, get, post};
 
@@ -68,7 +72,8 @@ const CANCEL: Access = Access::Role(Role::Cancel);
 const METRICS: Access = Access::Role(Role::Metrics);
 const ADMIN: Access = Access::Role(Role::Admin);
 
-/// Every route, and who may ask for it. Health and version are open: probes have no key, and nothing of a tenant is in them.
+/// Every route, and who may ask for it. Health, version and this table as a
+/// document are open: probes have no key, and nothing of a tenant is in them.
 fn table() -> Vec<Route> {
     let in_anthropics_shape = |route: Route| Route {
         refused: messages::refused,
@@ -112,11 +117,12 @@ fn table() -> Vec<Route> {
         ),
         get("/health", OPEN, models::health),
         get("/version", OPEN, models::version),
+        get("/openapi.json", OPEN, openapi::get),
     ]
 }
 
 /// What `GET /v1/engines` lists, for whoever runs engines beside the router in one process.
-pub fn engines(view: &View<'_>) -> Vec<Value> {
+pub fn engines(view: &View<'_>) -> Vec<EngineRow> {
     engines::all(view)
 }
 

@@ -6,27 +6,32 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use lps_api::ids::{ClassName, ProgramId};
 use lps_api::quantity::Micros;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::engine_client::Failure;
 use crate::http::body;
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
+use crate::http::told::{List, Object};
 use crate::message::{Event, ProgramKey};
-use crate::state::view::{ProgramFilter, ProgramState, Sort};
+use crate::state::view::{ProgramFilter, ProgramState, ProgramSummary, ProgramView, Sort};
 
 /// Longest life without a call that a client may ask for: a day.
 const TTL_S_MAX: f64 = 86_400.0;
 /// Programs that one list shows at most.
 const LISTED_MAX: usize = 1_000;
 
-/// `POST /v1/programs`.
-#[derive(Debug, Deserialize)]
+/// A program that is to be opened.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Opening {
+    /// Its name; made where it is absent.
     id: Option<ProgramId>,
+    /// What programs of its kind are called.
     class: Option<ClassName>,
+    /// How long it lives without a call.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = TTL_S_MAX))]
     ttl_s: Option<f64>,
     /// The program that it is a part of.
     parent: Option<ProgramId>,
@@ -43,7 +48,7 @@ pub(super) async fn open(
     State(context): State<Context>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<(StatusCode, Json<Program>), Error> {
     let tenant = tenant(&headers)?;
     let opening: Opening = body::read_json(&context, body).await?;
     if context.shutdown.is_draining() {
@@ -96,44 +101,48 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, Json(row(&context, key).await?)))
 }
 
-/// `GET /v1/programs?state=&tenant=&sort=`.
-#[derive(Debug, Deserialize)]
+/// Which programs are listed, and how.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Listing {
+    /// In this state only: `live`, `in_tool`, `ending`, `ended` or `expired`, or several of them with commas.
+    #[schemars(regex(
+        pattern = "^(live|in_tool|ending|ended|expired)(,(live|in_tool|ending|ended|expired))*$"
+    ))]
     state: Option<String>,
+    /// Of this tenant only, and nobody sees those of another.
     tenant: Option<String>,
+    /// What stands first: who came first, or who has most of it.
+    #[schemars(extend("enum" = ["arrival", "service", "critical_path", "wait"]))]
     sort: Option<String>,
 }
+
+/// A program's row, its threads and its calls.
+pub(super) type Program = Object<ProgramView>;
 
 /// `GET /v1/programs`: the caller's programs, live ones and those that ended lately.
 pub(super) async fn list(
     State(context): State<Context>,
     headers: HeaderMap,
     Query(listing): Query<Listing>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<List<ProgramSummary>>, Error> {
     let tenant = tenant(&headers)?;
-    let empty = json!({"object": "list", "data": []});
-    if listing
-        .tenant
-        .as_deref()
-        .is_some_and(|named| named != tenant.as_str())
-    {
-        return Ok(Json(empty));
-    }
     let states = listing.state.as_deref().into_iter();
     let states = states.flat_map(|list| list.split(',')).map(parse_state);
     let sort = parse_sort(listing.sort.as_deref())?;
+    let states = states.collect::<Result<_, _>>()?;
+    let named = listing.tenant.as_deref();
+    if named.is_some_and(|named| named != tenant.as_str()) {
+        return Ok(Json(List::of(Vec::new())));
+    }
     let filter = ProgramFilter {
         tenant: Some(tenant),
-        states: states.collect::<Result<_, _>>()?,
+        states,
     };
     let listed = context
         .dispatcher
         .read(move |view| view.state.first_programs(&filter, sort, LISTED_MAX))
         .await?;
-    let has_more = listed.total > LISTED_MAX;
-    Ok(Json(
-        json!({"object": "list", "data": listed.programs, "has_more": has_more}),
-    ))
+    Ok(Json(List::first(listed.programs, listed.total)))
 }
 
 fn parse_state(text: &str) -> Result<ProgramState, Error> {
@@ -169,7 +178,7 @@ pub(super) async fn one(
     State(context): State<Context>,
     headers: HeaderMap,
     Path(program): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Program>, Error> {
     let key = key(&headers, &program)?;
     Ok(Json(row(&context, key).await?))
 }
@@ -179,7 +188,7 @@ pub(super) async fn end(
     State(context): State<Context>,
     headers: HeaderMap,
     Path(program): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Program>, Error> {
     let key = key(&headers, &program)?;
     let before = row(&context, key.clone()).await?;
     context
@@ -197,7 +206,7 @@ pub(super) async fn cancel(
     State(context): State<Context>,
     headers: HeaderMap,
     Path(program): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Program>, Error> {
     let key = key(&headers, &program)?;
     let before = row(&context, key.clone()).await?;
     context
@@ -217,14 +226,12 @@ fn key(headers: &HeaderMap, program: &str) -> Result<ProgramKey, Error> {
     Ok(ProgramKey { tenant, program })
 }
 
-async fn row(context: &Context, key: ProgramKey) -> Result<Value, Error> {
+async fn row(context: &Context, key: ProgramKey) -> Result<Program, Error> {
     let name = key.program.clone();
     let program = context
         .dispatcher
         .read(move |view| view.state.program(&key))
         .await?;
     let program = program.ok_or_else(|| Error::not_found("program", name.as_str()))?;
-    let mut json = serde_json::to_value(program).expect("a program's view has text keys only");
-    json["object"] = json!("program");
-    Ok(json)
+    Ok(Object::new("program", program))
 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use lps_api::ids::TenantId;
 use lps_api::openai::Object;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -206,8 +207,10 @@ impl Drop for Keeping {
 }
 
 /// How a response is to be read.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Reading {
+    /// Not to be had: a response that began is not streamed again.
+    #[schemars(extend("enum" = [false]))]
     stream: Option<bool>,
 }
 

@@ -1,9 +1,10 @@
 //! The words for where programs and calls stand, and why a call waits.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Where a program stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramState {
     /// Has an open call, or has not had one yet.
@@ -26,7 +27,7 @@ impl ProgramState {
 }
 
 /// Where a call stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Held here, or waiting in an engine.
@@ -55,7 +56,7 @@ impl Phase {
 }
 
 /// Why a call waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No engine of the pool takes calls yet.
@@ -136,7 +137,7 @@ impl Reason {
 }
 
 /// How many calls of a program are in each phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct CallCounts {
     /// Held here, or waiting in an engine.
     pub pending: u64,

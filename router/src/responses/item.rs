@@ -2,6 +2,7 @@
 //! in a chat, and which call of ours it says that it comes from.
 
 use lps_api::tool_call;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,8 +11,9 @@ use crate::responses::ids;
 use crate::translation::request::{Content, Error, parts};
 
 /// One item.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "ResponseItem")]
 pub(super) enum Item {
     /// Somebody's words.
     Message {
@@ -34,8 +36,9 @@ pub(super) enum Item {
     Reasoning,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "ResponseRole")]
 pub(super) enum Role {
     User,
     Assistant,
@@ -43,8 +46,9 @@ pub(super) enum Role {
     System,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "ResponsePart")]
 pub(super) enum Part {
     #[serde(alias = "input_text", alias = "output_text")]
     Text {

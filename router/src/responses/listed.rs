@@ -1,5 +1,6 @@
 //! A request's items, page by page. Owns: what an item is listed as, and which of them a page has.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 100;
 
 /// Which page.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct Page {
     /// The item before it.
     after: Option<String>,
@@ -20,8 +21,9 @@ pub struct Page {
     order: Order,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "ItemOrder")]
 enum Order {
     #[default]
     Desc,

@@ -2,12 +2,16 @@
 //! because no engine does it. Fields that a chat has too, or that nobody knows, pass as they are: their ranges are checked
 //! where a chat's are.
 
+use std::borrow::Cow;
+
 use lps_api::openai::Object;
+use lps_api::openai::limits::OUTPUT_TOKENS;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::echoes::Echoes;
-use crate::responses::item::Item;
+use crate::responses::item::{Item, Part, Role};
 use crate::translation::request::{self, Content, Error};
 
 /// Fields that only come back in the answer; it is kept, so they are short. OpenAI's `metadata` has 16 pairs of short texts.
@@ -34,17 +38,29 @@ const NOT_A_CHATS: [&str; 2] = ["stream_options", "top_logprobs"];
 const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A request as it came.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
+    /// What is answered: a text, or items.
     input: Content<Given>,
+    /// Stands before all items, and is not kept.
     instructions: Option<String>,
+    /// What the model may call: functions of the client's.
     tools: Option<Vec<Object>>,
+    /// Whether it may, or must.
     tool_choice: Option<Value>,
+    /// The form of the text, as its `format`.
     text: Option<Object>,
+    /// What else the answer is to tell.
     include: Option<Vec<String>>,
+    /// Most output tokens.
+    #[schemars(range(min = *OUTPUT_TOKENS.start(), max = *OUTPUT_TOKENS.end()))]
     max_output_tokens: Option<u64>,
+    /// The response that this one goes on from.
     previous_response_id: Option<String>,
+    /// Whether it is kept; yes by default.
     store: Option<bool>,
+    /// Not to be had.
+    #[schemars(extend("enum" = [false, null]))]
     background: Option<bool>,
     #[serde(flatten)]
     rest: Object,
@@ -54,6 +70,28 @@ pub struct Request {
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Given(Value);
+
+impl JsonSchema for Given {
+    fn schema_name() -> Cow<'static, str> {
+        "InputItem".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = generator.subschema_for::<Item>();
+        let message = json!({
+            "type": "object",
+            "properties": {
+                "role": generator.subschema_for::<Role>(),
+                "content": generator.subschema_for::<Content<Part>>(),
+            },
+            "required": ["role", "content"],
+        });
+        json_schema!({
+            "description": "One item; one without a type is a message.",
+            "anyOf": [item, message],
+        })
+    }
+}
 
 impl From<String> for Given {
     fn from(text: String) -> Self {

@@ -3,13 +3,14 @@
 
 use lps_api::ids::{CallId, ClassName, EngineId, ModelName, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::{Attempt, Micros, Tokens};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::message::{IdentitySource, Intake};
 pub use crate::process_table::{CallCounts, Phase, ProgramState, Reason};
 
 /// A program's row without its calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ProgramSummary {
     /// Its name inside its tenant.
     pub id: ProgramId,
@@ -50,7 +51,7 @@ pub struct ProgramSummary {
 }
 
 /// The call of a program whose turn comes before that of its others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FirstCall {
     /// Its name.
     pub id: CallId,
@@ -63,7 +64,7 @@ pub struct FirstCall {
 }
 
 /// A program's row with all that is known of its calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ProgramView {
     /// The row.
     #[serde(flatten)]
@@ -77,7 +78,7 @@ pub struct ProgramView {
 }
 
 /// A program's home for one model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HomeView {
     /// Which model.
     pub model: ModelName,
@@ -86,7 +87,7 @@ pub struct HomeView {
 }
 
 /// A chain of calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ThreadView {
     /// Its name inside the program.
     pub id: ThreadId,
@@ -95,7 +96,7 @@ pub struct ThreadView {
 }
 
 /// A call, open or ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CallView {
     /// Its name inside its tenant.
     pub id: CallId,
@@ -148,7 +149,7 @@ pub struct CallView {
 }
 
 /// Why a call does not run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explain {
     /// The reason's name.
     pub reason: Reason,
@@ -163,7 +164,7 @@ pub struct Explain {
 }
 
 /// A wait for one reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct WaitView {
     /// Which reason.
     pub reason: Reason,
@@ -178,7 +179,7 @@ impl From<(Reason, Micros)> for WaitView {
 }
 
 /// The open calls of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct OpenCalls {
     /// Held here, or waiting in an engine.
     pub waiting: u32,

@@ -1,9 +1,11 @@
 //! Requests that become chats. Owns: reading one, what is wrong with one, and how texts stand in a chat.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use lps_api::openai::Object;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -100,6 +102,21 @@ pub fn parts(texts: Vec<String>) -> Value {
 /// A list of parts of a message; a text is a list of one.
 #[derive(Debug)]
 pub struct Content<P>(pub Vec<P>);
+
+impl<P: JsonSchema> JsonSchema for Content<P> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}Content", P::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let parts = generator.subschema_for::<Vec<P>>();
+        json_schema!({"anyOf": [{"type": "string"}, parts]})
+    }
+}
 
 impl<'de, P: Deserialize<'de> + From<String>> Deserialize<'de> for Content<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

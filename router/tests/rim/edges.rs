@@ -88,6 +88,7 @@ async fn bad_paths_and_headers_are_refused_with_the_name_of_what_is_wrong() {
         ("/v1/programs?state=live,odd", 400, Some("state")),
         ("/v1/programs?state=live&state=ended", 400, Some("query")),
         ("/v1/programs?sort=odd", 400, Some("sort")),
+        ("/v1/programs?tenant=other&sort=odd", 400, Some("sort")),
         ("/v1/calls/none", 404, None),
     ] {
         check(&rig.client.get(path).await, status, param);

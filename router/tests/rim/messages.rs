@@ -179,7 +179,7 @@ async fn refusals_have_anthropics_shape_and_our_statuses() {
         .ask(Method::POST, MESSAGES, (&[], Bytes::from(refused)))
         .await;
     assert!(
-        answer.text().contains("temperature is 0 or more"),
+        answer.text().contains("temperature is 0 to 2"),
         "{}",
         answer.text()
     );
