@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official clients;
 # the last level, left out with `local`, runs the release on a real Kubernetes.
+#   test.sh fuzz      the API under schemathesis only; LPS_FUZZ_SEED and LPS_FUZZ_TIME say which run and how long
 #   test.sh long …    the long end-to-end tests instead, with released programs; what follows is pytest's
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +10,16 @@ venv=$(scripts/venv.sh venv-tests tests/e2e/requirements.txt)
 if [ "${1:-all}" = long ]; then
   scripts/build-release.sh -p lps-router
   LPS_TEST_BIN="$cache/target/release" "$venv/bin/pytest" tests/e2e -m long -s "${@:2}"
+  exit
+fi
+fuzz() {
+  local venv
+  venv=$(scripts/venv.sh venv-fuzz tests/fuzz/requirements.txt)
+  LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/fuzz
+}
+if [ "${1:-all}" = fuzz ]; then
+  cargo build --locked -p lps-cli -p lps-engine --bins
+  fuzz
   exit
 fi
 cargo test --locked --workspace
@@ -20,6 +31,7 @@ cargo build --locked -p lps-router --example bench_router
 LPS_TEST_BIN="$cache/target/debug" "$venv/bin/pytest" tests/e2e
 langchain=$(scripts/venv.sh venv-langchain tests/langchain/requirements.txt)
 LPS_TEST_BIN="$cache/target/debug" "$langchain/bin/pytest" tests/langchain
+fuzz
 
 [ "${1:-all}" = all ] || exit 0
 if why=$(tests/cluster/can.sh); then

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
-use lps_api::openai::{ChatRequest, Model, ModelList, Object};
+use lps_api::openai::{ChatRequest, CompletionRequest, Model, ModelList, Object, Prompt};
 use lps_engine_core::request::TokenId;
 use serde_json::{Value, json};
 
@@ -54,25 +54,24 @@ pub(super) async fn tokenize(
     body: Received,
 ) -> Result<Json<Value>, Error> {
     let object = object(body)?;
-    let flag = |name: &str| object.get(name).and_then(Value::as_bool);
-    parse::check_model(object.get("model").and_then(Value::as_str), &shared.facts)?;
-    let tokens: Vec<TokenId> = match object.get("prompt") {
-        Some(Value::String(text)) => {
-            let special = flag("add_special_tokens").unwrap_or(true);
-            prompt::encode(text.clone(), special, "prompt", &shared).await?
-        }
-        None if object.contains_key("messages") => {
-            let request = ChatRequest::read(object)?;
-            let tools = request.tools.as_deref();
-            let (prompts, _) = prompt::of_chat(&request, tools, &shared).await?;
-            prompts[0].to_vec()
-        }
-        _ => {
-            return Err(Error::invalid(
-                "prompt",
-                "prompt is a text; or there are messages",
-            ));
-        }
+    let has = |field: &str| object.get(field).is_some_and(|value| !value.is_null());
+    let tokens: Vec<TokenId> = if has("messages") && !has("prompt") {
+        let request = ChatRequest::read(object)?;
+        parse::check_model(request.generation.model.as_deref(), &shared.facts)?;
+        let tools = request.tools.as_deref();
+        let (prompts, _) = prompt::of_chat(&request, tools, &shared).await?;
+        prompts[0].to_vec()
+    } else {
+        let CompletionRequest {
+            prompt, generation, ..
+        } = CompletionRequest::read(object)?;
+        parse::check_model(generation.model.as_deref(), &shared.facts)?;
+        let Some(Prompt::Text(text)) = prompt else {
+            let message = "prompt is a text; or there are messages";
+            return Err(Error::invalid("prompt", message));
+        };
+        let special = generation.add_special_tokens.unwrap_or(true);
+        prompt::encode(text, special, "prompt", &shared).await?
     };
     let count = tokens.len();
     Ok(Json(json!({

@@ -234,5 +234,9 @@ async fn the_small_paths_answer() {
         )
         .await;
     assert!(chat["count"].as_u64().unwrap() > 3);
+    let wrong = json!({"prompt": "hi", "add_special_tokens": "yes"});
+    let (status, refused) = engine.post("/tokenize", &wrong).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused["error"]["param"], "add_special_tokens");
     engine.end().await;
 }
