@@ -1,7 +1,7 @@
 """What schemathesis is told about this API: how a call is kept short, and that no tenant sees another's.
 
-Owns: the hooks that its command loads (`SCHEMATHESIS_HOOKS`). It is told by the environment which model is asked
-(`FUZZ_MODEL`), and where there are keys, another tenant's (`FUZZ_OTHER_KEY`).
+Owns: the hooks that its command loads (`SCHEMATHESIS_HOOKS`). It is told by the environment which model of
+which router is asked (`FUZZ_MODEL`, `FUZZ_URL`), and where there are keys, another tenant's (`FUZZ_OTHER_KEY`).
 """
 
 import os
@@ -10,6 +10,7 @@ import urllib.parse
 import requests
 import schemathesis
 
+URL = os.environ["FUZZ_URL"]
 MODEL = os.environ["FUZZ_MODEL"]
 OTHER_KEY = os.environ.get("FUZZ_OTHER_KEY")
 TOKENS_MAX = 4
@@ -52,7 +53,7 @@ def before_call(context, case, kwargs):
 @schemathesis.check
 def another_tenant_sees_nothing(ctx, response, case):
     """What an answer names is not there for another tenant."""
-    if not OTHER_KEY or not response.ok:
+    if not OTHER_KEY or response.status_code >= 300:
         return
     names = {("program", response.headers.get("x-program-id", [None])[0]), ("call", response.headers.get("x-call-id", [None])[0])}
     if "application/json" in response.headers.get("content-type", [""])[0]:
@@ -64,6 +65,5 @@ def another_tenant_sees_nothing(ctx, response, case):
         if path in asked_for:
             continue
         asked_for.add(path)
-        origin = case.operation.base_url.rstrip("/")
-        answer = requests.get(origin + path, headers={"x-api-key": OTHER_KEY}, timeout=TIMEOUT_S)
+        answer = requests.get(URL + path, headers={"x-api-key": OTHER_KEY}, timeout=TIMEOUT_S)
         assert answer.status_code == 404, f"another tenant asks for {path}: {answer.status_code} {answer.text}"

@@ -33,6 +33,7 @@ def fuzz(stack, *arguments, examples, environment=None):
          "--request-timeout", str(ANSWER_S_MAX), "--exclude-path-regex", LEFT_OUT, "--continue-on-failure", *arguments],
         cwd=stack.folder, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "hooks", "FUZZ_MODEL": "demo",
+             "FUZZ_URL": stack.url,
              **(environment or {})},
     )
     assert done.returncode == 0, f"LPS_FUZZ_SEED={SEED}\n{done.stdout}{done.stderr}"
