@@ -194,7 +194,7 @@ impl Error {
 
 /// Finds where a call belongs. The program comes from the first place that names one: headers, the `program` object,
 /// `autellix_*`, a known client's headers, `session_id`, the trace; else it is a program of this one call, which goes on
-/// where others may follow it ([`Identity::follow`]). Thread, call and parents come, each by itself,
+/// where others may follow it ([`Identity::follow`], [`Identity::go_on_from`]). Thread, call and parents come, each by itself,
 /// from the first place that names them, so a header and a field may complete each other.
 ///
 /// # Errors

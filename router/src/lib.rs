@@ -19,6 +19,10 @@ pub mod anthropic;
 pub mod responses;
 /// What the forms beside OpenAI's chats have in common.
 pub mod translation;
+/// Conversations that were answered: which call goes on from which.
+pub mod conversations;
+/// A task that owns one value, and what others hold of it.
+mod owner;
 /// Asking for engines.
 pub mod scale;
 /// How many engines a model should have.

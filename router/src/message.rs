@@ -54,6 +54,8 @@ pub enum IdentitySource {
     Trace,
     /// Results of tools that a call of the program asked for.
     Lineage,
+    /// Its messages go on where a call of the program ended.
+    Prefix,
     /// Nothing was said, but it has tools whose results may come: a program that goes on.
     Tools,
     /// Nothing was said: a program of one call.
@@ -65,7 +67,7 @@ impl IdentitySource {
     pub const fn is_guessed(self) -> bool {
         matches!(
             self,
-            Self::Client | Self::Trace | Self::Lineage | Self::Tools
+            Self::Client | Self::Trace | Self::Lineage | Self::Prefix | Self::Tools
         )
     }
 
@@ -79,6 +81,7 @@ impl IdentitySource {
             Self::Session => "session",
             Self::Trace => "trace",
             Self::Lineage => "lineage",
+            Self::Prefix => "prefix",
             Self::Tools => "tools",
             Self::Single => "single",
         }

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::admission::{self, BodyBudget};
 use crate::config::{Config, EngineTls};
+use crate::conversations::Conversations;
 use crate::discovery::Sources;
 use crate::dispatcher::{self, Handle, Setup};
 use crate::engine_client::Connections;
@@ -30,7 +31,7 @@ use crate::http::{self, Context, Gate};
 use crate::keys;
 use crate::learned::{self, Keeping, Recalled};
 use crate::metrics::{Metrics, Shown};
-use crate::responses::shelf::{self, Shelf};
+use crate::responses::shelf;
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
 use crate::traces;
@@ -142,7 +143,8 @@ pub async fn start(
     let context = Context {
         dispatcher: dispatcher.clone(),
         connections,
-        responses: Shelf::start(shelf_limits(&config), clock),
+        responses: shelf::start(shelf_limits(&config), clock),
+        conversations: Conversations::start(clock),
         pools,
         bodies: BodyBudget::new(config.bodies_limit_bytes),
         limits: http_limits(&config),

@@ -80,6 +80,67 @@ def test_an_agents_loop_is_one_program_with_its_calls_in_a_row(stack):
     assert stack.metric("lps_router_identity_total") == sum(map(len, agents))
 
 
+def chat(client, messages, **options):
+    """One call without tools; its name and its program. The answer joins the conversation."""
+    raw = client.chat.completions.with_raw_response.create(
+        model="demo", messages=messages, temperature=0, max_tokens=8, **options)
+    messages.append({"role": "assistant", "content": raw.parse().choices[0].message.content})
+    return raw.headers["x-call-id"], raw.headers["x-program-id"]
+
+
+def test_plain_chats_side_by_side_are_programs_of_their_own(stack):
+    client, chats, calls = client_of(stack), [[], []], [[], []]
+    for turn in range(4):
+        for number, messages in enumerate(chats):
+            system = [] if messages else [{"role": "system", "content": "Be brief."}]
+            messages += [*system, {"role": "user", "content": f"Question {turn if turn else number}?"}]
+            calls[number].append(chat(client, messages))
+    programs = [one[0][1] for one in calls]
+    assert programs[0] != programs[1]
+    for one, program in zip(calls, programs, strict=True):
+        assert {of for _, of in one} == {program}
+        row = stack.program(program)
+        assert (row["source"], row["generation"], row["call_counts"]["completed"]) == ("prefix", 1, 4)
+        assert [thread["id"] for thread in row["threads"]] == ["main"]
+        parents = {call["id"]: call["parents"] for call in row["calls"]}
+        names = [name for name, _ in one]
+        assert [parents[name] for name in names[1:]] == [[name] for name in names[:-1]]
+    assert stack.metric('lps_router_identity_total{source="prefix"}') == 6
+
+
+def test_another_way_on_is_a_thread_of_its_own(stack):
+    client, begun = client_of(stack), [{"role": "user", "content": "Hello."}]
+    first, program = chat(client, begun)
+    for question in ("And now?", "Or so?", "And now?"):
+        asked = [*begun, {"role": "user", "content": question}]
+        name, of = chat(client, asked)
+        assert of == program
+    row = stack.program(program)
+    threads = {call["id"]: (call["thread"], call["parents"]) for call in row["calls"]}
+    assert sorted({thread for thread, _ in threads.values()} - {"main"}) == [row["calls"][2]["id"]]
+    assert all(parents == [first] for call, (_, parents) in threads.items() if call != first)
+
+
+def test_the_same_question_asked_again_is_another_program(stack):
+    client = client_of(stack)
+    several = [[{"role": "user", "content": "Best of three?"}] for _ in range(3)]
+    programs = [chat(client, messages)[1] for messages in several]
+    assert len(set(programs)) == 3
+    for messages in several:
+        messages.append({"role": "user", "content": "Sure?"})
+    assert [chat(client, messages)[1] for messages in several] == programs
+
+
+def test_a_refused_call_is_nothing_to_go_on_from(stack):
+    client, messages = client_of(stack), [{"role": "user", "content": "Hello?"}]
+    with pytest.raises(openai.BadRequestError):
+        chat(client, list(messages), extra_body={"max_completion_tokens": 1 << 23})
+    _, program = chat(client, messages)
+    messages.append({"role": "user", "content": "And?"})
+    assert chat(client, messages)[1] == program
+    assert stack.program(program)["call_counts"]["completed"] == 2
+
+
 def test_results_of_two_calls_are_a_join_and_a_later_question_goes_on(stack):
     client, told = client_of(stack), {"x-program-id": "joined"}
     sides = [question(12, 12), question(13, 13)]

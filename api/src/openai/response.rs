@@ -31,7 +31,7 @@ pub struct PromptTokensDetails {
 }
 
 /// Figures of choices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CompletionTokensDetails {
     /// Tokens before the answers.
     pub reasoning_tokens: u32,

@@ -13,6 +13,7 @@ use lps_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 
 use crate::admission::BodyBudget;
+use crate::conversations::Conversations;
 use crate::discovery::Pool;
 use crate::dispatcher::Handle;
 use crate::engine_client::Connections;
@@ -41,6 +42,8 @@ pub struct Context {
     pub connections: Connections,
     /// What is kept of responses.
     pub responses: Shelf,
+    /// Which call goes on from which.
+    pub conversations: Conversations,
     /// What is served.
     pub pools: watch::Receiver<Vec<Pool>>,
     /// Room for bodies.

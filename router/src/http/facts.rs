@@ -2,7 +2,7 @@
 //! refusing what no engine could take. Everything else is the engine's to check.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
 use lps_api::ids::ModelName;
@@ -79,7 +79,9 @@ struct Written<'a> {
 pub(super) struct Facts {
     /// The model's name as the client wrote it, and where its JSON text stands in the body.
     pub(super) model: String,
-    model_at: std::ops::Range<usize>,
+    model_at: Range<usize>,
+    /// Where a chat's messages stand in the body.
+    messages_at: Option<Range<usize>>,
     /// How long the prompt is.
     pub(super) prompt: PromptSize,
     /// What the client says about the output.
@@ -90,6 +92,29 @@ pub(super) struct Facts {
     pub(super) says: BodySays,
     /// Calls of ours whose tools' results it brings.
     pub(super) echoes: Option<Echoes>,
+}
+
+/// What a chat says of where it belongs, for whoever finds that without a running router.
+#[derive(Debug)]
+pub struct ChatSays<'a> {
+    /// Its fields about that.
+    pub fields: BodySays,
+    /// Calls of ours whose tools' results it brings.
+    pub echoes: Option<Echoes>,
+    /// The text of its messages.
+    pub messages: Option<&'a str>,
+}
+
+impl<'a> ChatSays<'a> {
+    /// Reads a body; nothing of one that the router would refuse.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let facts = Facts::read(body, Form::Chat).ok()?;
+        Some(Self {
+            messages: facts.messages(body),
+            fields: facts.says,
+            echoes: facts.echoes,
+        })
+    }
 }
 
 impl Facts {
@@ -104,8 +129,7 @@ impl Facts {
         let model_text = written.model.ok_or_else(|| missing("model"))?.get();
         let model: String = serde_json::from_str(model_text)
             .map_err(|_| Error::invalid("model", "model is a text: the name of a served model"))?;
-        // The raw text is a part of `body`, so the difference of their addresses is its place.
-        let start = model_text.as_ptr().addr() - body.as_ptr().addr();
+        let messages_at = written.messages.map(|messages| place(messages.get(), body));
         check(&written)?;
         let prompt = match form {
             Form::Chat | Form::Response => messages(&written)?,
@@ -122,7 +146,8 @@ impl Facts {
         };
         Ok(Self {
             model,
-            model_at: start..start + model_text.len(),
+            model_at: place(model_text, body),
+            messages_at: messages_at.filter(|_| matches!(form, Form::Chat | Form::Response)),
             prompt,
             expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
             stream: form != Form::Vectors && written.stream.unwrap_or(false),
@@ -143,6 +168,11 @@ impl Facts {
         })
     }
 
+    /// A chat's messages, as they stand in the body that was read.
+    pub(super) fn messages<'a>(&self, body: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(body.get(self.messages_at.clone()?)?).ok()
+    }
+
     /// The body for an engine that knows the model as `name`: the client's own bytes, but for an alias.
     pub(super) fn body_for(&self, body: Bytes, name: &ModelName) -> Bytes {
         if self.model == name.as_str() {
@@ -154,6 +184,12 @@ impl Facts {
         renamed.extend_from_slice(&body[self.model_at.end..]);
         renamed.freeze()
     }
+}
+
+/// Where a raw text stands in the body that it is a part of: the difference of their addresses.
+fn place(text: &str, body: &[u8]) -> Range<usize> {
+    let start = text.as_ptr().addr() - body.as_ptr().addr();
+    start..start + text.len()
 }
 
 fn missing(field: &'static str) -> Error {

@@ -7,21 +7,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use lps_api::ids::{CallId, TenantId};
+use lps_api::ids::CallId;
 use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 
 use crate::admission::BodyPermit;
-use crate::dispatcher::{Submission, View};
+use crate::dispatcher::Submission;
 use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
 use crate::http::answer::{self, Asked};
-use crate::http::body;
 use crate::http::context::{Context, header_text, tenant};
 use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
 use crate::http::shared::{self, Retry, Sharing};
-use crate::identity::{ClientSays, HeaderSays, Identity, identify};
+use crate::http::{belonging, body};
+use crate::identity::{ClientSays, HeaderSays, identify};
 use crate::traces::Said;
 
 /// Headers that go along to the engine when they are there.
@@ -142,11 +142,10 @@ async fn call(
     let fresh = retry.fresh.clone();
     let fresh = fresh.unwrap_or_else(|| context.names.fresh());
     let made = fresh.call.clone();
-    let mut identity = identify(&says, &facts.says, fresh)?;
+    let identity = identify(&says, &facts.says, fresh)?;
     let echoes = echoes.or_else(|| facts.echoes.clone());
-    if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
-        identity = followed(context, (identity, echoes), tenant.clone()).await?;
-    }
+    let said = (echoes, facts.messages(&body));
+    let (identity, said) = belonging::find(context, (identity, &tenant), said).await?;
     let mut outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
     if context.tenants_are_apart {
         answer::set(&mut outgoing.headers, known::CACHE_TENANT, tenant.as_str());
@@ -180,23 +179,23 @@ async fn call(
     };
     let stream = context.dispatcher.submit(submission).await?;
     let answer = answer::pass(stream, asked, (context.clock, context.metrics.clone()));
+    let answer = remembered(answer, said);
     Ok(match sharing {
         Some(sharing) => sharing.run(answer).await?,
         None => answer.await,
     })
 }
 
-/// Puts a call behind those that its conversation echoes.
-async fn followed(
-    context: &Context,
-    (mut identity, echoes): (Identity, Echoes),
-    tenant: TenantId,
-) -> Result<Identity, Error> {
-    let look = move |view: View<'_>| {
-        identity.follow(&echoes, |call| view.origin(&tenant, call));
-        identity
-    };
-    Ok(context.dispatcher.read(look).await?)
+/// An answer from which others may go on: that is known before its client has it.
+async fn remembered(
+    answer: impl Future<Output = Response>,
+    said: Option<belonging::Said>,
+) -> Response {
+    let answer = answer.await;
+    if let Some(said) = said.filter(|_| answer.status().is_success()) {
+        said.answered().await;
+    }
+    answer
 }
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {

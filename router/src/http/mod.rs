@@ -15,6 +15,8 @@ mod responses;
 mod translated;
 /// Chat and plain completions, and vectors.
 mod inference;
+/// Where a call belongs whose client did not say so.
+mod belonging;
 /// `/tokenize` and `/detokenize`, forwarded to any engine of the model.
 mod tokens;
 /// What is served.
@@ -63,6 +65,7 @@ use crate::dispatcher::View;
 use crate::keys::Role;
 pub use context::{Context, Limits, Names};
 pub use engines::{EngineRow, KvRow};
+pub use facts::ChatSays;
 pub use gate::{Access, Gate};
 use gate::{Route, delete, get, post};
 

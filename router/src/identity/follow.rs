@@ -17,8 +17,23 @@ impl Identity {
         self.source == IdentitySource::Trace
     }
 
-    fn is_alone(&self) -> bool {
+    /// Whether nothing was said of it, and nothing found: no other call is known of its program.
+    pub fn is_alone(&self) -> bool {
         matches!(self.source, IdentitySource::Tools | IdentitySource::Single)
+    }
+
+    /// Puts a call that is alone behind the one that its messages go on from; on a thread of its own, named by itself,
+    /// where others go on from there already.
+    pub fn go_on_from(&mut self, before: Origin, is_fork: bool) {
+        self.program = before.program;
+        self.source = IdentitySource::Prefix;
+        if self.thread == ThreadId::main() {
+            let own = || ThreadId::parse(self.call.as_str()).expect("a call's name is an id");
+            self.thread = if is_fork { own() } else { before.thread };
+        }
+        if self.lineage == Lineage::Calls(Parents::Unsaid) {
+            self.lineage = Lineage::Calls(Parents::Named(vec![before.call]));
+        }
     }
 
     /// Puts the call behind those that its conversation echoes. `known` tells of each what is known of it. Where somebody

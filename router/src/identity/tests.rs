@@ -276,6 +276,36 @@ fn where_the_calls_are_forgotten_all_come_to_one_program() {
 }
 
 #[test]
+fn a_call_goes_on_from_the_one_before_or_beside_others() {
+    let before = Origin {
+        program: ProgramId::parse("p").unwrap(),
+        thread: ThreadId::parse("t").unwrap(),
+        call: CallId::parse("a").unwrap(),
+    };
+    for (header, is_fork, thread, lineage) in [
+        (HeaderSays::default(), false, "t", calls(&["a"])),
+        (HeaderSays::default(), true, "fresh-call", calls(&["a"])),
+        (
+            HeaderSays {
+                thread: Some("mine"),
+                parents: Some(""),
+                ..HeaderSays::default()
+            },
+            true,
+            "mine",
+            calls(&[]),
+        ),
+    ] {
+        let mut identity = identify(&header, &BodySays::default(), fresh()).unwrap();
+        assert!(identity.is_alone());
+        identity.go_on_from(before.clone(), is_fork);
+        assert_eq!(identity.source, IdentitySource::Prefix);
+        let names = [identity.program.as_str(), identity.thread.as_str()];
+        assert_eq!((names, identity.lineage), (["p", thread], lineage));
+    }
+}
+
+#[test]
 fn what_was_said_stays() {
     let said = HeaderSays {
         program: Some("q"),

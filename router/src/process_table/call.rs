@@ -8,7 +8,7 @@ use lps_api::scheduling::Unit;
 
 use super::reason::{Phase, Reason};
 use super::row::RowId;
-use crate::message::{CallKey, NewCall, Parents};
+use crate::message::{CallKey, IdentitySource, NewCall, Parents};
 
 /// A call's place in its pool's scan: smaller is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -199,6 +199,8 @@ pub struct Call {
     pub stage: Stage,
     /// Where it ran last.
     pub last_engine: Option<EngineId>,
+    /// Its program is only guessed by its messages: what is done to the program does not end it.
+    pub is_guessed: bool,
     /// Its client wants it ended.
     pub is_cancelled: bool,
     /// How long it waited.
@@ -228,6 +230,7 @@ impl Call {
             phase: Phase::Pending,
             stage: Stage::Held,
             last_engine: None,
+            is_guessed: new.source == IdentitySource::Prefix,
             is_cancelled: false,
             wait: Wait::default(),
             place: Place::default(),

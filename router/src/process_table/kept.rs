@@ -26,6 +26,14 @@ impl Kept {
         self.calls += calls;
     }
 
+    /// It is not over.
+    pub(super) fn remove(&mut self, row: RowId) {
+        let place = self.rows.iter().rposition(|(kept, _)| *kept == row);
+        if let Some((_, calls)) = place.and_then(|place| self.rows.remove(place)) {
+            self.calls -= calls;
+        }
+    }
+
     /// The oldest, if there are too many.
     pub(super) fn evict(&mut self) -> Option<RowId> {
         if self.rows.len() <= ROWS_MAX && (self.calls <= CALLS_MAX || self.rows.len() <= 1) {

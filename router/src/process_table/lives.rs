@@ -130,15 +130,18 @@ impl ProcessTable {
         source: IdentitySource,
         now: Micros,
     ) -> RowId {
-        self.last_row += 1;
-        let id = RowId(self.last_row);
-        let generation = self.last(program).map_or(1, |row| row.generation + 1);
-        *self.live_of.entry(program.tenant.clone()).or_default() += 1;
         let idle_limit = if source == IdentitySource::Single {
             Micros::ZERO
         } else {
             IDLE_LIMIT
         };
+        if let Some(id) = self.go_on(program, source, idle_limit) {
+            return id;
+        }
+        self.last_row += 1;
+        let id = RowId(self.last_row);
+        let generation = self.last(program).map_or(1, |row| row.generation + 1);
+        *self.live_of.entry(program.tenant.clone()).or_default() += 1;
         let birth = Birth {
             key: program.clone(),
             class,
@@ -150,6 +153,27 @@ impl ProcessTable {
         self.names.insert(program.clone(), id);
         self.journal.note(Note::Began(id));
         id
+    }
+
+    /// A program that ended with its only call, because nobody said that it was more, goes on with all that it had.
+    fn go_on(
+        &mut self,
+        program: &ProgramKey,
+        source: IdentitySource,
+        idle_limit: Micros,
+    ) -> Option<RowId> {
+        let id = *self.names.get(program)?;
+        let row = self.rows.get_mut(&id)?;
+        let was_single = row.source == IdentitySource::Single && row.end.is_some();
+        if !was_single || !row.open.is_empty() {
+            return None;
+        }
+        (row.end, row.source, row.idle_limit) = (None, source, idle_limit);
+        self.over.retain(|over| over.row != id);
+        self.kept.remove(id);
+        self.models.again(row.models);
+        *self.live_of.entry(program.tenant.clone()).or_default() += 1;
+        Some(id)
     }
 
     /// A row may have no open call: then it ends, or begins to expire.

@@ -55,6 +55,13 @@ impl Models {
         }
     }
 
+    /// A program that had ended, and had called `models`, goes on.
+    pub(super) fn again(&mut self, models: u64) {
+        for (place, live) in self.live.iter_mut().enumerate() {
+            *live += u32::from(models & (1 << place) != 0);
+        }
+    }
+
     /// Live programs that have called a model.
     pub(super) fn live(&self, model: &ModelName) -> u32 {
         self.place(model).map_or(0, |place| self.live[place])

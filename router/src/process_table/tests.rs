@@ -306,6 +306,34 @@ fn tokens_can_be_the_unit() {
 }
 
 #[test]
+fn a_single_call_that_is_followed_goes_on_with_all_that_it_had() {
+    let mut bench = Bench::new(Policy::Atlas, Estimator::Scalar);
+    let parent = || Parents::Named(vec![CallId::parse("a").expect("a name")]);
+    let single = bench.arrive("a", Parents::Unsaid, IdentitySource::Single);
+    bench.use_up(single, 3);
+    bench.end(single);
+    assert_eq!(bench.table.live_of(&program().tenant), 0);
+
+    let next = bench.arrive("b", parent(), IdentitySource::Prefix);
+    assert!(bench.table.take_over().is_empty(), "it is not over");
+    assert_eq!((bench.p(next), bench.row().generation), (3, 1));
+    assert_eq!(bench.row().source, IdentitySource::Prefix);
+    bench.use_up(next, 2);
+    bench.end(next);
+    assert_eq!(bench.row().state(), ProgramState::InTool);
+    assert_eq!((bench.totals(), bench.row().ended().count()), ((5, 5), 2));
+    bench.table.expire(IDLE_LIMIT);
+    assert_eq!(bench.row().state(), ProgramState::Expired);
+
+    let again = bench.arrive("c", parent(), IdentitySource::Prefix);
+    assert_eq!(
+        (bench.p(again), bench.row().generation),
+        (0, 2),
+        "that one was more"
+    );
+}
+
+#[test]
 fn programs_end_as_they_were_opened() {
     let mut bench = Bench::new(Policy::Atlas, Estimator::Scalar);
     let single = bench.arrive("a", Parents::Unsaid, IdentitySource::Single);
@@ -314,7 +342,7 @@ fn programs_end_as_they_were_opened() {
     assert_eq!(bench.row().state(), ProgramState::Ended);
 
     let call = bench.named("b", &[]);
-    assert_eq!(bench.row().generation, 2);
+    assert_eq!(bench.row().generation, 1, "named again, it goes on");
     bench.now = IDLE_LIMIT + IDLE_LIMIT;
     bench.table.expire(bench.now);
     assert_eq!(
@@ -333,7 +361,7 @@ fn programs_end_as_they_were_opened() {
     assert_eq!(bench.table.close(&program(), due), [open]);
     assert_eq!(bench.row().state(), ProgramState::Ending);
     let next = bench.named("d", &[]);
-    assert_eq!(bench.row().generation, 4, "a new life");
+    assert_eq!(bench.row().generation, 3, "a new life");
     bench.end(open);
     bench.end(next);
     bench.table.check_integrity();

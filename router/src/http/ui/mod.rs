@@ -91,7 +91,7 @@ struct Shown {
     version: &'static str,
     programs: Programs,
     models: Vec<Model>,
-    engines: Vec<Value>,
+    engines: Vec<EngineRow>,
     /// The program that was asked for; `None` where nothing is known of it.
     program: Option<ProgramView>,
     /// What each reason to wait means.

@@ -202,7 +202,15 @@ impl Bench {
     }
 
     pub(super) fn send(&mut self, sent: Sent<'_>) -> CallKey {
-        let event = self.call(sent);
+        self.send_as(IdentitySource::Headers, sent)
+    }
+
+    /// A call whose program was found like this.
+    pub(super) fn send_as(&mut self, source: IdentitySource, sent: Sent<'_>) -> CallKey {
+        let mut event = self.call(sent);
+        if let Event::CallArrived(call) = &mut event {
+            call.source = source;
+        }
         self.tell(event);
         CallKey(self.next_key)
     }

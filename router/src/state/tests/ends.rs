@@ -4,8 +4,8 @@ use lps_api::ids::ClassName;
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros};
 
-use super::bench::{Bench, S, engine, model, program, settings};
-use crate::message::{CallKey, Event, Intake, Outcome, Refusal};
+use super::bench::{Bench, S, Sent, engine, model, program, settings};
+use crate::message::{CallKey, Event, IdentitySource, Intake, Outcome, Refusal};
 use crate::process_table::{Phase, ProgramState};
 
 fn fcfs(engines: &str, slots: u32) -> Bench {
@@ -30,6 +30,28 @@ fn a_held_call_is_cancelled_at_once_and_a_running_one_by_its_engine() {
     assert_eq!(view.summary.state, ProgramState::Ended);
     assert_eq!(view.summary.service_total_us.0, S, "what ran is charged");
     assert!(view.calls.iter().all(|call| call.state == Phase::Cancelled));
+}
+
+#[test]
+fn a_programs_cancel_ends_no_call_that_only_looks_as_if_it_were_its() {
+    let mut bench = fcfs("a", 1);
+    let running = bench.small("x");
+    let sent = Sent {
+        program: "x",
+        prompt: 1,
+        output: 1,
+    };
+    let guessed = bench.send_as(IdentitySource::Prefix, sent);
+    bench.tell(Event::ProgramCancel {
+        program: program("x"),
+    });
+    assert!(bench.cancelled.contains(&running) && bench.refused.is_empty());
+    let event = bench.ended(running, Outcome::Cancelled);
+    bench.tell(event);
+    bench.end(guessed);
+    assert_eq!(bench.view(guessed).state, Phase::Completed);
+    let view = bench.state.program(&program("x")).expect("known");
+    assert_eq!(view.summary.state, ProgramState::Ended);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::bench::{AtEngine, Bench, Sent, engine, program, settings};
 use super::rules::RULES;
-use crate::message::{CallKey, Event, Intake, Outcome};
+use crate::message::{CallKey, Event, IdentitySource, Intake, Outcome};
 
 /// One thing that may happen; what it is about is chosen among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -150,13 +150,17 @@ impl World {
         match step {
             Step::Arrive { program, prompt } => {
                 let names = ["p0", "p1@t", "p2", "p3@u"];
+                let source = match program {
+                    2 => IdentitySource::Single,
+                    _ => IdentitySource::Headers,
+                };
                 let program = names[usize::from(program)];
                 let sent = Sent {
                     program,
                     prompt: u32::from(prompt),
                     output: 0,
                 };
-                self.bench.send(sent);
+                self.bench.send_as(source, sent);
             }
             Step::Run { which, micros } => {
                 let Some(call) = pick(&self.running(), which) else {
