@@ -18,8 +18,8 @@ HERE = pathlib.Path(__file__).parent
 SEED = os.environ.get("LPS_FUZZ_SEED", "1")
 TIME_S = int(os.environ.get("LPS_FUZZ_TIME", "0"))
 ANSWER_S_MAX = 60
-# It ends engines; what it refuses, the router's own tests ask.
-LEFT_OUT = "/drain$"
+# One ends engines and the other never ends; what they refuse, the router's own tests ask.
+LEFT_OUT = "(/drain|/events)$"
 BY_ENGINES = "^/(v1/(chat/completions|completions|messages|responses)|tokenize|detokenize)"
 
 

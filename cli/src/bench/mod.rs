@@ -1,13 +1,16 @@
 //! `lps bench`: load on a running server, and pages about it. Owns: which studies there are.
 //!
 //! Inside, in the order in which data flows: `run` → `target`, `replay` → `prompt`, `wire` → `record` → `summary`;
-//! `batch` → `target`, `wire`; `report` reads what they wrote; `calibrate` reads what engines wrote meanwhile.
+//! `batch` → `target`, `wire`; `report` reads what they wrote; `calibrate` reads what engines wrote meanwhile; `identity` runs the
+//! simulator.
 
 /// `lps bench batch`: runs × prompts × concurrency.
 pub mod batch;
 mod batch_table;
 /// `lps bench calibrate`: what steps cost, for the simulator.
 pub mod calibrate;
+/// `lps bench identity`: how well programs are found.
+pub mod identity;
 mod prompt;
 mod record;
 mod replay;
@@ -33,6 +36,8 @@ pub enum Command {
     Batch(Box<batch::Args>),
     /// Make one page with plots from folders that `run`, `batch` and `lps sim` wrote
     Report(report::Args),
+    /// Strip all ids from programs, and tell how well the router finds them again and what that is worth
+    Identity(identity::Args),
     /// Make a profile for `lps sim` from the step logs of engines
     Calibrate(calibrate::Args),
 }
@@ -55,6 +60,7 @@ pub async fn run(
             let client = client().await?.with_key(args.target.api_key.as_ref())?;
             batch::run(*args, &client, json).await
         }
+        Command::Identity(args) => identity::run(&args, json),
         Command::Report(args) => report::run(&args),
         Command::Calibrate(args) => calibrate::run(&args, json),
     }

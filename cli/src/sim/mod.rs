@@ -1,7 +1,7 @@
 //! `lps sim`: the production scheduler in virtual time. Owns: its flags, and running each policy on the same workload.
 //!
 //! Inside: `world` passes time between `clients` (what is sent when), the router's state, whose `actions` it does, and
-//! `engine`s; `faults` say what goes wrong, `losses` what follows, `reports` what is heard; `checks` watch, and `progress`
+//! `engine`s; `naming` says which programs calls are of, `faults` say what goes wrong, `losses` what follows, `reports` what is heard; `checks` watch, and `progress`
 //! shows how far it is. What happened is a `record`, of which `report` and `plot` make files.
 
 mod actions;
@@ -10,6 +10,7 @@ mod clients;
 mod engine;
 mod faults;
 mod losses;
+mod naming;
 mod plot;
 mod progress;
 mod record;
@@ -30,6 +31,8 @@ use crate::workload::{Place, ProgramSpec, Workload};
 pub use engine::EngineSpec;
 pub(crate) use engine::{Costs, Load, Profile};
 pub use faults::FaultPlan;
+pub use naming::Naming;
+pub(crate) use naming::{Finder, Put};
 use progress::Progress;
 use report::Summary;
 pub use world::{Setup, simulate, simulate_watched};
@@ -98,6 +101,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
             checks: !args.no_checks,
             until: args.until.map(Micros::from_secs),
             clairvoyant: policy == CLAIRVOYANT,
+            naming: Naming::Said,
         };
         let bar = progress(policy);
         let record = simulate_watched(&workload, &setup, &mut |far| bar.tell(far))?;
@@ -153,6 +157,7 @@ fn alone(
         checks: false,
         until: None,
         clairvoyant: false,
+        naming: Naming::Said,
     };
     let alone = |spec: &ProgramSpec| {
         let programs = vec![spec.clone()];
@@ -174,7 +179,7 @@ fn faults_per_minute(text: &str) -> Result<f64, String> {
 }
 
 /// The rules of one policy.
-fn settings(policy: &str, pairs: &[String]) -> anyhow::Result<Settings> {
+pub(crate) fn settings(policy: &str, pairs: &[String]) -> anyhow::Result<Settings> {
     let mut settings = Settings::default();
     for pair in pairs {
         let (key, value) = pair

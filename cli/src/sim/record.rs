@@ -9,6 +9,7 @@ use lps_router::scheduler::Residency;
 use lps_router::state::view::{CallView, ProgramSummary, WaitView};
 
 use super::clients::At;
+use super::naming::Put;
 use crate::workload::Workload;
 
 /// What a simulation leaves.
@@ -18,6 +19,8 @@ pub struct Record {
     pub programs: Vec<Option<ProgramEnd>>,
     /// By program and call, as in the workload.
     pub calls: Vec<Vec<Option<CallEnd>>>,
+    /// Where calls were put, in order of arrival.
+    pub(crate) put: Vec<Put>,
     /// In order of their ends.
     pub slices: Vec<Slice>,
     /// Time that calls waited, by reason.

@@ -9,12 +9,13 @@ use lps_api::ids::{EngineId, ModelName, Revision};
 use lps_api::protocol::CallState;
 use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::Settings;
-use lps_router::message::{CallKey, Event, IdentitySource, NewCall, Outcome, Parents, ProgramKey};
+use lps_router::message::{CallKey, Event, NewCall, Outcome, ProgramKey};
 use lps_router::state::State;
 
 use super::clients::{At, Clients};
 use super::engine::{Engine, EngineSpec, Told};
 use super::faults::{FaultPlan, Faults};
+use super::naming::{Finder, Found, Naming};
 use super::progress::Far;
 use super::record::{CallEnd, ProgramEnd, Record, name};
 use super::reports::Reports;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub until: Option<Micros>,
     /// Whether the scheduler is told what each program will still need.
     pub clairvoyant: bool,
+    /// Who says which program a call is of.
+    pub naming: Naming,
 }
 
 /// A call that is open.
@@ -87,8 +90,11 @@ pub(super) struct World<'a> {
     pub(super) clients: Clients<'a>,
     pub(super) open: HashMap<CallKey, Open>,
     /// Names of calls that were sent, so that their children can name them.
-    keys: HashMap<At, CallKey>,
-    programs: Vec<Arc<ProgramKey>>,
+    pub(super) keys: HashMap<At, CallKey>,
+    pub(super) programs: Vec<Arc<ProgramKey>>,
+    pub(super) finder: Finder,
+    /// Where calls belong whose clients did not say.
+    pub(super) found: HashMap<At, Found>,
     pub(super) faults: Option<Faults>,
     pub(super) reports: Reports,
     pub(super) retries: BTreeMap<At, u32>,
@@ -172,6 +178,8 @@ impl<'a> World<'a> {
             open: HashMap::new(),
             keys: HashMap::new(),
             programs: workload.programs.iter().map(key).collect(),
+            finder: Finder::default(),
+            found: HashMap::new(),
             faults: setup.faults.map(|plan| Faults::new(plan, setup.engines)),
             reports: Reports::default(),
             retries: BTreeMap::new(),
@@ -295,7 +303,9 @@ impl<'a> World<'a> {
         let attempt = open.seat.take()?.attempt;
         open.has_ended = true;
         self.record.observed += told.usage.executor_us;
-        self.clients.end(open.at, self.now);
+        let at = open.at;
+        self.clients.end(at, self.now);
+        self.found_answered(at);
         Some(Event::Ended {
             call: told.call,
             attempt,
@@ -306,7 +316,7 @@ impl<'a> World<'a> {
 
     fn open_program(&self, program: usize, events: &mut Vec<Event>) {
         let key = &self.programs[program];
-        if self.state.is_live(key) {
+        if !self.setup.naming.is_said() || self.state.is_live(key) {
             return;
         }
         // A program ends with its last call here, and never by waiting.
@@ -323,28 +333,19 @@ impl<'a> World<'a> {
         let call = &spec.calls[at.1];
         self.next_key += 1;
         let key = CallKey(self.next_key);
-        let parents = call
-            .parents
-            .iter()
-            .map(|parent| name(self.keys[&(at.0, *parent)]));
-        let parents = if call.says_parents {
-            Parents::Named(parents.collect::<anyhow::Result<_>>()?)
-        } else {
-            Parents::Unsaid
-        };
-        let program = Arc::clone(&self.programs[at.0]);
+        let put = self.put(at, key)?;
         self.keys.insert(at, key);
         let queued = Some((self.record.dispatches, self.held));
         self.held += 1;
         let event = Event::CallArrived(NewCall {
             key,
-            id: name(key)?,
-            program: ProgramKey::clone(&program),
+            id: put.call.clone(),
+            program: ProgramKey::clone(&put.program),
             class: spec.class.clone(),
-            thread: call.thread.clone(),
-            parents,
+            thread: put.thread.clone(),
+            parents: put.parents.clone(),
             model: self.model.clone(),
-            source: IdentitySource::Headers,
+            source: put.source,
             prompt_tokens: call.prompt,
             expected_output_tokens: call.output,
             expected_service: self.setup.clairvoyant.then(|| self.clients.work_left(at.0)),
@@ -353,7 +354,7 @@ impl<'a> World<'a> {
             key,
             Open {
                 at,
-                program,
+                program: Arc::clone(&put.program),
                 seat: None,
                 answered: 0,
                 heard: Micros::ZERO,
@@ -363,6 +364,7 @@ impl<'a> World<'a> {
                 first_start: None,
             },
         );
+        self.record.put.push(put);
         Ok(event)
     }
 
@@ -382,7 +384,9 @@ impl<'a> World<'a> {
             // Its last calls may end at the same instant.
             self.far.programs += u64::from(self.record.programs[program].is_none());
             let key = ProgramKey::clone(&open.program);
-            self.tell(vec![Event::ProgramEnd { program: key }])?;
+            if self.setup.naming.is_said() {
+                self.tell(vec![Event::ProgramEnd { program: key }])?;
+            }
             let row = self.state.program(&open.program).map(|view| view.summary);
             let end = self.now;
             self.record.programs[program] = row.map(|row| ProgramEnd { end, row });

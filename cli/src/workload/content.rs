@@ -15,6 +15,12 @@ pub(crate) fn before(program: &ProgramSpec, call: usize) -> Option<usize> {
     parents().find(same).or_else(|| parents().next()).copied()
 }
 
+/// The same, unless it is dropped: where it is longer than the whole prompt is to be.
+pub(crate) fn kept_before(program: &ProgramSpec, call: usize) -> Option<usize> {
+    let prompt = program.calls[call].prompt.0;
+    before(program, call).filter(|earlier| whole(&program.calls[*earlier]) <= prompt)
+}
+
 /// Tokens that stand together: of a class's beginning, or of what one call asks and is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -31,15 +37,14 @@ pub(crate) struct Part {
 pub(crate) struct Content(Arc<[Part]>);
 
 impl Content {
-    /// Of a call of the workload. What it goes on from is dropped where it is longer than the whole prompt is to be.
+    /// Of a call of the workload.
     pub(crate) fn of(workload: &Workload, (program, call): (usize, usize)) -> Self {
         let spec = &workload.programs[program];
         let mut parts = Vec::new();
         let (mut at, mut is_ancestor) = (call, false);
         loop {
             let this = &spec.calls[at];
-            let earlier =
-                before(spec, at).filter(|earlier| whole(&spec.calls[*earlier]) <= this.prompt.0);
+            let earlier = kept_before(spec, at);
             let begins = match earlier {
                 Some(earlier) => whole(&spec.calls[earlier]),
                 None => this.shared_prefix.0.min(this.prompt.0),

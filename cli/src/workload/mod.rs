@@ -1,10 +1,12 @@
 //! Workloads: programs with their calls, as the simulator and the load generator run them. Owns: what a workload is.
 //!
 //! Inside, in the order in which data flows: `command` → `open` → `read`, `trace`, `generate` → `shapes` → `dice`; then
-//! `content`, `statistics` and `write`.
+//! `chats`, `content`, `statistics` and `write`.
 
 /// `lps workload`: makes one, says what is in it.
 pub mod command;
+/// Calls as chats of an unchanged client.
+pub mod chats;
 pub(crate) mod content;
 pub(crate) mod dice;
 mod generate;

@@ -3,18 +3,31 @@
 use axum::Json;
 use axum::extract::State;
 use lps_api::ids::TenantId;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use lps_api::quantity::Micros;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::http::extract::Query;
 use crate::http::gate::Scope;
+use crate::http::told::List;
+use crate::state::view::UsageView;
 
 /// `GET /v1/usage?tenant=`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Asked {
+    /// Of this tenant only; without a key of an administrator there is no other.
     tenant: Option<TenantId>,
+}
+
+/// What was used, and since when.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Usage {
+    #[serde(flatten)]
+    sums: List<UsageView>,
+    /// Time since the router started, in µs.
+    uptime_us: Micros,
 }
 
 /// `GET /v1/usage`: sums of ended calls since the router started.
@@ -22,13 +35,14 @@ pub(super) async fn list(
     State(context): State<Context>,
     scope: Scope,
     Query(asked): Query<Asked>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Usage>, Error> {
     let tenant = scope.within(asked.tenant)?;
     let look = context
         .dispatcher
         .read(move |view| (view.state.usage(tenant.as_ref()), view.now));
     let (data, uptime) = look.await?;
-    Ok(Json(
-        json!({"object": "list", "data": data, "uptime_us": uptime}),
-    ))
+    Ok(Json(Usage {
+        sums: List::of(data),
+        uptime_us: uptime,
+    }))
 }

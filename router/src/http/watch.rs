@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::stream;
 use lps_api::ids::{ProgramId, TenantId};
 use lps_runtime::shutdown::Shutdown;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -28,9 +29,11 @@ use crate::state::view::Change;
 const WATCHING: Bytes = Bytes::from_static(b": watching\n\n");
 
 /// `GET /v1/programs/events?program=&tenant=`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Asked {
+    /// Of this program only.
     program: Option<ProgramId>,
+    /// Of this tenant only; without a key of an administrator there is no other.
     tenant: Option<TenantId>,
 }
 

@@ -288,7 +288,7 @@ pub enum Change {
 }
 
 /// What ended calls of a tenant, a class and a model used since the process started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UsageView {
     /// Who pays; `None`: those that came when too many were counted.
     pub tenant: Option<TenantId>,

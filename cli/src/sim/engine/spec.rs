@@ -31,7 +31,7 @@ const SLOTS_MAX: u32 = 65_536;
 
 impl EngineSpec {
     /// Calls that it runs at once.
-    pub(in crate::sim) const fn slots(&self) -> u32 {
+    pub(crate) const fn slots(&self) -> u32 {
         match self {
             Self::Unit { slots, .. } => *slots,
             Self::Roofline(profile) | Self::Core(profile) => profile.max_num_seqs,

@@ -16,6 +16,7 @@ fn setup(settings: Settings, engine: &str, engines: u32) -> Setup {
         checks: true,
         until: None,
         clairvoyant: false,
+        naming: Naming::Said,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::http::models::{Health, Served, Version};
 use crate::http::programs::{Listing, Opening, Program};
 use crate::http::responses::Reading;
 use crate::http::told::{List, Object};
+use crate::http::usage::{Asked as Using, Usage};
+use crate::http::watch::Asked as Changing;
 use crate::responses::listed::Page;
 use crate::state::view::ProgramSummary;
 
@@ -257,6 +259,13 @@ fn programs() -> Vec<Operation> {
             .asks::<Opening>()
             .creates()
             .refuses(&[408, 413, 429]),
+        get::<Fields>(
+            "/v1/programs/events",
+            "What changes in programs, event by event",
+        )
+        .queries::<Changing>()
+        .streams::<Fields>(),
+        get::<Usage>("/v1/usage", "What tenants used").queries::<Using>(),
         get::<Program>(
             "/v1/programs/{program}",
             "A program, its threads and its calls",

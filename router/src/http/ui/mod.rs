@@ -9,10 +9,10 @@ use axum::http::{HeaderValue, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use lps_api::ids::{ModelName, ProgramId, TenantId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::dispatcher::View;
 use crate::http::context::Context;
+use crate::http::engines::EngineRow;
 use crate::http::error::Error;
 use crate::http::extract::Query;
 use crate::http::gate::{Route, get};
