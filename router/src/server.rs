@@ -154,8 +154,7 @@ pub async fn start(
         metrics,
         shutdown: process.shutdown.clone(),
     };
-    let (mut admin, ready_tell) = admin(registry, process.telemetry, gate.clone());
-    admin.beside = Some(http::page(context.clone(), gate.as_ref()));
+    let (admin, ready_tell) = admin(registry, process.telemetry, gate.as_ref(), &context);
     let serving = Serving {
         door,
         context,
@@ -167,14 +166,13 @@ pub async fn start(
         config,
         shutdown: process.shutdown,
     };
-    let task = task::spawn("router", serving.run());
     Ok(RunningRouter {
         addr,
         admin_addr,
         clock,
         dispatcher,
         scale,
-        task,
+        task: task::spawn("router", serving.run()),
     })
 }
 
@@ -243,16 +241,18 @@ async fn connections(process: &Process, metrics: &Metrics) -> Result<Connections
 fn admin(
     registry: Registry,
     telemetry: Option<telemetry::Handle>,
-    gate: Option<Gate>,
+    gate: Option<&Gate>,
+    context: &Context,
 ) -> (Admin, watch::Sender<Readiness>) {
     let (ready_tell, ready) = watch::channel(Readiness::Ready);
-    let gate = gate.map(|gate| Arc::new(gate) as Arc<dyn lps_runtime::admin::Gate>);
+    let page = http::page(context.clone(), gate);
+    let gate = gate.map(|gate| Arc::new(gate.clone()) as Arc<dyn lps_runtime::admin::Gate>);
     let admin = Admin {
         registry,
         ready,
         telemetry,
         gate,
-        beside: None,
+        beside: Some(page),
     };
     (admin, ready_tell)
 }

@@ -159,6 +159,12 @@ impl Schemas {
             .expect("parameters are the fields of a struct");
         let parameter = |(name, mut schema): (String, Value)| {
             // A parameter is there or is not, and never null.
+            if let Some(Value::Array(kinds)) = schema.get_mut("anyOf") {
+                let kind = kinds.swap_remove(0);
+                let about = schema["description"].take();
+                schema = kind;
+                schema["description"] = about;
+            }
             if let Some(Value::Array(kinds)) = schema.get_mut("type") {
                 let kind = kinds.swap_remove(0);
                 schema["type"] = kind;
