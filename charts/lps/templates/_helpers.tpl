@@ -109,7 +109,7 @@ livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 5, timeou
 
 {{- /* What the router speaks to clients. */}}
 {{- define "lps.scheme" -}}
-{{- ternary "https" "http" (ne .Values.router.tls.secretName "") -}}
+{{- ternary "http" "https" (empty .Values.router.tls.secretName) -}}
 {{- end }}
 
 {{- /* Not empty where router and engines show each other certificates. */}}

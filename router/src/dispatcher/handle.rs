@@ -109,6 +109,11 @@ impl Handle {
         value.await.map_err(|_| Ended)
     }
 
+    /// How many read what changes.
+    pub fn watchers(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     /// What changes from now on. Who reads it slowly loses the oldest, and is told how many.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
         self.changes.subscribe()

@@ -9,13 +9,13 @@ use lps_api::ids::{CallId, ModelName, TenantId};
 use lps_api::quantity::{Micros, Tokens};
 use tokio::sync::oneshot;
 
-use crate::admission::BodyPermit;
+use crate::admission::{BodyPermit, Full};
 use crate::allowance::{Exceeded, Standing};
 use crate::dispatcher::desk::{Desk, View, limits};
 use crate::dispatcher::open_call::{ClientEnd, OpenCall, Place, Tries};
 use crate::engine_client::Failure;
 use crate::engine_client::leg::Outgoing;
-use crate::identity::{Identity, Lineage};
+use crate::identity::{Fresh, Identity, Lineage};
 use crate::message::{CallKey, Event, IdentitySource, NewCall, Parents, ProgramKey};
 use crate::traces::Said;
 
@@ -135,7 +135,7 @@ impl Desk {
     fn submit(&mut self, key: CallKey, mut submission: Submission, mut client: ClientEnd) {
         let now = self.now();
         let name = (submission.tenant.clone(), submission.identity.call.clone());
-        let program = ProgramKey {
+        let mut program = ProgramKey {
             tenant: submission.tenant.clone(),
             program: submission.identity.program.clone(),
         };
@@ -147,12 +147,7 @@ impl Desk {
             self.metrics.refused("duplicate_call");
             return client.fail(Failure::DuplicateCall);
         }
-        let mut may_begin = self.view().may_begin(&program);
-        if may_begin.is_err() && submission.identity.source.is_guessed() {
-            // It ends with this call.
-            submission.identity.source = IdentitySource::Single;
-            may_begin = Ok(());
-        }
+        let may_begin = self.may_begin(key, &mut submission.identity, &mut program);
         let ready = may_begin.and_then(|()| self.admission.admit(&submission.tenant));
         let ready = match ready {
             Ok(permit) => permit,
@@ -204,6 +199,25 @@ impl Desk {
         if self.state.is_stranded(&model) {
             self.stranded.notify_one();
         }
+    }
+
+    /// Whether a call's program may begin. Where it may not and nobody said that it is one, the call is a program of its own,
+    /// which ends with it: not somebody else's, who could cancel it.
+    fn may_begin(
+        &self,
+        key: CallKey,
+        identity: &mut Identity,
+        program: &mut ProgramKey,
+    ) -> Result<(), Full> {
+        let may_begin = self.view().may_begin(program);
+        if may_begin.is_ok() || !identity.source.is_guessed() {
+            return may_begin;
+        }
+        if identity.source == IdentitySource::Prefix {
+            program.program = Fresh::named(&key.0.to_string()).program;
+        }
+        identity.source = IdentitySource::Single;
+        Ok(())
     }
 
     /// Charges a call's tenant for it, where the tenant has limits: gives back how much.

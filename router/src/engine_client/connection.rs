@@ -17,7 +17,7 @@ use lps_api::wellknown::header;
 use crate::engine_client::secure::{Connector, Secured};
 
 /// An engine that does not take a connection in this time is not there.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection that is not used is kept this long.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Most unused connections to one engine.

@@ -16,6 +16,7 @@ use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::net::TcpStream;
 use tower::Service;
 
+use crate::engine_client::connection::CONNECT_LIMIT;
 use crate::metrics::{Metrics, Shown};
 
 /// Why engines cannot be spoken to as asked.
@@ -82,6 +83,7 @@ impl Service<Uri> for Connector {
             .with_server_name_resolver(FixedServerNameResolver::new(name.clone()))
             .enable_http1()
             .wrap_connector(self.http.clone());
-        https.call(uri)
+        let connecting = https.call(uri);
+        Box::pin(async { tokio::time::timeout(CONNECT_LIMIT, connecting).await? })
     }
 }

@@ -81,6 +81,15 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, "invalid_value", message).param(param)
     }
 
+    /// There is no room for another of its kind.
+    pub(super) fn too_many(
+        code: &'static str,
+        message: impl Into<String>,
+        retry_after: Duration,
+    ) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).later(retry_after)
+    }
+
     /// The body is not JSON, or not of the expected form as a whole.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_json", message)

@@ -293,7 +293,10 @@ fn prompt(field: &'static str, prompt: Option<&RawValue>) -> Result<PromptSize, 
     let count = |number: usize| Tokens(u32::try_from(number).unwrap_or(u32::MAX));
     match first.as_bytes()[0] {
         b'"' => Ok(PromptSize::Bytes(
-            items.iter().map(|item| item.get().len() - 2).sum(),
+            items
+                .iter()
+                .map(|item| item.get().len().saturating_sub(2))
+                .sum(),
         )),
         b'0'..=b'9' => Ok(PromptSize::Tokens(count(items.len()))),
         b'[' => {

@@ -20,6 +20,7 @@ use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
 use crate::http::facts::Form;
 use crate::http::inference::Asking;
+use crate::http::translated::Silence;
 use crate::http::{inference, translated};
 use crate::responses::listed::Page;
 use crate::responses::request::Request;
@@ -62,11 +63,13 @@ pub(super) async fn create(
         return chat;
     };
     if translated::is_stream(&chat) {
-        return translated::stream(chat, Stream::new(Telling::new(told)), move |telling| {
+        let keep = move |telling: &Telling| {
             if let (Some(keeping), Some(response)) = (&mut keeping, telling.latest()) {
                 keeping.see(response);
             }
-        });
+        };
+        let told = Stream::new(Telling::new(told));
+        return translated::stream(chat, told, keep, Silence::new(&context));
     }
     let (mut head, body) = chat.into_parts();
     let Ok(response) = answer::whole(&told, &translated::bytes(body).await) else {

@@ -2,6 +2,7 @@
 //! waited for.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Sleep;
 
 use crate::http::context::Context;
 use crate::http::error::Error;
@@ -25,6 +27,12 @@ use crate::http::extract::Query;
 use crate::http::gate::Scope;
 use crate::state::view::Change;
 
+/// Clients that may watch at once: each is woken for every change, whoever's it is.
+const WATCHERS_MAX: usize = 256;
+/// How long one request watches; then its client asks again, and so does its key.
+const LIFE_MAX: Duration = Duration::from_secs(15 * 60);
+/// When a client that found no place may come again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A sign of life, as a comment; the first one says that nothing is missed from here on.
 const WATCHING: Bytes = Bytes::from_static(b": watching\n\n");
 
@@ -46,12 +54,17 @@ pub(super) async fn programs(
     if context.shutdown.is_draining() {
         return Err(Error::draining());
     }
+    if context.dispatcher.watchers() >= WATCHERS_MAX {
+        let message = format!("{WATCHERS_MAX} clients watch already");
+        return Err(Error::too_many("too_many_watchers", message, RETRY_AFTER));
+    }
     let watcher = Watcher {
         tenant: scope.within(asked.tenant)?,
         program: asked.program,
         changes: context.dispatcher.changes(),
         period: context.limits.heartbeat,
         shutdown: context.shutdown,
+        life: Box::pin(tokio::time::sleep(LIFE_MAX)),
     };
     let events = stream::unfold((watcher, true), async |(mut watcher, is_first)| {
         let event = if is_first {
@@ -77,6 +90,8 @@ struct Watcher {
     /// Longest silence.
     period: Duration,
     shutdown: Shutdown,
+    /// Ends the stream.
+    life: Pin<Box<Sleep>>,
 }
 
 impl Watcher {
@@ -89,6 +104,7 @@ impl Watcher {
                 told = self.changes.recv() => told,
                 () = &mut silence => return Some(WATCHING),
                 () = self.shutdown.drain() => return None,
+                () = &mut self.life => return None,
             };
             match told {
                 Ok(change) if self.sees(&change) => return Some(written(&change)),
@@ -145,6 +161,7 @@ mod tests {
             changes,
             period: Duration::from_secs(60),
             shutdown,
+            life: Box::pin(tokio::time::sleep(LIFE_MAX)),
         };
         for number in 1..=5 {
             let program = ProgramKey {

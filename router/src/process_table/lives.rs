@@ -173,6 +173,7 @@ impl ProcessTable {
         self.kept.remove(id);
         self.models.again(row.models);
         *self.live_of.entry(program.tenant.clone()).or_default() += 1;
+        self.journal.note(Note::Began(id));
         Some(id)
     }
 

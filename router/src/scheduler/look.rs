@@ -30,6 +30,9 @@ pub struct Seats {
     pub intake: Intake,
 }
 
+/// Calls before a waiting one are counted one by one: beyond these it is said of none how many there are.
+const AHEAD_MAX: usize = 1_000;
+
 impl From<&Engine> for Seats {
     fn from(engine: &Engine) -> Self {
         Self {
@@ -117,7 +120,7 @@ impl Pool {
         })
     }
 
-    /// Of a waiting call: how many stand before it, and the engine that it waits for or in.
+    /// Of a waiting call: how many stand before it, of which [`AHEAD_MAX`] are counted, and the engine that it waits for or in.
     pub fn standing(&self, call: &Call, row: &Row) -> (Option<u64>, Option<EngineId>) {
         match call.wait.reason().map(|(reason, _)| reason) {
             Some(Reason::EngineQueue | Reason::Preempted) => {
@@ -130,11 +133,12 @@ impl Pool {
             Some(Reason::RetryBackoff) => (None, call.engine().cloned()),
             Some(Reason::HomeBusy) => (None, row.stays.home(&self.model).cloned()),
             Some(Reason::WorkingSet) => {
-                let ahead = self.ages[1].range(..(call.ready_at, call.key)).count();
+                let ahead = self.ages[1].range(..(call.ready_at, call.key));
+                let ahead = ahead.take(AHEAD_MAX).count();
                 (Some(ahead as u64), None)
             }
             _ => (
-                Some(self.held.range(..call.place.scan).count() as u64),
+                Some(self.held.range(..call.place.scan).take(AHEAD_MAX).count() as u64),
                 None,
             ),
         }

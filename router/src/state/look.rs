@@ -61,6 +61,11 @@ impl State {
 
     /// A program, live or ended lately.
     pub fn program(&self, program: &ProgramKey) -> Option<ProgramView> {
+        self.program_cut(program, usize::MAX)
+    }
+
+    /// The same with at most so many of its calls, the last ones.
+    pub fn program_cut(&self, program: &ProgramKey, most: usize) -> Option<ProgramView> {
         let row = self.table.last(program)?;
         let home = |(model, engine): (&ModelName, &EngineId)| HomeView {
             model: model.clone(),
@@ -71,17 +76,20 @@ impl State {
             last_call: last.clone(),
         });
         let open = row.open().filter_map(|key| self.table.call(key));
-        let open = open.map(|call| (call.key, self.call_view(call, row)));
-        let ended = row
-            .ended()
-            .map(|call| (call.key, self.ended_view(call, row)));
-        let mut calls: Vec<(CallKey, CallView)> = ended.chain(open).collect();
+        let open = open.map(|call| (call.key, Known::Open(call)));
+        let ended = row.ended().map(|call| (call.key, Known::Ended(call)));
+        let mut calls: Vec<(CallKey, Known<'_>)> = ended.chain(open).collect();
         calls.sort_by_key(|(key, _)| *key);
+        let shown = calls.split_off(calls.len().saturating_sub(most));
+        let view = |(_, call)| match call {
+            Known::Open(call) => self.call_view(call, row),
+            Known::Ended(call) => self.ended_view(call, row),
+        };
         Some(ProgramView {
             summary: self.summary(row),
             home_engines: row.stays.homes().map(home).collect(),
             threads: threads.collect(),
-            calls: calls.into_iter().map(|(_, call)| call).collect(),
+            calls: shown.into_iter().map(view).collect(),
         })
     }
 

@@ -28,7 +28,11 @@ fn answer(kind: &str, choice: &Value) -> Value {
 }
 
 fn chunk(text: &str) -> String {
-    let choice = json!({"index": 0, "delta": {"content": text}});
+    delta(&json!({"content": text}))
+}
+
+fn delta(delta: &Value) -> String {
+    let choice = json!({"index": 0, "delta": delta});
     let mut chunk = answer("chat.completion.chunk", &choice);
     for figures in ["usage", "lps"] {
         chunk[figures].take();
@@ -240,4 +244,45 @@ async fn the_tokens_of_a_message_are_counted_by_an_engine() {
         (counted.status.as_u16(), counted.json()),
         (200, json!({"input_tokens": 3}))
     );
+}
+
+#[tokio::test]
+async fn while_the_model_thinks_there_are_signs_of_life() {
+    let mut engine = Engine::start("e1", 1).await;
+    let often = Config {
+        heartbeat: Duration::from_millis(20),
+        ..config()
+    };
+    let rig = Rig::start(often, &[&engine]).await;
+    let request = body(true);
+    let asking = rig.client.stream(MESSAGES, &[], &request);
+    let answering = async {
+        let stream = engine.call().await.stream().await;
+        stream.send(&chunk("")).await;
+        stream
+    };
+    let (mut asked, stream) = tokio::join!(asking, answering);
+    let mut told = String::new();
+    let thinking = async {
+        // Thoughts come all the time, and are not told in this form.
+        loop {
+            stream
+                .send(&delta(&json!({"reasoning_content": "hm"})))
+                .await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let listening = async {
+        while !told.contains(": the model thinks\n\n") {
+            told += std::str::from_utf8(&asked.next().await.unwrap()).unwrap();
+        }
+    };
+    soon("a sign of life", async {
+        tokio::select! {
+            () = listening => {}
+            () = thinking => {}
+        }
+    })
+    .await;
+    assert!(!told.contains("hm"), "{told}");
 }

@@ -70,9 +70,14 @@ impl Lark<'_> {
         let close = format.close;
         let space = "(\"\\n\" \"\\n\"?)?";
         if self.tokenizer.special(close).is_some() {
+            // The same letters by ordinary tokens would end the thoughts for whoever reads the text.
+            let spelled = escaped(close);
             let close = self.mark(close);
             self.rule("after", &format!("THOUGHTS? {close} {space}"));
-            self.rule("THOUGHTS", "/(?s:.+)/");
+            self.rule(
+                "THOUGHTS",
+                &format!("/(?s:.+)/ & ~/(?s:.*){spelled}(?s:.*)/"),
+            );
         } else {
             self.rule("after", &format!("thoughts {space}"));
             self.until("thoughts", close);

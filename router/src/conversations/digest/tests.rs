@@ -185,6 +185,19 @@ fn what_no_engine_takes_is_no_conversation() {
 }
 
 #[test]
+fn what_is_read_is_bounded_while_it_is_read() {
+    let digests = Digests::default();
+    for (count, is_read) in [(MESSAGES_MAX, true), (MESSAGES_MAX + 1, false)] {
+        let parts = vec!["{}"; count].join(",");
+        let one = format!(r#"[{{"role":"user","content":[{parts}]}}]"#);
+        assert_eq!(digests.read(&one).is_some(), is_read, "{count} parts");
+        let messages = vec![r#"{"role":"user"}"#; count].join(",");
+        let all = digests.read(&format!("[{messages}]"));
+        assert_eq!(all.is_some(), is_read, "{count} messages");
+    }
+}
+
+#[test]
 fn only_the_last_points_are_looked_up() {
     let turns = (0..2 * POINTS_MAX).flat_map(|turn| [user(&turn.to_string()), model("x")]);
     let long: Vec<Value> = turns.chain([user("last")]).collect();

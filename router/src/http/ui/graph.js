@@ -1,6 +1,5 @@
 // Draws a program's calls: a lane for each thread, from left to right what depends on what. It knows nothing of the page.
 
-const CALLS_MAX = 300;
 const [WIDTH, HEIGHT, ACROSS, DOWN, LANE] = [132, 32, 168, 40, 92];
 const LETTERS = 19;
 const SVG = "http://www.w3.org/2000/svg";
@@ -76,9 +75,9 @@ function box({ call, x, y }, duration) {
     shape("text", { class: "why", x: 7, y: 26 }, told));
 }
 
-// The drawing, and what is to be said of it.
-export function drawn(calls, duration) {
-  const nodes = linked(calls.slice(-CALLS_MAX));
+// The drawing of the last calls of so many, and what is to be said of it.
+export function drawn(calls, count, duration) {
+  const nodes = linked(calls);
   if (!nodes.length) return [];
   const { titles, width, height } = place(nodes);
   const lane = ([thread, y]) =>
@@ -87,6 +86,6 @@ export function drawn(calls, duration) {
   const size = { width: width + 2, height, viewBox: `-1 -1 ${width + 2} ${height}` };
   const picture = shape("svg", { ...size, role: "list", "aria-label": "calls" },
     ...titles.map(lane), ...edges, ...nodes.map((node) => box(node, duration)));
-  const left = calls.length - nodes.length;
+  const left = count - nodes.length;
   return left ? [element("p", { class: "told" }, `${left} calls before these are not drawn`), picture] : [picture];
 }

@@ -28,6 +28,8 @@ use crate::state::view::{
 const PROGRAMS_MAX: usize = 100;
 /// Waiting calls of each model that it lists.
 const QUEUE_MAX: usize = 20;
+/// Calls of the chosen program that it draws, the last ones.
+const CALLS_MAX: usize = 300;
 
 /// The page asks nobody but its own router for anything, and nobody shows it inside of another page.
 const POLICY: &str =
@@ -175,7 +177,9 @@ impl Look {
             },
             models: self.served.into_iter().map(model).collect(),
             engines: engines::all(view),
-            program: self.chosen.and_then(|key| state.program(&key)),
+            program: self
+                .chosen
+                .and_then(|key| state.program_cut(&key, CALLS_MAX)),
             reasons: Reason::ALL
                 .iter()
                 .map(|reason| (reason.as_str(), reason.meaning()))

@@ -105,13 +105,14 @@ function showChosen(program) {
   if (asked.program === null) return;
   at("chosen-title").textContent = asked.program;
   const calls = program?.calls ?? [];
+  const count = Object.values(program?.call_counts ?? {}).reduce((all, each) => all + each, 0);
   at("chosen-told").textContent = program
-    ? `${program.state}, ${calls.length} calls, tenant ${program.tenant}, class ${program.class}`
+    ? `${program.state}, ${count} calls, tenant ${program.tenant}, class ${program.class}`
     : "nothing is known of it; the router may have started anew";
   // A new drawing begins where the old one was scrolled to.
   const graph = at("graph");
   const scroll = [graph.scrollLeft, graph.scrollTop];
-  graph.replaceChildren(...drawn(calls, duration));
+  graph.replaceChildren(...drawn(calls, count, duration));
   [graph.scrollLeft, graph.scrollTop] = scroll;
   at("waiting").replaceChildren(...calls.filter((call) => call.explain).map(waits));
 }
