@@ -170,7 +170,8 @@ impl State {
             Event::AttemptFailed { call, attempt } => self.attempt_failed(call, attempt, out),
             Event::BackedOff { call, attempt } => self.backed_off(call, attempt),
             Event::CancelRequested { call } => self.cancel(call, out),
-            Event::Tick => {}
+            // Whoever keeps the time may have passed over a later wake for the sake of this one.
+            Event::Tick => self.wake = None,
         }
     }
 

@@ -25,11 +25,16 @@ def ask(stack, program, call, tokens=30_000):
 @contextlib.contextmanager
 def load(stack):
     """Calls of two programs, of which one runs, for as long as they are needed."""
+    def calls():
+        return stack.get("/v1/models")["data"][0]["calls"]
+
+    # A cancelled call has its name until its engine confirms.
+    wait_for("those of before to be gone", lambda: calls()["running"] == calls()["waiting"] == 0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         running = [pool.submit(ask, stack, program, f"{program}-{number}")
                    for program, calls in PROGRAMS.items() for number in range(calls)]
         try:
-            wait_for("the calls", lambda: stack.get("/v1/models")["data"][0]["calls"]["waiting"] == len(running) - 1)
+            wait_for("the calls", lambda: calls()["waiting"] == len(running) - 1)
             yield
         finally:
             for program in PROGRAMS:

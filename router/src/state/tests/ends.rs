@@ -304,3 +304,26 @@ fn a_pause_before_another_try_has_its_own_reason() {
         .collect();
     assert_eq!(waits, [("retry_backoff", S)]);
 }
+
+#[test]
+fn a_wake_that_comes_late_does_not_eat_the_next_one() {
+    let mut bench = fcfs("a", 1);
+    for program in ["x", "y"] {
+        let call = bench.small(program);
+        bench.end(call);
+        bench.now += 1_000_000;
+    }
+    let first = bench.wake.expect("the first one expires");
+    bench.now = first.0 + 1;
+    // Something else comes just before the tick that is due: the wake for the second is asked for, and passed over.
+    bench.tell(Event::ProgramEnd {
+        program: program("nobody"),
+    });
+    bench.wake = None;
+    bench.tell(Event::Tick);
+    bench.sleep();
+    for name in ["x", "y"] {
+        let view = bench.state.program(&program(name)).expect("it is kept");
+        assert_eq!(view.summary.state, ProgramState::Expired, "{name}");
+    }
+}
