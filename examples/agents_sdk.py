@@ -9,8 +9,9 @@ from agents import Agent, ModelSettings, Runner, function_tool, set_tracing_disa
 WEATHER = {"Paris": "sunny, 21 degrees", "Oslo": "snowy, -3 degrees"}
 
 
+# Async: tools that are plain functions run in threads, where the lines of two that print at once run into each other.
 @function_tool
-def get_weather(city: str) -> str:
+async def get_weather(city: str) -> str:
     """Weather in a city"""
     result = WEATHER.get(city, "unknown")
     print(f"  calls get_weather with {city}: {result}")
