@@ -93,6 +93,10 @@ pub struct Config {
     /// Time between two writes of what was learned from finished programs, where there is something new and a folder for it.
     #[arg(long, env = "LPS_ROUTER_KEEP_PERIOD", default_value = "60s", value_parser = duration)]
     pub keep_period: Duration,
+    /// File to which each program that ended is appended as a line of JSON, with its calls; made anew where it was moved
+    /// away. Unset: none is written.
+    #[arg(long, env = "LPS_ROUTER_PROGRAMS_LOG", value_name = "FILE")]
+    pub programs_log: Option<PathBuf>,
     /// OpenTelemetry collector that takes traces by OTLP over HTTP, as http://HOST:4318; unset: there are none.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = endpoint)]
     pub otlp_endpoint: Option<String>,
@@ -202,6 +206,7 @@ impl Default for Config {
             drain_grace: Duration::from_secs(5),
             scale_period: Duration::from_secs(10),
             keep_period: Duration::from_secs(60),
+            programs_log: None,
             otlp_endpoint: None,
             trace_ratio: 1.0,
         }

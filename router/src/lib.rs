@@ -47,6 +47,10 @@ pub mod keys;
 pub mod allowance;
 /// OpenTelemetry: programs as traces, calls as spans.
 pub mod traces;
+/// Programs that ended, in a file.
+pub mod programs_log;
+/// What is sent or written several at once.
+mod batches;
 /// The router's metrics.
 pub mod metrics;
 /// What the dispatcher decides with: table and pools, one event after the other.

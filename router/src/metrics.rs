@@ -50,6 +50,7 @@ pub struct Metrics {
     learned: IntGaugeVec,
     attached: IntCounterVec,
     spans: IntCounterVec,
+    logged: IntCounterVec,
     kept: IntGaugeVec,
     denied: IntCounterVec,
     keys_file: IntGaugeVec,
@@ -114,6 +115,7 @@ impl Metrics {
             learned: gauge(registry, LEARNED),
             attached: counter(registry, ATTACHED),
             spans: counter(registry, SPANS),
+            logged: counter(registry, LOGGED),
             kept: gauge(registry, KEPT),
             denied: counter(registry, DENIED),
             keys_file: gauge(registry, KEYS_FILE),
@@ -248,6 +250,11 @@ impl Metrics {
     /// A retry waits for the answer of its call, which still runs.
     pub fn attached(&self) {
         self.attached.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// What became of the lines of so many programs.
+    pub fn logged_programs(&self, outcome: &'static str, count: u64) {
+        self.logged.with_label_values(&[outcome]).inc_by(count);
     }
 
     /// What became of so many spans.

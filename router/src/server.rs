@@ -20,10 +20,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{self, BodyBudget};
+use crate::batches::Taking;
 use crate::config::{Config, EngineTls};
 use crate::conversations::Conversations;
 use crate::discovery::Sources;
-use crate::dispatcher::{self, Handle, Setup};
+use crate::dispatcher::{self, Bounds, Handle, Setup, Told};
 use crate::engine_client::Connections;
 use crate::engine_client::secure::{self, Secured};
 use crate::http::listener::{self, Door};
@@ -31,6 +32,7 @@ use crate::http::{self, Context, Gate};
 use crate::keys;
 use crate::learned::{self, Keeping, Recalled};
 use crate::metrics::{Metrics, Shown};
+use crate::programs_log;
 use crate::responses::shelf;
 use crate::scale::{Scale, Wanted};
 use crate::state::view::ProgramFilter;
@@ -38,6 +40,8 @@ use crate::traces;
 
 /// A body has this many header times to come.
 const BODY_TIMES: u32 = 4;
+/// How long the last spans and lines may take when the router ends.
+const LAST_BATCH_LIMIT: Duration = Duration::from_secs(5);
 /// How often a drain looks whether anything is left to wait for.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
@@ -94,12 +98,15 @@ pub enum Error {
     /// Traces have nowhere to go.
     #[error("traces: {0}")]
     Traces(#[from] traces::Error),
+    /// Programs cannot be logged.
+    #[error(transparent)]
+    ProgramsLog(#[from] programs_log::Error),
 }
 
 /// Starts a router on what `sources` tell.
 ///
 /// # Errors
-/// When a port cannot be had, the files of keys or certificates make no sense, or traces have nowhere to go.
+/// When a port cannot be had, the files of keys or certificates make no sense, or traces or programs have nowhere to go.
 pub async fn start(
     config: Config,
     sources: Sources,
@@ -114,16 +121,14 @@ pub async fn start(
     let (pools, written) = (sources.pools.clone(), sources.written.clone());
     let stranded = Arc::new(Notify::new());
     let recalled = Recalled::from(process.state_dir).await;
+    let (told, taking) = told(&config, clock, &metrics)?;
     let setup = Setup {
-        limits: call_limits(&config),
+        bounds: bounds(&config),
         keys: keys.clone(),
-        // A connection carries one call at a time.
-        open_max: config.connection_limit as usize,
-        stall_limit: config.stall_limit,
         connections: connections.clone(),
         clock,
         metrics: metrics.clone(),
-        traces: traces_of(&config, clock, &metrics)?,
+        told,
         stranded: Arc::clone(&stranded),
         learned: recalled.models,
     };
@@ -162,6 +167,7 @@ pub async fn start(
         dispatcher: dispatcher.clone(),
         scaling: task::spawn("scale", scaling.run()),
         keeping: learned::keep(recalled.place, &dispatcher, config.keep_period),
+        taking,
         admin: (admin, admin_listener, ready_tell),
         config,
         shutdown: process.shutdown,
@@ -176,21 +182,23 @@ pub async fn start(
     })
 }
 
-/// Where traces go, if anywhere.
-fn traces_of(
-    config: &Config,
-    clock: Clock,
-    metrics: &Metrics,
-) -> Result<Option<traces::Sink>, traces::Error> {
-    let settings = config
-        .otlp_endpoint
-        .clone()
-        .map(|endpoint| traces::Settings {
-            endpoint,
-            ratio: config.trace_ratio,
-        });
-    let start = |settings| traces::start(&settings, clock, metrics.clone());
-    settings.map(start).transpose()
+/// Where traces go, and programs that ended, if anywhere; and the tasks that bring them there.
+fn told(config: &Config, clock: Clock, metrics: &Metrics) -> Result<(Told, Vec<Taking>), Error> {
+    let mut told = Told::default();
+    let mut tasks = Vec::new();
+    if let Some(endpoint) = config.otlp_endpoint.clone() {
+        let ratio = config.trace_ratio;
+        let settings = traces::Settings { endpoint, ratio };
+        let (sink, taking) = traces::start(&settings, clock, metrics.clone())?;
+        told.traces = Some(sink);
+        tasks.push(taking);
+    }
+    if let Some(path) = config.programs_log.clone() {
+        let (log, taking) = programs_log::start(path, clock, metrics.clone())?;
+        told.programs_log = Some(log);
+        tasks.push(taking);
+    }
+    Ok((told, tasks))
 }
 
 /// The keys, where there is a file of them.
@@ -257,11 +265,17 @@ fn admin(
     (admin, ready_tell)
 }
 
-fn call_limits(config: &Config) -> admission::Limits {
-    admission::Limits {
+fn bounds(config: &Config) -> Bounds {
+    let ready = admission::Limits {
         ready: config.ready_limit,
         ready_per_tenant: config.ready_limit_per_tenant,
         live_per_tenant: config.live_limit_per_tenant,
+    };
+    Bounds {
+        ready,
+        // A connection carries one call at a time.
+        open_max: config.connection_limit as usize,
+        stall_limit: config.stall_limit,
     }
 }
 
@@ -300,6 +314,7 @@ struct Serving {
     dispatcher: Handle,
     scaling: JoinHandle<()>,
     keeping: Option<Keeping>,
+    taking: Vec<Taking>,
     admin: (Admin, TcpListener, watch::Sender<Readiness>),
     config: Config,
     shutdown: Shutdown,
@@ -314,6 +329,7 @@ impl Serving {
             dispatcher,
             scaling,
             keeping,
+            taking,
             admin,
             config,
             shutdown,
@@ -340,6 +356,10 @@ impl Serving {
         if let Some(keeping) = keeping {
             keeping.end().await;
         }
+        // What ended before this is told; where the dispatcher ended, all is.
+        let _ = dispatcher.drain().await;
+        let _ = dispatcher.read(|_| ()).await;
+        futures::future::join_all(taking.into_iter().map(|it| it.end(LAST_BATCH_LIMIT))).await;
         drop(admin_end);
         match admin.await {
             Ok(Ok(())) => {}

@@ -120,3 +120,11 @@ def test_a_collector_that_is_away_costs_spans_and_no_calls(traced, collector):
     collector.of("back", 1)
     assert "traces cannot be sent" in traced.output()
     wait_for("the router to say so", lambda: "traces are sent again" in traced.output())
+
+
+def test_what_waits_is_sent_when_the_router_ends(tmp_path, collector):
+    with Stack(tmp_path, manifest(), environment={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}) as stack:
+        ask(stack, "last", "last-1")
+        stack.post("/v1/programs/last/end", {})
+        assert stack.end() == 0
+    assert len([span for span in collector.spans if said(span, "gen_ai.conversation.id") == "last"]) == 2

@@ -14,21 +14,22 @@ use tokio::sync::{Notify, broadcast};
 use crate::admission::{Admission, Full, Limits};
 use crate::allowance::{self, Allowances};
 use crate::discovery::{EngineEndpoint, Pool};
-use crate::dispatcher::SharedAnswer;
 use crate::dispatcher::fleet::Fleet;
 use crate::dispatcher::later::{Due, Later};
 use crate::dispatcher::open_call::{OpenCall, Place};
 use crate::dispatcher::pace::{Pace, RetryBudget};
+use crate::dispatcher::{SharedAnswer, Told};
 use crate::engine_client::leg::Rim;
 use crate::engine_client::wire;
 use crate::keys;
 use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
+use crate::programs_log::ProgramsLog;
 use crate::state::State;
 use crate::state::view::Change;
 use crate::traces::{self, Traces};
 
-/// Programs that expire are counted at most this late, at the next call's end.
+/// Programs that expire are counted at most this much later than the loop next wakes.
 const SWEEP_PERIOD: Micros = Micros::from_secs(10);
 /// The loop looks around at least this often.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -49,6 +50,8 @@ pub(super) struct Desk {
     pub(super) paces: BTreeMap<ModelName, Pace>,
     pub(super) metrics: Metrics,
     pub(super) traces: Traces,
+    /// Takes programs that ended, where somebody wants them.
+    programs_log: Option<ProgramsLog>,
     /// Rung when a call comes for which there is no engine.
     pub(super) stranded: Arc<Notify>,
     pub(super) is_draining: bool,
@@ -136,7 +139,7 @@ impl Desk {
     pub(super) fn new(
         (state, rim): (State, Rim),
         (limits, keys): (Limits, keys::Current),
-        (metrics, traces): (Metrics, Traces),
+        (metrics, told): (Metrics, Told),
         (stranded, changes): (Arc<Notify>, broadcast::Sender<Arc<Change>>),
     ) -> Self {
         Self {
@@ -151,7 +154,8 @@ impl Desk {
             retries: RetryBudget::new(),
             paces: BTreeMap::new(),
             metrics,
-            traces,
+            traces: Traces::new(told.traces),
+            programs_log: told.programs_log,
             stranded,
             is_draining: false,
             changes,
@@ -236,18 +240,27 @@ impl Desk {
             };
             self.traces.call_ended(ended, &call);
         }
-        let now = self.now();
         self.live.insert(open.program.clone(), open.model.clone());
         self.count_if_ended(&open.program);
+    }
+
+    /// Counts, once in a while, programs that ended without a call's end.
+    pub(super) fn sweep_when_due(&mut self) {
+        let now = self.now();
         if now.saturating_sub(self.swept) >= SWEEP_PERIOD {
             self.swept = now;
-            let programs: Vec<ProgramKey> = self.live.keys().cloned().collect();
-            for program in programs {
-                self.count_if_ended(&program);
-            }
-            self.traces
-                .keep(|program| self.live.contains_key(program) || self.state.is_live(program));
+            self.sweep();
         }
+    }
+
+    /// Counts the programs that ended and are not counted yet.
+    pub(super) fn sweep(&mut self) {
+        let programs: Vec<ProgramKey> = self.live.keys().cloned().collect();
+        for program in programs {
+            self.count_if_ended(&program);
+        }
+        self.traces
+            .keep(|program| self.live.contains_key(program) || self.state.is_live(program));
     }
 
     /// Counts a program once, when it has ended.
@@ -265,6 +278,9 @@ impl Desk {
         if let (Some(model), Some(view)) = (self.live.remove(program), view) {
             self.metrics.program_ended(&model, &view.summary);
             self.traces.program_ended(program, &view.summary);
+            if let Some(log) = &self.programs_log {
+                log.ended(&view);
+            }
         }
     }
 

@@ -28,4 +28,4 @@ pub use desk::View;
 pub use fleet::{Engine, Fleet};
 pub use handle::{CallStream, Ended, Handle};
 pub use requests::{PromptSize, SharedAnswer, Submission, WeakAnswer};
-pub use turn::{Setup, start};
+pub use turn::{Bounds, Setup, Told, start};

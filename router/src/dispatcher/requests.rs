@@ -107,7 +107,10 @@ impl Desk {
                 self.state.as_of(self.now());
                 look(self.view());
             }
-            Request::Drain => self.is_draining = true,
+            Request::Drain => {
+                self.is_draining = true;
+                self.sweep();
+            }
         }
     }
 

@@ -18,9 +18,10 @@ use crate::engine_client::leg::Rim;
 use crate::engine_client::{Connections, Report};
 use crate::keys;
 use crate::metrics::Metrics;
+use crate::programs_log::ProgramsLog;
 use crate::scheduler::Classes;
 use crate::state::State;
-use crate::traces::{self, Traces};
+use crate::traces;
 
 /// Reports that may wait for the dispatcher.
 const REPORTS_MAX: usize = 4_096;
@@ -30,25 +31,41 @@ const REQUESTS_SPARE: usize = 1_024;
 /// Changes that are kept for who reads them slowly; whoever is further behind has lost the oldest.
 const CHANGES_MAX: usize = 4_096;
 
-/// What the dispatcher is made of.
-#[derive(Debug)]
-pub struct Setup {
-    /// Bounds on ready calls.
-    pub limits: admission::Limits,
-    /// Tenants with limits of their own.
-    pub keys: keys::Current,
+/// What calls are held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Ready calls.
+    pub ready: admission::Limits,
     /// Most calls open at once: each holds a place for its cancel.
     pub open_max: usize,
     /// How long a client may not read.
     pub stall_limit: Duration,
+}
+
+/// Who is told of what ended, if anybody is.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Of calls and programs, as spans.
+    pub traces: Option<traces::Sink>,
+    /// Of programs, as lines.
+    pub programs_log: Option<ProgramsLog>,
+}
+
+/// What the dispatcher is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// What calls are held to.
+    pub bounds: Bounds,
+    /// Tenants with limits of their own.
+    pub keys: keys::Current,
     /// To engines.
     pub connections: Connections,
     /// The process's time.
     pub clock: Clock,
     /// Where it counts.
     pub metrics: Metrics,
-    /// Who takes traces, if anybody does.
-    pub traces: Option<traces::Sink>,
+    /// Who is told of what ended.
+    pub told: Told,
     /// Who makes engines; rung when a call comes for which there is none.
     pub stranded: Arc<Notify>,
     /// What an earlier router learned.
@@ -57,20 +74,20 @@ pub struct Setup {
 
 /// Starts the dispatcher. It ends when its last handle is dropped.
 pub fn start(setup: Setup, sources: Sources) -> Handle {
-    let (requests, request_receiver) = mpsc::channel(setup.open_max + REQUESTS_SPARE);
+    let (requests, request_receiver) = mpsc::channel(setup.bounds.open_max + REQUESTS_SPARE);
     let (reports, report_receiver) = mpsc::channel(REPORTS_MAX);
     let rim = Rim {
         connections: setup.connections,
         reports,
         clock: setup.clock,
-        stall_limit: setup.stall_limit,
+        stall_limit: setup.bounds.stall_limit,
     };
     let state = State::recalling(setup.learned);
     let (changes, _) = broadcast::channel(CHANGES_MAX);
     let desk = Desk::new(
         (state, rim),
-        (setup.limits, setup.keys),
-        (setup.metrics, Traces::new(setup.traces)),
+        (setup.bounds.ready, setup.keys),
+        (setup.metrics, setup.told),
         (setup.stranded, changes.clone()),
     );
     let inbox = Inbox {
@@ -114,6 +131,7 @@ async fn run(mut desk: Desk, mut inbox: Inbox) {
             Taken::End => return,
         }
         desk.run_due();
+        desk.sweep_when_due();
         desk.flush();
     }
 }

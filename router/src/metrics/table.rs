@@ -134,6 +134,11 @@ pub(super) const SPANS: Description = describe(
     &["outcome"],
     "Spans of traces: sent, dropped as too many waited, or failed as the collector did not take them.",
 );
+pub(super) const LOGGED: Description = describe(
+    "lps_router_logged_programs_total",
+    &["outcome"],
+    "Lines of ended programs for --programs-log: written, dropped as too many waited, or failed as the file took them not.",
+);
 pub(super) const KEPT: Description = describe(
     "lps_router_kept",
     &["what"],
@@ -186,6 +191,7 @@ pub const ALL: &[Description] = &[
     LEARNED,
     ATTACHED,
     SPANS,
+    LOGGED,
     KEPT,
     DENIED,
     KEYS_FILE,

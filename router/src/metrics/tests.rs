@@ -25,6 +25,7 @@ fn every_metric_of_the_table_is_registered_once_and_no_other() {
     metrics.learned(&model, 1);
     metrics.attached();
     metrics.spans("sent", 1);
+    metrics.logged_programs("written", 1);
     metrics.kept(Sizes::default(), 1);
     metrics.denied("no_key");
     metrics.keys_file_is_valid(true);

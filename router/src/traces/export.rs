@@ -1,30 +1,20 @@
-//! Sending spans by OTLP over HTTP. Owns: batches, and that a collector that is away costs spans, never calls.
+//! Sending spans by OTLP over HTTP. Owns: what they are sent as, and that a collector that is away costs spans, never calls.
 
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt;
 use hyper_rustls::HttpsConnectorBuilder;
 use lps_api::quantity::Micros;
 use lps_runtime::clock::Clock;
-use lps_runtime::task;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Ended, Sink};
+use crate::batches::{self, Batches, Taking};
 use crate::metrics::Metrics;
 
-/// Spans that may wait to be sent.
-const WAITING_MAX: usize = 8_192;
-/// Spans sent at once.
-const BATCH_MAX: usize = 512;
-/// Longest time that a span waits for others.
-const BATCH_TIME: Duration = Duration::from_secs(1);
 /// The wall's clock is read again where it was set by more than this; below it times of spans would only tremble.
 const CLOCK_STEP: Duration = Duration::from_millis(100);
 /// Longest time that a batch takes.
@@ -50,11 +40,15 @@ pub enum Error {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// Starts sending; it ends when the last sink is dropped.
+/// Starts sending.
 ///
 /// # Errors
 /// When the endpoint is none.
-pub fn start(settings: &Settings, clock: Clock, metrics: Metrics) -> Result<Sink, Error> {
+pub(crate) fn start(
+    settings: &Settings,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<(Sink, Taking), Error> {
     let connector = HttpsConnectorBuilder::new()
         .with_native_roots()?
         .https_or_http()
@@ -69,7 +63,6 @@ pub fn start(settings: &Settings, clock: Clock, metrics: Metrics) -> Result<Sink
         .build()?;
     let resource = Resource::builder().with_service_name("lps-router");
     exporter.set_resource(&resource.build());
-    let (spans, receiver) = mpsc::channel(WAITING_MAX);
     let sending = Sending {
         exporter,
         clock,
@@ -77,12 +70,13 @@ pub fn start(settings: &Settings, clock: Clock, metrics: Metrics) -> Result<Sink
         metrics: metrics.clone(),
         scope: InstrumentationScope::builder("lps").build(),
     };
-    task::spawn("traces", sending.run(receiver));
-    Ok(Sink {
+    let (spans, taking) = batches::start("traces", |batches| sending.run(batches));
+    let sink = Sink {
         spans,
         ratio: settings.ratio,
         metrics,
-    })
+    };
+    Ok((sink, taking))
 }
 
 struct Sending {
@@ -95,11 +89,9 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(mut self, spans: mpsc::Receiver<Ended>) {
-        let batches = ReceiverStream::new(spans).chunks_timeout(BATCH_MAX, BATCH_TIME);
-        let mut batches = std::pin::pin!(batches);
+    async fn run(mut self, mut batches: Batches<Ended>) {
         let mut is_away = false;
-        while let Some(batch) = StreamExt::next(&mut batches).await {
+        while let Some(batch) = batches.next().await {
             let count = batch.len() as u64;
             self.look_at_the_wall();
             let batch = batch.into_iter().map(|span| self.data(span)).collect();

@@ -19,7 +19,8 @@ use crate::message::ProgramKey;
 use crate::metrics::Metrics;
 use crate::state::view::{CallView, ProgramSummary};
 pub use context::Said;
-pub use export::{Error, Settings, start};
+pub(crate) use export::start;
+pub use export::{Error, Settings};
 pub use span::{Call, Ended};
 
 /// Where spans go when they end, where somebody takes them.
