@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use lps_api::ids::TenantId;
 use lps_runtime::telemetry::{self, Format};
 
 use crate::client::Client;
@@ -77,16 +78,29 @@ pub enum Command {
     Programs {
         /// Which one.
         program: Option<String>,
+        /// Whose.
+        #[command(flatten)]
+        whose: Whose,
     },
     /// Show a call, and why it waits
     Calls {
         /// Which one.
         call: String,
+        /// Whose.
+        #[command(flatten)]
+        whose: Whose,
     },
     /// List engines and what they hold
     Engines,
     /// Watch programs, queues and engines of a running router
-    Top(top::Args),
+    Top {
+        /// How.
+        #[command(flatten)]
+        args: top::Args,
+        /// Whose programs.
+        #[command(flatten)]
+        whose: Whose,
+    },
     /// Explain why a resource of a cluster is not ready; exit code 0: it is, 1: it is not, 2: nobody knows
     Why {
         /// Which one.
@@ -115,6 +129,14 @@ pub enum Command {
         /// For which shell.
         shell: Shell,
     },
+}
+
+/// Whose programs are meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Whose {
+    /// In the name of this tenant [default: the key's; a list is of all tenants that one may see]
+    #[arg(long, env = "LPS_TENANT", value_name = "TENANT")]
+    tenant: Option<TenantId>,
 }
 
 impl Command {
@@ -167,6 +189,10 @@ impl Cli {
         }
     }
 
+    async fn client_of(&self, whose: Whose) -> anyhow::Result<Client> {
+        Ok(self.client().await?.of_tenant(whose.tenant))
+    }
+
     async fn drain(&self, engine: &str) -> anyhow::Result<()> {
         let client = self.client().await?;
         let namespace = if client.is_in_cluster() {
@@ -201,12 +227,17 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(*args, Some(telemetry)).await,
         Command::Demo(args) => demo::run(args, cli.named_client().await?, cli.json).await,
         Command::Chat(args) => chat::run(args, &cli.client().await?, cli.json).await,
-        Command::Programs { program } => {
-            show::programs(&cli.client().await?, program.as_deref(), cli.json).await
+        Command::Programs { program, whose } => {
+            let client = cli.client_of(whose).await?;
+            show::programs(&client, program.as_deref(), cli.json).await
         }
-        Command::Calls { call } => show::call(&cli.client().await?, &call, cli.json).await,
+        Command::Calls { call, whose } => {
+            show::call(&cli.client_of(whose).await?, &call, cli.json).await
+        }
         Command::Engines => show::engines(&cli.client().await?, cli.json).await,
-        Command::Top(args) => top::run(&args, &cli.client().await?, cli.json).await,
+        Command::Top { args, whose } => {
+            top::run(&args, &cli.client_of(whose).await?, cli.json).await
+        }
         Command::Drain { engine } => cli.drain(&engine).await,
         Command::Sim(args) => {
             tokio::task::spawn_blocking(move || sim::run(&args, cli.json)).await?

@@ -14,6 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use lps_api::ids::TenantId;
 use lps_api::wellknown::header;
 use lps_runtime::causes::with_causes;
 use lps_runtime::tls::{provider, trusting};
@@ -112,6 +113,8 @@ pub struct Client {
     base: String,
     transport: Transport,
     key: Option<Key>,
+    /// In whose name it asks, where that is said.
+    tenant: Option<TenantId>,
 }
 
 /// What the server knows its user by.
@@ -153,6 +156,7 @@ impl Client {
             base,
             transport: Transport::Direct(http),
             key: None,
+            tenant: None,
         })
     }
 
@@ -185,7 +189,13 @@ impl Client {
             base: format!("Service {}", proxy.name()),
             transport: Transport::Cluster(proxy),
             key: None,
+            tenant: None,
         }
+    }
+
+    /// The same in the name of a tenant.
+    pub fn of_tenant(self, tenant: Option<TenantId>) -> Self {
+        Self { tenant, ..self }
     }
 
     /// The router's address, or its Service.
@@ -284,7 +294,11 @@ impl Client {
             let (name, value) = key.header.clone();
             request = request.header(name, value);
         }
-        for (name, value) in headers {
+        let tenant = self
+            .tenant
+            .iter()
+            .map(|it| (header::TENANT_ID, it.as_str()));
+        for (name, value) in tenant.chain(headers.iter().copied()) {
             let value = HeaderValue::from_str(value)
                 .map_err(|_| Error::Broken(format!("{value:?} cannot stand in header {name}")))?;
             request = request.header(HeaderName::from_static(name), value);

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
+use lps_api::ids::TenantId;
 use lps_router::keys::{Role, parse};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -27,7 +28,7 @@ pub struct New {
     name: String,
     /// In whose name its holder acts.
     #[arg(long)]
-    tenant: String,
+    tenant: TenantId,
     /// What it is for.
     #[arg(long, value_delimiter = ',', default_value = "infer")]
     roles: Vec<Role>,
@@ -67,7 +68,7 @@ fn entry(new: &New, key: &str) -> String {
         "- name: {}\n  sha256: \"{}\"\n  tenant: {}\n  roles: [{}]\n",
         quoted(&new.name),
         digits(digest(&SHA256, key.as_bytes()).as_ref()),
-        quoted(&new.tenant),
+        quoted(new.tenant.as_str()),
         roles.join(", ")
     );
     if let Some(expires) = &new.expires {
@@ -87,7 +88,7 @@ mod tests {
     fn new(expires: Option<&str>) -> New {
         New {
             name: "a \"b\"".to_owned(),
-            tenant: "t".to_owned(),
+            tenant: TenantId::parse("t").expect("an id"),
             roles: vec![Role::Infer, Role::Cancel],
             expires: expires.map(str::to_owned),
         }

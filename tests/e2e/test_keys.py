@@ -18,9 +18,10 @@ def keys(tmp_path_factory):
     keys.make("ops", "ops", "admin")
     keys.make("agent", "alice", "infer,cancel")
     keys.make("successor", "alice", "infer")
+    keys.make("bob", "bob", "infer")
     keys.make("scraper", "ops", "metrics")
     keys.make("past", "alice", "infer", "--expires", "2020-01-01T00:00:00Z")
-    keys.write("ops", "agent", "scraper", "past")
+    keys.write("ops", "agent", "bob", "scraper", "past")
     return keys
 
 
@@ -74,7 +75,13 @@ def test_a_program_is_its_tenants(guarded, keys):
     for program, key, code in [("mine", "agent", 0), ("mine", "ops", 1), ("mine", None, 1)]:
         found, told = lps("programs", program, "--url", guarded.url, key=key and keys.secret[key])
         assert found == code, told
-    assert guarded.get("/v1/programs")["data"] == []
+    for key, sees in [("agent", ["alice"]), ("ops", ["alice"]), ("bob", [])]:
+        code, told = lps("programs", "--json", "--url", guarded.url, key=keys.secret[key])
+        assert code == 0 and [row["tenant"] for row in json.loads(told)["data"] if row["id"] == "mine"] == sees
+    found, told = lps("programs", "mine", "--tenant", "alice", "--url", guarded.url, key=keys.secret["ops"])
+    assert found == 0, told
+    found, told = lps("programs", "--tenant", "ops", "--url", guarded.url, key=keys.secret["agent"])
+    assert found == 1 and "tenant" in told, told
     other = {"x-api-key": keys.secret["agent"], "x-tenant-id": "ops"}
     assert guarded.post("/v1/programs/mine/cancel", {}, other)[0] == 403
 
@@ -143,6 +150,6 @@ def test_keys_change_while_a_stream_runs(guarded, keys):
     wait_for("the router to say so", lambda: "the keys of before stay in use" in guarded.output())
     assert guarded.metric("lps_router_keys_file_valid") == 0
     assert new.models.list()
-    keys.write("ops", "agent", "scraper", "past")
+    keys.write("ops", "agent", "bob", "scraper", "past")
     wait_for("the first key to be taken again", lambda: not refused())
     assert guarded.metric("lps_router_keys_file_valid") == 1

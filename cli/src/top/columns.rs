@@ -28,7 +28,7 @@ pub(super) const ENGINE: [Column; 7] = [
 ];
 
 /// A program's row; queue, priority and reason are those of its call that stands first.
-pub(super) const PROGRAM: [Column; 13] = [
+pub(super) const PROGRAM: [Column; 14] = [
     ("PROGRAM", "/id", Form::Text),
     ("STATE", "/state", Form::Text),
     ("WAITING", "/call_counts/pending", Form::Text),
@@ -42,6 +42,7 @@ pub(super) const PROGRAM: [Column; 13] = [
     ("CLASS", "/class", Form::Text),
     ("CRITICAL PATH", "/critical_path_us", Form::Duration),
     ("CALLS", "/call_counts", Form::Sum),
+    ("TENANT", "/tenant", Form::Text),
 ];
 
 /// A call.

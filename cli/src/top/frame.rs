@@ -10,7 +10,7 @@ use ratatui::widgets::{Paragraph, Widget, Wrap};
 use serde_json::Value;
 
 use super::columns;
-use super::snapshot::{Known, Sort};
+use super::snapshot::{Known, Name, Sort};
 use super::view::View;
 use crate::console::plain;
 use crate::show::{self, Column};
@@ -140,9 +140,9 @@ impl Frame<'_> {
     }
 
     /// A program's row, its calls, and why the chosen one waits.
-    fn program(&self, name: &str, area: Rect, buffer: &mut Buffer) {
+    fn program(&self, name: &Name, area: Rect, buffer: &mut Buffer) {
         let Some(whole) = self.known.program(name) else {
-            let text = format!("nothing is known of {}", plain(name));
+            let text = format!("nothing is known of {}", plain(&name.id));
             Cell::new(&text, DIM).render(area, buffer);
             return;
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use lps_api::ids::TenantId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,7 +54,29 @@ pub(super) struct Ask {
     /// Whether programs that have ended are wanted.
     pub(super) with_ended: bool,
     /// The program whose calls are wanted.
-    pub(super) program: Option<String>,
+    pub(super) program: Option<Name>,
+}
+
+/// A program: its id is its tenant's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) tenant: TenantId,
+    pub(super) id: String,
+}
+
+impl Name {
+    /// That of a row.
+    pub(super) fn of(row: &Value) -> Option<Self> {
+        Some(Self {
+            tenant: TenantId::parse(row["tenant"].as_str()?).ok()?,
+            id: row["id"].as_str()?.to_owned(),
+        })
+    }
+
+    /// Whether a row is its.
+    pub(super) fn is_of(&self, row: &Value) -> bool {
+        row["tenant"] == self.tenant.as_str() && row["id"] == self.id
+    }
 }
 
 /// What it says.
@@ -95,7 +118,7 @@ impl Snapshot {
             client.get("/v1/models"),
             client.get("/v1/engines"),
             client.get(&path),
-            one(client, ask.program.as_deref()),
+            one(client, ask.program.as_ref()),
         )?;
         Ok(Self {
             models: list(models),
@@ -114,12 +137,17 @@ fn list(mut answer: Value) -> Vec<Value> {
     }
 }
 
-async fn one(client: &Client, program: Option<&str>) -> Result<Option<Value>, Error> {
+async fn one(client: &Client, program: Option<&Name>) -> Result<Option<Value>, Error> {
     let Some(program) = program else {
         return Ok(None);
     };
-    let path = format!("/v1/programs/{}", path_part(program));
-    match client.get(&path).await {
+    let path = format!("/v1/programs/{}", path_part(&program.id));
+    let told = client
+        .clone()
+        .of_tenant(Some(program.tenant.clone()))
+        .get(&path)
+        .await;
+    match told {
         Err(Error::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
         told => told.map(Some),
     }
@@ -149,13 +177,13 @@ impl Known {
     }
 
     /// A program with its calls, once it was asked for.
-    pub(super) fn program(&self, name: &str) -> Option<&Value> {
+    pub(super) fn program(&self, name: &Name) -> Option<&Value> {
         let program = self.last.as_ref()?.program.as_ref();
-        program.filter(|whole| whole["id"] == name)
+        program.filter(|whole| name.is_of(whole))
     }
 
     /// Its calls: those that wait, those that run, the others; of each the last one first.
-    pub(super) fn calls(&self, program: &str) -> Vec<&Value> {
+    pub(super) fn calls(&self, program: &Name) -> Vec<&Value> {
         let whole = self.program(program);
         let calls = whole.and_then(|whole| whole["calls"].as_array());
         let mut calls: Vec<&Value> = calls.into_iter().flatten().rev().collect();

@@ -12,7 +12,7 @@ use super::view::{Next, View};
 
 fn program(id: &str, [pending, running, completed]: [u64; 3]) -> Value {
     let wait = (pending > 0).then(|| json!({"reason": "no_capacity", "wait_us": 2_500_000}));
-    json!({"id": id, "class": "agent", "state": "live", "service_total_us": 1_234_567, "critical_path_us": 900_000,
+    json!({"id": id, "tenant": "t", "class": "agent", "state": "live", "service_total_us": 1_234_567, "critical_path_us": 900_000,
         "wait_total_us": 4_200_000, "age_us": 185_000_000,
         "call_counts": {"pending": pending, "running": running, "completed": completed, "cancelled": 0, "failed": 0},
         "first_call": {"id": "c1", "queue": 2, "p_us": 800_000, "wait": wait}})
@@ -53,7 +53,10 @@ fn opened(calls: Vec<Value>) -> (View, Known) {
     whole["calls"] = Value::Array(calls);
     let mut view = View::default();
     assert_eq!(view.on(key(KeyCode::Enter), &known), Next::Read);
-    assert_eq!(view.ask.program.as_deref(), Some("run-1"));
+    assert_eq!(
+        view.ask.program.as_ref().map(|it| it.id.as_str()),
+        Some("run-1")
+    );
     if let Some(last) = &mut known.last {
         last.program = Some(whole);
     }
@@ -277,6 +280,10 @@ fn a_chosen_program_stays_chosen_where_others_pass_it() {
     assert_eq!(view.chosen(after.iter()), 2);
     let gone = [program("z", [1, 0, 0])];
     assert_eq!(view.chosen(gone.iter()), 0);
+    let mut another = program("b", [1, 0, 0]);
+    another["tenant"] = json!("another");
+    let alike = [program("a", [1, 0, 0]), another, program("b", [1, 0, 0])];
+    assert_eq!(view.chosen(alike.iter()), 2, "ids are their tenants' own");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
-use super::snapshot::{Ask, Known};
+use super::snapshot::{Ask, Known, Name};
 
 /// Rows that a page key goes.
 const PAGE: isize = 10;
@@ -13,7 +13,7 @@ const PAGE: isize = 10;
 pub(super) struct View {
     /// What the router is asked for; with a program, its calls are looked at.
     pub(super) ask: Ask,
-    program: Option<String>,
+    program: Option<Name>,
     call: Option<String>,
 }
 
@@ -38,13 +38,13 @@ impl View {
 
     /// The place of the chosen one among those that are there: the first one, where it has gone.
     pub(super) fn chosen<'a>(&self, mut items: impl Iterator<Item = &'a Value>) -> usize {
-        let name = if self.ask.program.is_some() {
-            &self.call
+        let place = if self.ask.program.is_some() {
+            let call = self.call.as_ref();
+            call.and_then(|call| items.position(|item| item["id"] == *call))
         } else {
-            &self.program
+            let program = self.program.as_ref();
+            program.and_then(|program| items.position(|item| program.is_of(item)))
         };
-        let name = name.as_deref();
-        let place = name.and_then(|name| items.position(|item| item["id"] == name));
         place.unwrap_or(0)
     }
 
@@ -83,13 +83,13 @@ impl View {
         let place = place
             .saturating_add_signed(rows)
             .min(items.len().saturating_sub(1));
-        let id = items.get(place).and_then(|item| item["id"].as_str());
-        let name = if self.ask.program.is_some() {
-            &mut self.call
+        let item = items.get(place);
+        if self.ask.program.is_some() {
+            let id = item.and_then(|call| call["id"].as_str());
+            self.call = id.map(str::to_owned);
         } else {
-            &mut self.program
-        };
-        *name = id.map(str::to_owned);
+            self.program = item.and_then(|row| Name::of(row));
+        }
     }
 
     fn items<'a>(&self, known: &'a Known) -> Vec<&'a Value> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use lps_api::ids::{ClassName, ProgramId};
+use lps_api::ids::{ClassName, ProgramId, TenantId};
 use lps_api::quantity::Micros;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use crate::http::body;
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
+use crate::http::gate::Scope;
 use crate::http::told::{List, Object};
 use crate::message::{Event, ProgramKey};
 use crate::state::view::{ProgramFilter, ProgramState, ProgramSummary, ProgramView, Sort};
@@ -109,8 +110,8 @@ pub(super) struct Listing {
         pattern = "^(live|in_tool|ending|ended|expired)(,(live|in_tool|ending|ended|expired))*$"
     ))]
     state: Option<String>,
-    /// Of this tenant only, and nobody sees those of another.
-    tenant: Option<String>,
+    /// Of this tenant only; without a key of an administrator there is no other.
+    tenant: Option<TenantId>,
     /// What stands first: who came first, or who has most of it.
     #[schemars(extend("enum" = ["arrival", "service", "critical_path", "wait"]))]
     sort: Option<String>,
@@ -122,22 +123,15 @@ pub(super) type Program = Object<ProgramView>;
 /// `GET /v1/programs`: the caller's programs, live ones and those that ended lately.
 pub(super) async fn list(
     State(context): State<Context>,
-    headers: HeaderMap,
+    scope: Scope,
     Query(listing): Query<Listing>,
 ) -> Result<Json<List<ProgramSummary>>, Error> {
-    let tenant = tenant(&headers)?;
     let states = listing.state.as_deref().into_iter();
     let states = states.flat_map(|list| list.split(',')).map(parse_state);
     let sort = parse_sort(listing.sort.as_deref())?;
     let states = states.collect::<Result<_, _>>()?;
-    let named = listing.tenant.as_deref();
-    if named.is_some_and(|named| named != tenant.as_str()) {
-        return Ok(Json(List::of(Vec::new())));
-    }
-    let filter = ProgramFilter {
-        tenant: Some(tenant),
-        states,
-    };
+    let tenant = scope.within(listing.tenant)?;
+    let filter = ProgramFilter { tenant, states };
     let listed = context
         .dispatcher
         .read(move |view| view.state.first_programs(&filter, sort, LISTED_MAX))

@@ -216,7 +216,7 @@ async fn who_asks_is_the_keys_tenant_whatever_a_header_says() {
     for (headers, count) in [
         (vec![alice], 1),
         (vec![bob], 0),
-        (vec![admin], 0),
+        (vec![admin], 1),
         (vec![admin, named("alice")], 1),
     ] {
         let list = stranger.ask(Method::GET, "/v1/programs", (&headers, Bytes::new()));
