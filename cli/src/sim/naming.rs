@@ -19,6 +19,9 @@ use super::record::name;
 use super::world::World;
 use crate::workload::chats::Chats;
 
+/// Where chats are sent.
+const CHATS: &str = "/v1/chat/completions";
+
 /// Who says which program a call is of.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Naming {
@@ -53,20 +56,19 @@ pub(crate) struct Found {
 }
 
 impl Finder {
-    /// Finds it by the body alone. `known` tells of a call by its name at engines.
+    /// Finds it by what the request says alone. `known` tells of a call by its name at engines.
     pub(crate) fn find(
         &mut self,
-        (tenant, body): (&TenantId, &[u8]),
+        (tenant, said): (&TenantId, &ChatSays<'_>),
         fresh: Fresh,
         known: impl Fn(&CallId) -> Option<Origin>,
         now: Micros,
     ) -> anyhow::Result<Found> {
-        let said = ChatSays::read(body).context("the router would refuse this request")?;
         let mut identity = identify(&HeaderSays::default(), &said.fields, fresh)?;
-        if let Some(echoes) = said.echoes.filter(|_| identity.may_follow()) {
-            identity.follow(&echoes, known);
+        if let Some(echoes) = said.echoes.as_ref().filter(|_| identity.may_follow()) {
+            identity.follow(echoes, known);
         }
-        let messages = said.messages.filter(|_| identity.is_alone());
+        let messages = said.messages().filter(|_| identity.is_alone());
         let conversation = messages.and_then(|messages| self.digests.read(messages));
         let before = conversation.as_ref();
         let before = before.and_then(|of| self.table.before(tenant, of, now));
@@ -176,12 +178,13 @@ impl World<'_> {
             Some(tool_call::id(&wire::name(&name(key).ok()?, key), 0, 0))
         };
         let body = chats.body(self.workload, at, asked_by);
+        let said = ChatSays::read(CHATS, &body).context("the router would refuse this request")?;
         let known = |wire: &CallId| {
             let (name, key) = wire::split(wire)?;
             self.state.origin(tenant, (&name, key))
         };
         let fresh = Fresh { program, call };
-        self.finder.find((tenant, &body), fresh, known, self.now)
+        self.finder.find((tenant, &said), fresh, known, self.now)
     }
 
     /// A call was answered: others may go on from it.

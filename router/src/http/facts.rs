@@ -94,29 +94,6 @@ pub(super) struct Facts {
     pub(super) echoes: Option<Echoes>,
 }
 
-/// What a chat says of where it belongs, for whoever finds that without a running router.
-#[derive(Debug)]
-pub struct ChatSays<'a> {
-    /// Its fields about that.
-    pub fields: BodySays,
-    /// Calls of ours whose tools' results it brings.
-    pub echoes: Option<Echoes>,
-    /// The text of its messages.
-    pub messages: Option<&'a str>,
-}
-
-impl<'a> ChatSays<'a> {
-    /// Reads a body; nothing of one that the router would refuse.
-    pub fn read(body: &'a [u8]) -> Option<Self> {
-        let facts = Facts::read(body, Form::Chat).ok()?;
-        Some(Self {
-            messages: facts.messages(body),
-            fields: facts.says,
-            echoes: facts.echoes,
-        })
-    }
-}
-
 impl Facts {
     /// Reads a body.
     pub(super) fn read(body: &[u8], form: Form) -> Result<Self, Error> {

@@ -47,6 +47,8 @@ mod limits;
 mod told;
 /// Reading a request's body.
 mod body;
+/// What a request says of where it belongs, for whoever finds that without a running router.
+mod says;
 /// What of an inference request the router needs.
 mod facts;
 /// A request's path and query.
@@ -65,9 +67,9 @@ use crate::dispatcher::View;
 use crate::keys::Role;
 pub use context::{Context, Limits, Names};
 pub use engines::{EngineRow, KvRow};
-pub use facts::ChatSays;
 pub use gate::{Access, Gate};
 use gate::{Route, delete, get, post};
+pub use says::ChatSays;
 
 const OPEN: Access = Access::Open;
 const INFER: Access = Access::Role(Role::Infer);

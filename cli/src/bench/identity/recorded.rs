@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use lps_api::ids::{CallId, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::Micros;
 use lps_router::engine_client::wire;
+use lps_router::http::ChatSays;
 use lps_router::identity::{Fresh, Lineage};
 use lps_router::message::{Origin, Parents};
 use serde::Deserialize;
@@ -30,8 +31,15 @@ struct Line {
     parents: Vec<CallId>,
     #[serde(default = "TenantId::anonymous")]
     tenant: TenantId,
+    /// Where it was sent.
+    #[serde(default = "chats")]
+    path: String,
     /// As its client wrote it.
     body: Box<RawValue>,
+}
+
+fn chats() -> String {
+    "/v1/chat/completions".to_owned()
 }
 
 /// Puts the calls of a file where the router finds that they belong.
@@ -57,7 +65,9 @@ pub(super) fn put(path: &Path) -> anyhow::Result<Vec<Call>> {
             known.map(|(_, origin)| origin.clone())
         };
         let now = Micros(number as u64);
-        let asked = (&line.tenant, line.body.get().as_bytes());
+        let said = ChatSays::read(&line.path, line.body.get().as_bytes());
+        let unread = || format!("{}: the router would refuse this request", at());
+        let asked = (&line.tenant, &said.with_context(unread)?);
         let found = finder.find(asked, fresh, known, now).with_context(at)?;
         finder.answered(&line.tenant, &found, now);
         let index = |call: &CallId| {

@@ -2,6 +2,15 @@
 
 use super::*;
 
+const RECORDED: [&str; 6] = [
+    "openai",
+    "own_ids",
+    "agents_sdk",
+    "agents_sdk_responses",
+    "anthropic",
+    "langchain",
+];
+
 fn args() -> Args {
     Args {
         workload: Vec::new(),
@@ -34,7 +43,7 @@ fn chats_and_agents_are_found_and_gain_as_if_their_clients_said_it() {
 /// Requests of real clients (tests/traces/record.py says which).
 #[test]
 fn recorded_clients_are_found() {
-    for name in ["openai", "agents_sdk", "langchain"] {
+    for name in RECORDED {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces");
         let path = std::path::Path::new(folder).join(format!("{name}.jsonl"));
         let verdict = Verdict::of(&recorded::put(&path).expect(name));
@@ -63,6 +72,13 @@ fn a_line_that_is_no_request_is_named() {
         ),
         (
             r#"{"program":"p","call":"b","body":{}}"#.to_owned(),
+            ":2: the router would refuse",
+        ),
+        (
+            first.replace(
+                "\"call\":\"a\"",
+                "\"call\":\"b\",\"path\":\"/v1/embeddings\"",
+            ),
             ":2: the router would refuse",
         ),
         ("{}".to_owned(), ":2: missing field"),
