@@ -12,10 +12,10 @@ use lps_api::ids::TenantId;
 use lps_runtime::clock::Clock;
 
 use crate::dispatcher::Ended;
-use crate::message::Origin;
+use crate::message::{Before, Origin};
 use crate::owner::Owner;
 use digest::{Conversation, Digests};
-use table::{Before, Table};
+use table::Table;
 
 /// A handle to the task; clones are the same.
 #[derive(Debug, Clone)]

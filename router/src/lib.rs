@@ -19,6 +19,8 @@ pub mod anthropic;
 pub mod responses;
 /// What the forms beside OpenAI's chats have in common.
 pub mod translation;
+/// Where a call belongs whose client did not say so.
+pub mod search;
 /// Conversations that were answered: which call goes on from which.
 pub mod conversations;
 /// A task that owns one value, and what others hold of it.

@@ -99,6 +99,15 @@ pub struct Origin {
     pub call: CallId,
 }
 
+/// A call that another one goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// It.
+    pub origin: Origin,
+    /// Whether another one goes on from there already: then this one is beside it.
+    pub is_fork: bool,
+}
+
 /// A call that a client sent and admission let in.
 #[derive(Debug, Clone)]
 pub struct NewCall {

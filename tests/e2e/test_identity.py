@@ -156,6 +156,18 @@ def test_results_of_two_calls_are_a_join_and_a_later_question_goes_on(stack):
     assert ask(client, joined)[1] == "joined"
 
 
+def test_researchers_who_go_on_from_one_plan_are_threads_of_its_program(stack):
+    client, plan = client_of(stack), question(12, 12)
+    first, program, _ = ask(client, plan)
+    answer(plan)
+    sides = [[*plan[:-1], {**plan[-1], "content": f"{144 + side}"}] for side in range(3)]
+    names = [ask(client, messages)[0] for messages in sides]
+    row = stack.program(program)
+    calls = {call["id"]: (call["thread"], call["parents"]) for call in row["calls"]}
+    assert [calls[name] for name in names] == [
+        (thread, [first]) for thread in ("main", names[1], names[2])]
+
+
 @pytest.mark.parametrize("headers, program, thread, source", [
     ({"x-claude-code-session-id": "s1", "x-claude-code-agent-id": "a1"}, "s1", "a1", "client"),
     ({"session-id": "s2", "thread-id": "t2"}, "s2", "t2", "client"),

@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use lps_api::ids::{CallId, ProgramId, TenantId, ThreadId};
 use lps_api::quantity::Micros;
 use lps_api::tool_call;
-use lps_router::conversations::digest::{Conversation, Digests};
+use lps_router::conversations::digest::Digests;
 use lps_router::conversations::table::Table;
 use lps_router::engine_client::wire;
 use lps_router::http::ChatSays;
 use lps_router::identity::{Fresh, HeaderSays, Identity, Lineage, identify};
-use lps_router::message::{CallKey, IdentitySource, Origin, Parents, ProgramKey};
+use lps_router::message::{Before, CallKey, IdentitySource, Parents, ProgramKey};
+use lps_router::search::{Question, Remembered, Search};
 
 use super::clients::At;
 use super::record::name;
@@ -52,7 +53,7 @@ pub(crate) struct Finder {
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) identity: Identity,
-    conversation: Option<Conversation>,
+    remembered: Option<Remembered>,
 }
 
 impl Finder {
@@ -61,39 +62,36 @@ impl Finder {
         &mut self,
         (tenant, said): (&TenantId, &ChatSays<'_>),
         fresh: Fresh,
-        known: impl Fn(&CallId) -> Option<Origin>,
+        known: impl Fn(&CallId) -> Option<Before>,
         now: Micros,
     ) -> anyhow::Result<Found> {
-        let mut identity = identify(&HeaderSays::default(), &said.fields, fresh)?;
-        if let Some(echoes) = said.echoes.as_ref().filter(|_| identity.may_follow()) {
-            identity.follow(echoes, known);
+        let identity = identify(&HeaderSays::default(), &said.fields, fresh)?;
+        let mut search = Search::new(identity, said.echoes.clone());
+        while let Some(question) = search.next(|| self.digests.read(said.messages()?)) {
+            search = match question {
+                Question::Echoes(echoes) => search.follow(&echoes, &known),
+                Question::Conversation(conversation) => {
+                    search.go_on_from(self.table.before(tenant, &conversation, now))
+                }
+            };
         }
-        let messages = said.messages().filter(|_| identity.is_alone());
-        let conversation = messages.and_then(|messages| self.digests.read(messages));
-        let before = conversation.as_ref();
-        let before = before.and_then(|of| self.table.before(tenant, of, now));
-        if let Some(before) = before {
-            identity.go_on_from(before.origin, before.is_fork);
-        }
+        let (identity, remembered) = search.end();
         Ok(Found {
             identity,
-            conversation,
+            remembered,
         })
     }
 
     /// A call was answered.
     pub(crate) fn answered(&mut self, tenant: &TenantId, found: &Found, now: Micros) {
-        let Some(conversation) = &found.conversation else {
-            return;
-        };
-        let identity = &found.identity;
-        let origin = Origin {
-            program: identity.program.clone(),
-            thread: identity.thread.clone(),
-            call: identity.call.clone(),
-        };
-        self.table
-            .answered(tenant.clone(), conversation, origin, now);
+        if let Some(Remembered {
+            conversation,
+            origin,
+        }) = found.remembered.clone()
+        {
+            self.table
+                .answered(tenant.clone(), &conversation, origin, now);
+        }
     }
 }
 
@@ -181,7 +179,7 @@ impl World<'_> {
         let said = ChatSays::read(CHATS, &body).context("the router would refuse this request")?;
         let known = |wire: &CallId| {
             let (name, key) = wire::split(wire)?;
-            self.state.origin(tenant, (&name, key))
+            self.state.before(tenant, (&name, key))
         };
         let fresh = Fresh { program, call };
         self.finder.find((tenant, &said), fresh, known, self.now)

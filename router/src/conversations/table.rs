@@ -7,7 +7,7 @@ use lps_api::ids::TenantId;
 use lps_api::quantity::Micros;
 
 use super::digest::{Conversation, Digest};
-use crate::message::Origin;
+use crate::message::{Before, Origin};
 
 /// Calls that are remembered; each takes about 300 bytes.
 const COUNT_MAX: usize = 32_768;
@@ -23,15 +23,6 @@ struct Answered {
     origin: Origin,
     /// The first conversation that went on from it.
     next: Option<Digest>,
-}
-
-/// Where a call goes on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Before {
-    /// The call before it.
-    pub origin: Origin,
-    /// Whether another conversation goes on from there already: then this one is beside it.
-    pub is_fork: bool,
 }
 
 /// Calls by the conversations that they were asked.

@@ -22,7 +22,7 @@ use crate::dispatcher::{SharedAnswer, Told};
 use crate::engine_client::leg::Rim;
 use crate::engine_client::wire;
 use crate::keys;
-use crate::message::{CallKey, Event, Origin, Outcome, ProgramKey};
+use crate::message::{Before, CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::programs_log::ProgramsLog;
 use crate::state::State;
@@ -102,6 +102,12 @@ impl View<'_> {
     pub fn origin(&self, tenant: &TenantId, wire: &CallId) -> Option<Origin> {
         let (name, key) = wire::split(wire)?;
         self.state.origin(tenant, (&name, key))
+    }
+
+    /// The same, for who goes on from it.
+    pub fn before(&self, tenant: &TenantId, wire: &CallId) -> Option<Before> {
+        let (name, key) = wire::split(wire)?;
+        self.state.before(tenant, (&name, key))
     }
 
     /// Whether a program may begin, where its tenant has so many.

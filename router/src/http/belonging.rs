@@ -1,70 +1,62 @@
-//! Where a call belongs whose client did not say so. Owns: asking those who may know, the surest first.
-
-use std::sync::Arc;
+//! Where a call belongs whose client did not say so. Owns: asking those who may know.
 
 use lps_api::ids::TenantId;
 
 use crate::conversations::Conversations;
-use crate::conversations::digest::Conversation;
 use crate::dispatcher::View;
 use crate::echoes::Echoes;
 use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::identity::Identity;
-use crate::message::Origin;
+use crate::search::{Question, Remembered, Search};
 
 /// A call that others may go on from, once it is answered.
 pub(super) struct Said {
     conversations: Conversations,
     tenant: TenantId,
-    conversation: Arc<Conversation>,
-    origin: Origin,
+    remembered: Remembered,
 }
 
-/// Finds it: by what the conversation echoes of us, else by the conversation itself. Gives back, too, what is to be
-/// remembered of a call that is found by nothing better.
+/// Finds it. Gives back, too, what is to be remembered of a call that is found by nothing better than its messages.
 pub(super) async fn find(
     context: &Context,
-    (mut identity, tenant): (Identity, &TenantId),
+    (identity, tenant): (Identity, &TenantId),
     (echoes, messages): (Option<Echoes>, Option<&str>),
 ) -> Result<(Identity, Option<Said>), Error> {
-    if let Some(echoes) = echoes.filter(|_| identity.may_follow()) {
-        let whose = tenant.clone();
-        let look = move |view: View<'_>| {
-            identity.follow(&echoes, |call| view.origin(&whose, call));
-            identity
+    let conversations = &context.conversations;
+    let mut search = Search::new(identity, echoes);
+    while let Some(question) = search.next(|| conversations.read(messages?)) {
+        search = match question {
+            Question::Echoes(echoes) => {
+                let whose = tenant.clone();
+                let look =
+                    move |view: View<'_>| search.follow(&echoes, |call| view.before(&whose, call));
+                context.dispatcher.read(look).await?
+            }
+            Question::Conversation(conversation) => {
+                search.go_on_from(conversations.before(tenant, &conversation).await?)
+            }
         };
-        identity = context.dispatcher.read(look).await?;
     }
-    let messages = messages.filter(|_| identity.is_alone());
-    let conversation = messages.and_then(|messages| context.conversations.read(messages));
-    let Some(conversation) = conversation.map(Arc::new) else {
-        return Ok((identity, None));
-    };
-    let before = context.conversations.before(tenant, &conversation).await?;
-    if let Some(before) = before {
-        identity.go_on_from(before.origin, before.is_fork);
-    }
-    let said = Said {
-        conversations: context.conversations.clone(),
+    let (identity, remembered) = search.end();
+    let said = remembered.map(|remembered| Said {
+        conversations: conversations.clone(),
         tenant: tenant.clone(),
-        conversation,
-        origin: Origin {
-            program: identity.program.clone(),
-            thread: identity.thread.clone(),
-            call: identity.call.clone(),
-        },
-    };
-    Ok((identity, Some(said)))
+        remembered,
+    });
+    Ok((identity, said))
 }
 
 impl Said {
     /// It was answered. Where nobody takes it down any more, the router ends.
     pub(super) async fn answered(self) {
-        let (tenant, conversation) = (self.tenant, self.conversation);
+        let Remembered {
+            conversation,
+            origin,
+        } = self.remembered;
         let told = self
             .conversations
-            .answered(tenant, conversation, self.origin);
+            .answered(self.tenant, conversation, origin);
         let _ = told.await;
     }
 }

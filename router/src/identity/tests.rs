@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echoes::Echoes;
-use crate::message::Origin;
+use crate::message::{Before, Origin};
 
 fn fresh() -> Fresh {
     Fresh {
@@ -212,21 +212,23 @@ fn call(name: &str) -> CallId {
     CallId::parse(name).unwrap()
 }
 
-fn origin(program: &str, thread: &str, name: &str) -> Option<Origin> {
-    Some(Origin {
+fn origin(program: &str, thread: &str, name: &str) -> Origin {
+    Origin {
         program: ProgramId::parse(program).unwrap(),
         thread: ThreadId::parse(thread).unwrap(),
         call: call(name),
-    })
+    }
 }
 
-fn known(wire: &CallId) -> Option<Origin> {
-    match wire.as_str() {
-        "a~1" => origin("p", "t", "a"),
-        "b~2" => origin("p", "t", "b"),
-        "c~3" => origin("q", "t", "c"),
-        _ => None,
-    }
+fn known(wire: &CallId) -> Option<Before> {
+    let (origin, is_fork) = match wire.as_str() {
+        "a~1" => (origin("p", "t", "a"), false),
+        "b~2" => (origin("p", "t", "b"), false),
+        "c~3" => (origin("q", "t", "c"), false),
+        "d~4" => (origin("p", "t", "d"), true),
+        _ => return None,
+    };
+    Some(Before { origin, is_fork })
 }
 
 fn followed(header: &HeaderSays<'_>, answered: &[&str], latest: &str) -> Identity {
@@ -266,6 +268,15 @@ fn results_put_a_call_behind_those_that_asked() {
 }
 
 #[test]
+fn a_second_one_that_brings_results_of_a_call_is_on_a_thread_of_its_own() {
+    let nothing = HeaderSays::default();
+    let thread = |answered: &[&str]| followed(&nothing, answered, "d~4").thread;
+    assert_eq!(thread(&["d~4"]).as_str(), "fresh-call");
+    // After an answer in words, which has no id: the thread's last call may be what gave it.
+    assert_eq!(thread(&[]).as_str(), "t");
+}
+
+#[test]
 fn where_the_calls_are_forgotten_all_come_to_one_program() {
     let identity = followed(&HeaderSays::default(), &["x~4"], "x~4");
     assert_eq!(
@@ -277,11 +288,6 @@ fn where_the_calls_are_forgotten_all_come_to_one_program() {
 
 #[test]
 fn a_call_goes_on_from_the_one_before_or_beside_others() {
-    let before = Origin {
-        program: ProgramId::parse("p").unwrap(),
-        thread: ThreadId::parse("t").unwrap(),
-        call: CallId::parse("a").unwrap(),
-    };
     for (header, is_fork, thread, lineage) in [
         (HeaderSays::default(), false, "t", calls(&["a"])),
         (HeaderSays::default(), true, "fresh-call", calls(&["a"])),
@@ -298,7 +304,8 @@ fn a_call_goes_on_from_the_one_before_or_beside_others() {
     ] {
         let mut identity = identify(&header, &BodySays::default(), fresh()).unwrap();
         assert!(identity.is_alone());
-        identity.go_on_from(before.clone(), is_fork);
+        let origin = origin("p", "t", "a");
+        identity.go_on_from(Before { origin, is_fork });
         assert_eq!(identity.source, IdentitySource::Prefix);
         let names = [identity.program.as_str(), identity.thread.as_str()];
         assert_eq!((names, identity.lineage), (["p", thread], lineage));

@@ -11,7 +11,7 @@ use super::view::{
     CallView, EngineLoad, Explain, FirstCall, HomeView, Listed, OpenCalls, ProgramFilter,
     ProgramSummary, ProgramView, Sort, TenantCall, ThreadView, UsageView, WaitView,
 };
-use crate::message::{CallKey, Intake, Origin, Parents, ProgramKey};
+use crate::message::{Before, CallKey, Intake, Origin, Parents, ProgramKey};
 use crate::process_table::{Call, Ended, Known, Phase, Row, Sizes};
 use crate::scheduler::{Pool, Residency};
 
@@ -57,6 +57,23 @@ impl State {
             thread: thread.clone(),
             call: name.clone(),
         })
+    }
+
+    /// The same, for who goes on from it. Another does already where its thread has a later call, but for one that was not
+    /// answered, which is tried again so.
+    pub fn before(&self, tenant: &TenantId, name: (&CallId, CallKey)) -> Option<Before> {
+        let origin = self.origin(tenant, name)?;
+        let (row, _) = self.table.named_call(tenant, &origin.call)?;
+        let last = row
+            .last_call(&origin.thread)
+            .filter(|last| **last != origin.call);
+        let last = last.and_then(|last| self.table.named_call(tenant, last));
+        let is_fork = match last {
+            None => false,
+            Some((_, Known::Open(_))) => true,
+            Some((_, Known::Ended(call))) => call.phase == Phase::Completed,
+        };
+        Some(Before { origin, is_fork })
     }
 
     /// A program, live or ended lately.

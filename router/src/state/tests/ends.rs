@@ -1,6 +1,6 @@
 //! How calls, programs, engines and pools end; events about what is not there.
 
-use lps_api::ids::ClassName;
+use lps_api::ids::{CallId, ClassName, TenantId};
 use lps_api::protocol::{CallState, CallUsage};
 use lps_api::quantity::{Attempt, Micros};
 
@@ -326,4 +326,25 @@ fn a_wake_that_comes_late_does_not_eat_the_next_one() {
         let view = bench.state.program(&program(name)).expect("it is kept");
         assert_eq!(view.summary.state, ProgramState::Expired, "{name}");
     }
+}
+
+#[test]
+fn who_goes_on_from_a_call_that_another_went_on_from_is_a_fork() {
+    let mut bench = fcfs("a", 4);
+    let is_fork = |bench: &Bench, call: CallKey| {
+        let name = CallId::parse(&format!("c{}", call.0)).expect("a name");
+        let before = bench.state.before(&TenantId::anonymous(), (&name, call));
+        before.expect("it is known").is_fork
+    };
+    let first = bench.small("x");
+    bench.end(first);
+    assert!(!is_fork(&bench, first));
+    let second = bench.small("x");
+    assert!(is_fork(&bench, first) && !is_fork(&bench, second));
+    let event = bench.ended(second, Outcome::Cancelled);
+    bench.tell(event);
+    assert!(!is_fork(&bench, first), "who was cut off tries again");
+    let third = bench.small("x");
+    bench.end(third);
+    assert!(is_fork(&bench, first) && !is_fork(&bench, third));
 }
