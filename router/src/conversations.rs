@@ -38,20 +38,21 @@ impl Conversations {
         self.digests.read(messages)
     }
 
-    /// The call that a conversation goes on from.
+    /// The call that a conversation goes on from, which its client may say it sends again.
     ///
     /// # Errors
     /// When the router ends.
     pub async fn before(
         &self,
         tenant: &TenantId,
-        conversation: &Arc<Conversation>,
+        (conversation, is_again): (&Arc<Conversation>, bool),
     ) -> Result<Option<Before>, Ended> {
         if conversation.is_first() {
             return Ok(None);
         }
         let (tenant, conversation) = (tenant.clone(), Arc::clone(conversation));
-        let look = move |table: &mut Table, now| table.before(&tenant, &conversation, now);
+        let look =
+            move |table: &mut Table, now| table.before(&tenant, (&conversation, is_again), now);
         self.table.with(look).await
     }
 

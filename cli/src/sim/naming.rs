@@ -71,7 +71,7 @@ impl Finder {
             search = match question {
                 Question::Echoes(echoes) => search.follow(&echoes, &known),
                 Question::Conversation(conversation) => {
-                    search.go_on_from(self.table.before(tenant, &conversation, now))
+                    search.go_on_from(self.table.before(tenant, (&conversation, false), now))
                 }
             };
         }

@@ -54,11 +54,12 @@ impl Table {
     }
 
     /// The call that a conversation goes on from: it contains all that this call was asked, and an answer. Of several that
-    /// were asked the same, the first that nobody went on from; the conversation itself, sent again, stays where it was.
+    /// were asked the same, the first that nobody went on from; the conversation itself, sent again, stays where it was:
+    /// at once where its client says so, else where nobody else can have sent it.
     pub fn before(
         &mut self,
         tenant: &TenantId,
-        conversation: &Conversation,
+        (conversation, is_again): (&Conversation, bool),
         now: Micros,
     ) -> Option<Before> {
         self.forget(now);
@@ -68,8 +69,12 @@ impl Table {
                 continue;
             };
             let free = calls.iter().position(|call| call.next.is_none());
-            let same = || calls.iter().position(|call| call.next == Some(whole));
-            let own = free.or_else(same);
+            let same = calls.iter().position(|call| call.next == Some(whole));
+            let own = if is_again {
+                same.or(free)
+            } else {
+                free.or(same)
+            };
             let call = &mut calls[own.unwrap_or_default()];
             call.next.get_or_insert(whole);
             return Some(Before {

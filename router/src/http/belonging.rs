@@ -21,7 +21,7 @@ pub(super) struct Said {
 pub(super) async fn find(
     context: &Context,
     (identity, tenant): (Identity, &TenantId),
-    (echoes, messages): (Option<Echoes>, Option<&str>),
+    (echoes, messages, is_again): (Option<Echoes>, Option<&str>, bool),
 ) -> Result<(Identity, Option<Said>), Error> {
     let conversations = &context.conversations;
     let mut search = Search::new(identity, echoes);
@@ -34,7 +34,8 @@ pub(super) async fn find(
                 context.dispatcher.read(look).await?
             }
             Question::Conversation(conversation) => {
-                search.go_on_from(conversations.before(tenant, &conversation).await?)
+                let asked = (&conversation, is_again);
+                search.go_on_from(conversations.before(tenant, asked).await?)
             }
         };
     }

@@ -144,7 +144,7 @@ async fn call(
     let made = fresh.call.clone();
     let identity = identify(&says, &facts.says, fresh)?;
     let echoes = echoes.or_else(|| facts.echoes.clone());
-    let said = (echoes, facts.messages(&body));
+    let said = (echoes, facts.messages(&body), retry.is_again);
     let (identity, said) = belonging::find(context, (identity, &tenant), said).await?;
     let mut outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
     if context.tenants_are_apart {

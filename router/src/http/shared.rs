@@ -26,8 +26,8 @@ const RETRY_COUNT: &str = "x-stainless-retry-count";
 pub(super) struct Retry {
     /// Its `idempotency-key`, as names for what the client did not name.
     pub(super) fresh: Option<Fresh>,
-    /// Whether there may have been another before.
-    may_be_one: bool,
+    /// Whether its client says that there was another before.
+    pub(super) is_again: bool,
 }
 
 impl Retry {
@@ -43,7 +43,7 @@ impl Retry {
             .map(axum::http::HeaderValue::as_bytes);
         Ok(Self {
             fresh: key.map(fresh),
-            may_be_one: key.is_some() || count.is_some_and(|count| count != b"0"),
+            is_again: count.is_some_and(|count| count != b"0"),
         })
     }
 
@@ -54,7 +54,7 @@ impl Retry {
         (tenant, call): (&TenantId, &CallId),
         outgoing: &Outgoing,
     ) -> Result<Option<SharedAnswer>, Ended> {
-        if !self.may_be_one {
+        if self.fresh.is_none() && !self.is_again {
             return Ok(None);
         }
         let (tenant, call) = (tenant.clone(), call.clone());

@@ -36,6 +36,8 @@ pub struct Sink {
 pub struct Traces {
     sink: Option<Sink>,
     roots: HashMap<ProgramKey, Root>,
+    /// How many began. A program that goes on after its end has another span in its trace: a span ends once.
+    begun: u64,
     /// Ids are hashes of names, seeded anew by each start of the process.
     ids: RandomState,
 }
@@ -57,6 +59,7 @@ impl Traces {
         Self {
             sink,
             roots: HashMap::new(),
+            begun: 0,
             ids: RandomState::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Traces {
         if self.roots.contains_key(program) {
             return;
         }
+        self.begun += 1;
         let halves = [
             self.ids.hash_one((program, "first half of the trace")),
             self.ids.hash_one((program, "second half of the trace")),
@@ -77,7 +81,7 @@ impl Traces {
         let drawn = context::is_sampled(halves[1], sink.ratio);
         let root = Root {
             trace: said.map_or_else(|| TraceId::from(own), |said| said.trace),
-            span: SpanId::from(self.ids.hash_one(program)),
+            span: SpanId::from(self.ids.hash_one((program, self.begun))),
             parent: said.map(|said| said.span),
             is_sampled: said.map_or(drawn, |said| said.is_sampled),
         };

@@ -212,3 +212,13 @@ fn only_a_traceparent_is_one() {
         "a later version"
     );
 }
+
+#[test]
+fn a_program_that_goes_on_after_its_end_has_another_span_in_its_trace() {
+    let mut rig = rig(1.0);
+    let first = rig.call("a", None, &[]).unwrap();
+    rig.traces.keep(|_| false);
+    let later = rig.call("b", None, &["a"]).unwrap();
+    assert_eq!(first.context.trace_id(), later.context.trace_id());
+    assert_ne!(first.parent, later.parent, "a span ends once");
+}

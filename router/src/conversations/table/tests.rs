@@ -47,8 +47,13 @@ impl Bench {
 
     /// The call before, and whether it is a fork.
     fn before(&mut self, whose: &str, texts: &[&str]) -> Option<(String, bool)> {
+        self.look(whose, texts, false)
+    }
+
+    fn look(&mut self, whose: &str, texts: &[&str], is_again: bool) -> Option<(String, bool)> {
         let conversation = self.read(texts);
-        let before = self.table.before(&tenant(whose), &conversation, self.now)?;
+        let asked = (&conversation, is_again);
+        let before = self.table.before(&tenant(whose), asked, self.now)?;
         Some((before.origin.call.as_str().to_owned(), before.is_fork))
     }
 }
@@ -99,6 +104,21 @@ fn each_of_several_that_were_asked_the_same_is_gone_on_from() {
             .map(|(_, is_fork)| is_fork),
         Some(true)
     );
+}
+
+#[test]
+fn who_says_that_it_asks_again_takes_no_twins_place() {
+    let mut bench = Bench::default();
+    bench.answered("t", &["a"], "1");
+    bench.answered("t", &["a"], "2");
+    let said = ["a", "x", "b"];
+    assert_eq!(
+        bench.look("t", &said, true),
+        found("1", false),
+        "the first was lost"
+    );
+    assert_eq!(bench.look("t", &said, true), found("1", false));
+    assert_eq!(bench.look("t", &said, false), found("2", false), "its twin");
 }
 
 #[test]
