@@ -17,7 +17,7 @@ use self::judge::{Call, Place, Score, Verdict};
 use crate::console;
 use crate::sim::{EngineSpec, Naming, Put, Setup, settings, simulate};
 use crate::workload::chats::Chats;
-use crate::workload::{Place as Slots, Workload};
+use crate::workload::{Place as Slots, ProgramSpec, Workload};
 
 /// Flags of `lps bench identity`.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,32 +49,43 @@ pub struct Args {
     /// What the engines are, as `lps sim` takes it
     #[arg(long, default_value = "unit:slots=8")]
     pub engine: String,
-    /// Seed of the generators
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Seeds of the generators; with several, times are told as median with least and most
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub seeds: Vec<u64>,
 }
 
-/// Mean completion times of programs in seconds.
+/// How long programs take, on the average.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Completion {
+struct Took {
+    /// From arrival to end.
+    completion_s: f64,
+    /// The same over the tokens that a program produces, as Autellix measures it: short programs count as much as long ones.
+    token_latency_s: f64,
+}
+
+/// The same programs of one seed, four times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Runs {
+    seed: u64,
     /// Clients say where calls belong.
-    said_s: f64,
+    said: Took,
     /// The router finds it.
-    found_s: f64,
+    found: Took,
     /// Each call is a program.
-    alone_s: f64,
+    alone: Took,
     /// First come, first served.
-    fcfs_s: f64,
+    fcfs: Took,
 }
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
     workload: String,
+    /// Of all seeds together.
     #[serde(flatten)]
     verdict: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completion: Option<Completion>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    runs: Vec<Runs>,
 }
 
 /// Runs it.
@@ -87,7 +98,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         rows.push(Row {
             workload: path.display().to_string(),
             verdict: Verdict::of(&recorded::put(path)?),
-            completion: None,
+            runs: Vec::new(),
         });
     }
     if args.trace.is_empty() {
@@ -100,18 +111,19 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     rows.push(Row {
         workload: "all".to_owned(),
         verdict: total,
-        completion: None,
+        runs: Vec::new(),
     });
     if json {
         console::json(&serde_json::to_value(&rows)?)?;
         return Ok(());
     }
-    let header = if args.trace.is_empty() {
-        &HEADER[..]
-    } else {
-        &HEADER[..FOUND_COLUMNS]
-    };
-    console::table(header, rows.iter().map(Row::cells).collect(), "nothing")?;
+    let cells = rows.iter().map(Row::cells).collect();
+    console::table(&HEADER, cells, "nothing")?;
+    if args.trace.is_empty() {
+        console::line("")?;
+        let times = rows.iter().flat_map(Row::times).collect();
+        console::table(&TIMES, times, "nothing")?;
+    }
     console::line("")?;
     let sources = rows.iter().flat_map(Row::sources).collect();
     console::table(&SOURCES, sources, "nothing")?;
@@ -119,9 +131,22 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
 }
 
 fn generated(args: &Args, text: &str) -> anyhow::Result<Row> {
+    let (mut verdict, mut runs) = (Verdict::default(), Vec::new());
+    for seed in &args.seeds {
+        let (of_seed, its_runs) = seeded(args, text, *seed)?;
+        verdict.add(&of_seed);
+        runs.push(its_runs);
+    }
+    Ok(Row {
+        workload: text.to_owned(),
+        verdict,
+        runs,
+    })
+}
+
+fn seeded(args: &Args, text: &str, seed: u64) -> anyhow::Result<(Verdict, Runs)> {
     let engine: EngineSpec = args.engine.parse()?;
     let slots = u64::from(engine.slots());
-    let seed = args.seed;
     let workload = Workload::open(text, Slots { seed, slots })?;
     let run = |policy: &str, naming: Naming| {
         let setup = Setup {
@@ -136,24 +161,32 @@ fn generated(args: &Args, text: &str) -> anyhow::Result<Row> {
         };
         let record = simulate(&workload, &setup)?;
         let programs = workload.programs.iter().zip(&record.programs);
-        let took = programs.filter_map(|(spec, end)| Some(end.as_ref()?.end - spec.arrival));
-        let took: Vec<f64> = took.map(|time| time.as_secs_f64()).collect();
-        let mean = took.iter().sum::<f64>() / took.len().max(1) as f64;
+        let took =
+            programs.filter_map(|(spec, end)| Some((spec, end.as_ref()?.end - spec.arrival)));
+        let took: Vec<(&ProgramSpec, f64)> = took
+            .map(|(spec, time)| (spec, time.as_secs_f64()))
+            .collect();
+        let per_token = took.iter().map(|(spec, time)| {
+            let tokens = spec.calls.iter().map(|call| u64::from(call.output.0));
+            time / tokens.sum::<u64>().max(1) as f64
+        });
+        let count = took.len().max(1) as f64;
+        let mean = Took {
+            completion_s: took.iter().map(|(_, time)| time).sum::<f64>() / count,
+            token_latency_s: per_token.sum::<f64>() / count,
+        };
         anyhow::Ok((mean, record))
     };
     let chats = Chats { alike: args.alike };
-    let (found_s, record) = run(&args.policy, Naming::Found(chats))?;
-    let completion = Completion {
-        said_s: run(&args.policy, Naming::Said)?.0,
-        found_s,
-        alone_s: run(&args.policy, Naming::Alone)?.0,
-        fcfs_s: run("fcfs", Naming::Alone)?.0,
+    let (found, record) = run(&args.policy, Naming::Found(chats))?;
+    let runs = Runs {
+        seed,
+        said: run(&args.policy, Naming::Said)?.0,
+        found,
+        alone: run(&args.policy, Naming::Alone)?.0,
+        fcfs: run("fcfs", Naming::Alone)?.0,
     };
-    Ok(Row {
-        workload: text.to_owned(),
-        verdict: Verdict::of(&calls(&workload, &record.put)),
-        completion: Some(completion),
-    })
+    Ok((Verdict::of(&calls(&workload, &record.put)), runs))
 }
 
 /// The calls of a workload, where they belong and where they were put.
@@ -188,7 +221,7 @@ fn calls(workload: &Workload, put: &[Put]) -> Vec<Call> {
     put.iter().map(call).collect()
 }
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 8] = [
     "workload",
     "calls",
     "program P",
@@ -197,13 +230,8 @@ const HEADER: [&str; 12] = [
     "R",
     "parent P",
     "R",
-    "said s",
-    "found",
-    "alone",
-    "fcfs",
 ];
-/// Of them, those before times.
-const FOUND_COLUMNS: usize = 8;
+const TIMES: [&str; 6] = ["workload", "mean", "said", "found", "alone", "fcfs"];
 const SOURCES: [&str; 5] = ["workload", "source", "calls", "parent P", "R"];
 
 impl Row {
@@ -213,12 +241,30 @@ impl Row {
         for score in [verdict.programs, verdict.threads, verdict.parents] {
             cells.extend(shares(score));
         }
-        if let Some(it) = self.completion {
-            cells.push(format!("{:.1}", it.said_s));
-            let others = [it.found_s, it.alone_s, it.fcfs_s];
-            cells.extend(others.map(|mean| format!("×{:.2}", mean / it.said_s)));
-        }
         cells
+    }
+
+    /// Those who say it in a unit, the others as factors of that, of the same seed.
+    fn times(&self) -> Vec<Vec<String>> {
+        if self.runs.is_empty() {
+            return Vec::new();
+        }
+        let line = |name: &str, units: f64, of: fn(Took) -> f64| {
+            let said = self.runs.iter().map(|runs| of(runs.said) * units);
+            let said = spread(said.collect(), |time| format!("{time:.1}"));
+            let others: [fn(&Runs) -> Took; 3] = [|it| it.found, |it| it.alone, |it| it.fcfs];
+            let others = others.map(|other| {
+                let factors = self.runs.iter().map(|it| of(other(it)) / of(it.said));
+                spread(factors.collect(), |factor| format!("×{factor:.2}"))
+            });
+            let mut cells = vec![self.workload.clone(), name.to_owned(), said];
+            cells.extend(others);
+            cells
+        };
+        vec![
+            line("completion (s)", 1.0, |took| took.completion_s),
+            line("a token (ms)", 1e3, |took| took.token_latency_s),
+        ]
     }
 
     fn sources(&self) -> impl Iterator<Item = Vec<String>> {
@@ -227,6 +273,16 @@ impl Row {
             let (workload, calls) = (self.workload.clone(), of.calls.to_string());
             vec![workload, (*name).to_owned(), calls, precision, recall]
         })
+    }
+}
+
+/// The median, with the least and the most where there are several.
+fn spread(mut values: Vec<f64>, text: impl Fn(f64) -> String) -> String {
+    values.sort_by(f64::total_cmp);
+    let middle = text(values[values.len() / 2]);
+    match &values[..] {
+        [least, .., most] => format!("{middle} ({}–{})", text(*least), text(*most)),
+        _ => middle,
     }
 }
 

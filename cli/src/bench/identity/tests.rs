@@ -18,7 +18,7 @@ fn args() -> Args {
         alike: false,
         policy: "atlas".to_owned(),
         engine: "unit:slots=4".to_owned(),
-        seed: 1,
+        seeds: vec![1, 2],
     }
 }
 
@@ -35,8 +35,16 @@ fn chats_and_agents_are_found_and_gain_as_if_their_clients_said_it() {
             !is_chain || verdict.threads.recall() == Some(1.0),
             "{workload}"
         );
-        let it = row.completion.expect("it ran");
-        assert!(it.found_s <= 1.1 * it.said_s, "{workload}: {it:?}");
+        let seeds: Vec<u64> = row.runs.iter().map(|it| it.seed).collect();
+        assert_eq!(seeds, [1, 2]);
+        for it in &row.runs {
+            let (found, said) = (it.found, it.said);
+            assert!(
+                found.completion_s <= 1.1 * said.completion_s
+                    && found.token_latency_s <= 1.1 * said.token_latency_s,
+                "{workload}: {it:?}"
+            );
+        }
     }
 }
 
@@ -87,6 +95,13 @@ fn a_line_that_is_no_request_is_named() {
         let error = format!("{:#}", recorded::put(&path).expect_err(&second));
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn seeds_are_told_as_median_least_and_most() {
+    let text = |value: f64| format!("{value:.1}");
+    assert_eq!(spread(vec![3.0, 1.0, 2.0], text), "2.0 (1.0–3.0)");
+    assert_eq!(spread(vec![3.0], text), "3.0");
 }
 
 #[test]
