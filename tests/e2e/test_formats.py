@@ -27,6 +27,8 @@ CALLS = {
     "hermes": EACH.replace("CALL", '<tool_call>\n{"name": "{{ c.function.name }}", "arguments": '
                                    '{{ c.function.arguments | tojson }}}\n</tool_call>'),
 }
+# The model decides whether it reasons, or an empty reasoning stands before the answer.
+OPENING = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
 THOUGHTS = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Say the colours, please."}], "max_tokens": 400, "temperature": 0}
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {
@@ -60,9 +62,7 @@ def caller(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def thinker(tmp_path_factory):
-    """Its template leaves it to the model, or puts an empty reasoning before the answer."""
-    opening = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
-    with engine(tmp_path_factory, CALLS["hermes"], THOUGHTS, opening) as started:
+    with engine(tmp_path_factory, CALLS["hermes"], THOUGHTS, OPENING) as started:
         yield started
 
 

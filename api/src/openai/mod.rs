@@ -23,3 +23,6 @@ pub use response::{
 
 /// A JSON object whose keys keep their order.
 pub type Object = Map<String, Value>;
+
+/// Variables of a template: by one of them most that can do without reasoning are told whether to.
+pub const REASONING_SWITCHES: [&str; 2] = ["enable_thinking", "thinking"];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lps_api::openai::limits::{MESSAGES_MAX, ROLES};
-use lps_api::openai::{ChatRequest, Object, Prompt};
+use lps_api::openai::{ChatRequest, Object, Prompt, REASONING_SWITCHES};
 use lps_api::tool_call;
 use lps_engine_core::request::TokenId;
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn variables(request: &ChatRequest) -> Option<Object> {
     let mut variables = Object::new();
     variables.insert("reasoning_effort".to_owned(), effort.as_str().into());
     if ["none", "minimal"].contains(&effort.as_str()) {
-        for name in ["enable_thinking", "thinking"] {
+        for name in REASONING_SWITCHES {
             variables.insert(name.to_owned(), Value::Bool(false));
         }
     }

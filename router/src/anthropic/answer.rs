@@ -4,6 +4,10 @@ use lps_api::openai::{ChatChoice, ChatCompletion, FinishReason, Object, ToolCall
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// Clients want a signature of thoughts, and some drop thoughts or take them for text where it is empty. Nothing is signed
+/// here and no signature is looked at, which it says.
+pub(super) const SIGNATURE: &str = "unsigned";
+
 /// Why a message ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Ending {
@@ -41,6 +45,8 @@ pub fn message(id: &str, body: &[u8]) -> serde_json::Result<Value> {
             stop_reason,
             ..
         } = choice;
+        let thoughts = message.reasoning_content.filter(|text| !text.is_empty());
+        content.extend(thoughts.map(|text| thinking_block(&text, SIGNATURE)));
         let text = message.content.filter(|text| !text.is_empty());
         content.extend(text.map(|text| text_block(&text)));
         let calls = message.tool_calls.iter();
@@ -78,6 +84,10 @@ pub(super) fn object(
         "stop_reason": ending.stop_reason, "stop_sequence": ending.stop_sequence,
         "usage": usage(figures),
     })
+}
+
+pub(super) fn thinking_block(thinking: &str, signature: &str) -> Value {
+    json!({"type": "thinking", "thinking": thinking, "signature": signature})
 }
 
 pub(super) fn text_block(text: &str) -> Value {
@@ -178,6 +188,19 @@ mod tests {
             block("call_2", json!({"arguments": "[1]"})),
         ]);
         assert_eq!(message["content"], expected);
+    }
+
+    #[test]
+    fn thoughts_stand_before_the_text() {
+        let thoughts = json!({"type": "thinking", "thinking": "Hm.", "signature": "unsigned"});
+        let text = json!({"type": "text", "text": "Hi"});
+        for (said, expected) in [
+            (json!("Hi"), json!([thoughts, text])),
+            (Value::Null, json!([thoughts])),
+        ] {
+            let said = json!({"role": "assistant", "reasoning_content": "Hm.", "content": said});
+            assert_eq!(chat(&choice(&said, "stop", None))["content"], expected);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! refused because no engine does it. Fields that a chat has too, or that nobody knows, pass as they are: their ranges
 //! are checked where a chat's are.
 
-use lps_api::openai::Object;
+use lps_api::openai::{Object, REASONING_SWITCHES};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub struct Request {
     tools: Option<Vec<Tool>>,
     /// Whether it may, or must.
     tool_choice: Option<ToolChoice>,
-    /// Not to be had.
+    /// Whether the model is to think, and whether that is told.
     thinking: Option<Thinking>,
     /// Texts that end an answer.
     stop_sequences: Option<Vec<String>>,
@@ -94,6 +94,12 @@ enum Block {
         tool_use_id: String,
         content: Option<Content<TextBlock>>,
     },
+    /// What the model thought before it answered.
+    Thinking {
+        thinking: String,
+    },
+    /// The same as only Anthropic can read it.
+    RedactedThinking,
 }
 
 /// What the model may call.
@@ -169,12 +175,51 @@ enum OutputFormat {
     JsonSchema { schema: Object },
 }
 
-#[derive(PartialEq, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Thinking {
+/// Whether the model is to think. A budget in tokens has no effect: `max_tokens` bounds thoughts and answer together.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+struct Thinking {
+    r#type: ThinkingType,
+    display: Option<ThinkingDisplay>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ThinkingType {
+    Enabled,
+    /// As the model does where nobody asks.
+    Adaptive,
+    /// What it thinks all the same is not told.
     Disabled,
-    #[serde(other)]
-    Wanted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ThinkingDisplay {
+    /// As it is: nothing makes a summary here.
+    Summarized,
+    Omitted,
+}
+
+impl Thinking {
+    /// Asks for it as a chat does. What the client itself says of the template's variables stands.
+    fn ask(self, chat: &mut Object) {
+        let is_wanted = match self.r#type {
+            ThinkingType::Enabled => Some(true),
+            ThinkingType::Adaptive => None,
+            ThinkingType::Disabled => Some(false),
+        };
+        if let Some(is_wanted) = is_wanted {
+            let variables = chat.entry("chat_template_kwargs").or_insert(json!({}));
+            if let Value::Object(variables) = variables {
+                for name in REASONING_SWITCHES {
+                    variables.entry(name).or_insert(Value::Bool(is_wanted));
+                }
+            }
+        }
+        if is_wanted == Some(false) || self.display == Some(ThinkingDisplay::Omitted) {
+            chat.insert("include_reasoning".to_owned(), Value::Bool(false));
+        }
+    }
 }
 
 impl From<String> for TextBlock {
@@ -224,11 +269,6 @@ impl Request {
             let reason = "no conversation is kept here; leave it out and send all messages";
             return Err(Error::coded("thread_unsupported_request", "thread", reason));
         }
-        if self.thinking == Some(Thinking::Wanted) {
-            let reason =
-                "thinking is not told apart from the answer here; only type \"disabled\" is taken";
-            return Err(Error::field("thinking", reason));
-        }
         if self.messages.is_empty() {
             return Err(Error::field("messages", "has no message"));
         }
@@ -238,6 +278,9 @@ impl Request {
     fn into_chat(self) -> Result<Object, Error> {
         self.check()?;
         let mut chat = self.rest;
+        if let Some(thinking) = self.thinking {
+            thinking.ask(&mut chat);
+        }
         let mut set = |field: &str, value: Value| chat.insert(field.to_owned(), value);
         let mut said = Vec::with_capacity(self.messages.len() + 1);
         if let Some(system) = self.system {
@@ -336,6 +379,9 @@ fn asked(
                 said.push(json!({"role": "tool", "tool_call_id": tool_use_id, "content": content}));
             }
             Block::ToolUse { .. } => return Err(misplaced((index, place), "tool_use", role)),
+            Block::Thinking { .. } | Block::RedactedThinking => {
+                return Err(misplaced((index, place), "thinking", role));
+            }
         }
     }
     if !texts_so_far.is_empty() || said.len() == before {
@@ -345,9 +391,11 @@ fn asked(
 }
 
 fn answered((index, blocks): (usize, Vec<Block>), said: &mut Vec<Value>) -> Result<(), Error> {
-    let (mut texts, mut calls) = (Vec::new(), Vec::new());
+    let (mut thoughts, mut texts, mut calls) = (Vec::new(), Vec::new(), Vec::new());
     for (place, block) in blocks.into_iter().enumerate() {
         match block {
+            Block::Thinking { thinking } => thoughts.push(thinking),
+            Block::RedactedThinking => {}
             Block::Text { text } => texts.push(text),
             Block::ToolUse { id, name, input } => {
                 let function = json!({"name": name, "arguments": Value::Object(input).to_string()});
@@ -359,6 +407,10 @@ fn answered((index, blocks): (usize, Vec<Block>), said: &mut Vec<Value>) -> Resu
         }
     }
     let mut message = json!({"role": "assistant", "content": parts(texts)});
+    thoughts.retain(|thought| !thought.is_empty());
+    if !thoughts.is_empty() {
+        message["reasoning_content"] = Value::String(thoughts.join("\n"));
+    }
     if !calls.is_empty() {
         message["tool_calls"] = Value::Array(calls);
     }

@@ -22,6 +22,17 @@ fn said(more: &Value) -> Value {
     translated(&with(more)).unwrap()["messages"].take()
 }
 
+/// The field for which a request is refused, with a reason.
+fn refused(more: &Value) -> String {
+    match translated(&with(more)) {
+        Err(Error::Field { field, reason, .. }) => {
+            assert!(!reason.is_empty(), "{field}");
+            field
+        }
+        other => panic!("{more}: {other:?}"),
+    }
+}
+
 #[test]
 fn what_both_forms_have_passes_as_it_is() {
     let more = json!({"temperature": 0.25, "top_p": 0.5, "top_k": 3, "metadata": {"user_id": "u"},
@@ -82,6 +93,90 @@ fn calls_and_results_of_tools_stand_where_a_chat_has_them() {
         {"role": "user", "content": "And now?"},
     ]);
     assert_eq!(said(&json!({"messages": messages})), expected);
+}
+
+#[test]
+fn thoughts_that_come_back_are_what_the_model_reasoned() {
+    let thoughts =
+        |text: &str| json!({"type": "thinking", "thinking": text, "signature": "unsigned"});
+    let text = json!({"type": "text", "text": "Red."});
+    let call = json!({"type": "tool_use", "id": "c", "name": "f", "input": {}});
+    let redacted = json!({"type": "redacted_thinking", "data": "x"});
+    let function = json!({"name": "f", "arguments": "{}"});
+    let called = json!([{"id": "c", "type": "function", "function": function}]);
+    for (blocks, expected) in [
+        (
+            json!([thoughts("Hm."), text]),
+            json!({"content": "Red.", "reasoning_content": "Hm."}),
+        ),
+        (
+            json!([thoughts("Hm."), thoughts("So."), call]),
+            json!({"content": "", "reasoning_content": "Hm.\nSo.", "tool_calls": called}),
+        ),
+        (
+            json!([redacted, thoughts(""), text]),
+            json!({"content": "Red."}),
+        ),
+    ] {
+        let messages =
+            json!([{"role": "assistant", "content": blocks}, {"role": "user", "content": "Why?"}]);
+        let mut said = said(&json!({"messages": messages}))[0].take();
+        assert_eq!(said["role"].take(), "assistant");
+        said.as_object_mut().unwrap().shift_remove("role");
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn thoughts_stand_in_the_models_messages_only() {
+    for (role, block) in [
+        ("user", json!({"type": "thinking", "thinking": "?"})),
+        ("system", json!({"type": "redacted_thinking"})),
+        ("assistant", json!({"type": "thinking"})),
+    ] {
+        let messages = json!([{"role": role, "content": [block]}]);
+        let field = refused(&json!({"messages": messages}));
+        assert_eq!(field, "messages[0].content[0]", "{role}");
+    }
+    let between = json!({"type": "between_tools"});
+    assert_eq!(refused(&json!({"thinking": between})), "thinking.type");
+}
+
+#[test]
+fn thinking_is_asked_for_by_the_templates_variables() {
+    let asked = |more: Value| {
+        let chat = translated(&with(&more)).unwrap();
+        assert_eq!(chat.get("thinking"), None);
+        let field = |name: &str| chat.get(name).cloned().unwrap_or_default();
+        (field("chat_template_kwargs"), field("include_reasoning"))
+    };
+    let (none, hidden) = (Value::Null, json!(false));
+    let both = |is_on: bool| json!({"enable_thinking": is_on, "thinking": is_on});
+    let own = json!({"enable_thinking": true, "x": 1});
+    let kept = json!({"enable_thinking": true, "x": 1, "thinking": false});
+    let off = json!({"type": "disabled"});
+    for (more, expected) in [
+        (json!({}), (none.clone(), none.clone())),
+        (
+            json!({"thinking": {"type": "adaptive"}}),
+            (none.clone(), none.clone()),
+        ),
+        (
+            json!({"thinking": {"type": "adaptive", "display": "omitted"}}),
+            (none.clone(), hidden.clone()),
+        ),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}}),
+            (both(true), none),
+        ),
+        (json!({"thinking": off}), (both(false), hidden.clone())),
+        (
+            json!({"thinking": off, "chat_template_kwargs": own}),
+            (kept, hidden),
+        ),
+    ] {
+        assert_eq!(asked(more.clone()), expected, "{more}");
+    }
 }
 
 #[test]
@@ -185,10 +280,6 @@ fn what_no_engine_does_is_refused_by_its_name() {
     let search = json!({"type": "web_search_20250305", "name": "web_search"});
     for (more, field) in [
         (blocks("user", image.clone()), "messages[0].content[1].type"),
-        (
-            blocks("assistant", json!({"type": "thinking", "thinking": "?"})),
-            "messages[0].content[1].type",
-        ),
         (blocks("user", call), "messages[0].content[1]"),
         (blocks("user", of_image), "messages[0].content[1]"),
         (blocks("assistant", result), "messages[0].content[1]"),
@@ -204,11 +295,6 @@ fn what_no_engine_does_is_refused_by_its_name() {
         ),
         (json!({"system": [image]}), "system[0].type"),
         (json!({"system": 7}), "system"),
-        (
-            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}),
-            "thinking",
-        ),
-        (json!({"thinking": {"type": "adaptive"}}), "thinking"),
         (json!({"tool_choice": {"type": "tool"}}), "tool_choice"),
         (
             json!({"output_config": {"effort": "low"}}),
@@ -226,17 +312,7 @@ fn what_no_engine_does_is_refused_by_its_name() {
         (json!({"n": 2}), "n"),
         (json!({"max_tokens": null}), "max_tokens"),
     ] {
-        match translated(&with(&more)) {
-            Err(Error::Field {
-                field: named,
-                reason,
-                ..
-            }) => {
-                assert_eq!(named, field, "{reason}");
-                assert!(!reason.is_empty());
-            }
-            other => panic!("{more}: {other:?}"),
-        }
+        assert_eq!(refused(&more), field, "{more}");
     }
 }
 

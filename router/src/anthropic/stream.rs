@@ -15,9 +15,16 @@ pub struct Message {
     has_begun: bool,
     /// Blocks that are closed.
     blocks: u32,
-    /// Whether the block after them is open; only a text's is, for a tool's call comes whole.
-    in_text: bool,
+    /// What the block after them grows by, where one is open; a tool's call comes whole.
+    open: Option<Growing>,
     ending: Ending,
+}
+
+/// What comes piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Growing {
+    Thoughts,
+    Text,
 }
 
 impl Target for Message {
@@ -29,20 +36,23 @@ impl Target for Message {
             events.tell(&json!({"type": "message_start", "message": message}));
         }
         for choice in chunk.choices {
-            if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
-                self.text(&text, events);
+            let thoughts = (Growing::Thoughts, choice.delta.reasoning_content);
+            for (kind, text) in [thoughts, (Growing::Text, choice.delta.content)] {
+                if let Some(text) = text.filter(|text| !text.is_empty()) {
+                    self.grow(kind, &text, events);
+                }
             }
             for call in &choice.delta.tool_calls {
                 let input = answer::input(call);
-                self.close_text(events);
-                self.open(&answer::tool_block(call, &Object::new()), events);
+                self.close_open(events);
+                self.start(&answer::tool_block(call, &Object::new()), events);
                 let json = serde_json::to_string(&input).expect("an object has text keys");
                 let delta = json!({"type": "input_json_delta", "partial_json": json});
                 self.delta(&delta, events);
                 self.close(events);
             }
             if let Some(finish) = choice.finish_reason {
-                self.close_text(events);
+                self.close_open(events);
                 self.ending = Ending::new(finish, choice.stop_reason);
             }
         }
@@ -72,20 +82,31 @@ impl Message {
             id,
             has_begun: false,
             blocks: 0,
-            in_text: false,
+            open: None,
             ending: Ending::default(),
         }
     }
 
-    fn text(&mut self, text: &str, events: &mut Events) {
-        if !self.in_text {
-            self.in_text = true;
-            self.open(&answer::text_block(""), events);
+    fn grow(&mut self, kind: Growing, text: &str, events: &mut Events) {
+        let (blank, delta) = match kind {
+            Growing::Thoughts => (
+                answer::thinking_block("", ""),
+                json!({"type": "thinking_delta", "thinking": text}),
+            ),
+            Growing::Text => (
+                answer::text_block(""),
+                json!({"type": "text_delta", "text": text}),
+            ),
+        };
+        if self.open != Some(kind) {
+            self.close_open(events);
+            self.open = Some(kind);
+            self.start(&blank, events);
         }
-        self.delta(&json!({"type": "text_delta", "text": text}), events);
+        self.delta(&delta, events);
     }
 
-    fn open(&self, block: &Value, events: &mut Events) {
+    fn start(&self, block: &Value, events: &mut Events) {
         events.tell(
             &json!({"type": "content_block_start", "index": self.blocks, "content_block": block}),
         );
@@ -95,11 +116,15 @@ impl Message {
         events.tell(&json!({"type": "content_block_delta", "index": self.blocks, "delta": delta}));
     }
 
-    fn close_text(&mut self, events: &mut Events) {
-        if self.in_text {
-            self.in_text = false;
-            self.close(events);
+    fn close_open(&mut self, events: &mut Events) {
+        let Some(kind) = self.open.take() else {
+            return;
+        };
+        if kind == Growing::Thoughts {
+            let signature = json!({"type": "signature_delta", "signature": answer::SIGNATURE});
+            self.delta(&signature, events);
         }
+        self.close(events);
     }
 
     fn close(&mut self, events: &mut Events) {

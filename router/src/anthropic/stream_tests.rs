@@ -39,7 +39,7 @@ fn stream() -> String {
     let function = json!({"name": "add", "arguments": "{\"a\": \"ä\"}"});
     let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
     [
-        ": waiting for an engine\n\n".to_owned(),
+        ": waiting\n\n".to_owned(),
         chunk(&json!({"role": "assistant", "content": ""}), None),
         chunk(&json!({"content": "Hä"}), None),
         chunk(&json!({"content": "?"}), None),
@@ -121,7 +121,36 @@ fn a_stream_of_text_and_calls_is_a_message_block_by_block() {
         json!({"type": "message_stop"}),
     ];
     assert_eq!(told(&stream()), expected);
-    assert!(run(&stream(), &[]).starts_with(": waiting for an engine\n\nevent: message_start\n"));
+    assert!(run(&stream(), &[]).starts_with(": waiting\n\nevent: message_start\n"));
+}
+
+#[test]
+fn thoughts_are_a_block_of_their_own_that_ends_with_its_signature() {
+    let function = json!({"name": "add", "arguments": "{}"});
+    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
+    let thoughts = chunk(&json!({"reasoning_content": "H"}), None)
+        + &chunk(&json!({"reasoning_content": "m."}), None);
+    let start = json!({"type": "thinking", "thinking": "", "signature": ""});
+    let delta = |delta: Value| json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    let expected = [
+        json!({"type": "content_block_start", "index": 0, "content_block": start}),
+        delta(json!({"type": "thinking_delta", "thinking": "H"})),
+        delta(json!({"type": "thinking_delta", "thinking": "m."})),
+        delta(json!({"type": "signature_delta", "signature": "unsigned"})),
+        json!({"type": "content_block_stop", "index": 0}),
+    ];
+    for (next, block) in [
+        (chunk(&json!({"content": "Hi"}), None), json!("text")),
+        (
+            chunk(&json!({"tool_calls": [call]}), None),
+            json!("tool_use"),
+        ),
+        (chunk(&json!({}), Some("length")), Value::Null),
+    ] {
+        let mut events = told(&format!("{thoughts}{next}{}", last()));
+        assert_eq!(&events[1..6], expected);
+        assert_eq!(events[6]["content_block"]["type"].take(), block);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A chat's whole answer as a response. Owns: what a response looks like, for streams too.
 
-use lps_api::openai::{Answer, ChatCompletion, ErrorObject, FinishReason, Object, ToolCall, Usage};
+use lps_api::openai::{
+    Answer, AssistantMessage, ChatCompletion, ErrorObject, FinishReason, Object, ToolCall, Usage,
+};
 use lps_api::protocol::CallUsage;
 use serde_json::{Value, json};
 
@@ -39,7 +41,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Of the response, and of a text that stands last in it.
+    /// Of the response, and of what stands last in it, where that is no call.
     pub(super) fn status(&self) -> &'static str {
         match self.finish {
             Some(FinishReason::Length) => INCOMPLETE,
@@ -64,15 +66,26 @@ pub fn whole(told: &Object, body: &[u8]) -> serde_json::Result<Value> {
     // A request that asks for several is refused.
     if let Some(choice) = chat.choices.into_iter().next() {
         ending.finish = choice.finish_reason;
-        let (text, calls) = (choice.message.content, choice.message.tool_calls);
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            let is_last = calls.is_empty();
+        let AssistantMessage {
+            reasoning_content,
+            content,
+            tool_calls: calls,
+            ..
+        } = choice.message;
+        let said = [
+            (Saying::Thoughts, reasoning_content),
+            (Saying::Text, content),
+        ];
+        let said = said.into_iter().filter_map(|(kind, text)| {
+            let text = text.filter(|text| !text.is_empty())?;
+            Some((kind, text))
+        });
+        let mut said = said.peekable();
+        while let Some((kind, text)) = said.next() {
+            let is_last = said.peek().is_none() && calls.is_empty();
             let status = if is_last { ending.status() } else { COMPLETED };
-            output.push(message(
-                &ids::message(&head.call, 0),
-                status,
-                &[text_part(&text)],
-            ));
+            let id = kind.id(&head.call, output.len());
+            output.push(kind.item(&id, status, &[kind.part(&text)]));
         }
         for call in &calls {
             let id = ids::function(&head.call, output.len());
@@ -132,12 +145,42 @@ pub fn is_in_progress(response: &Value) -> bool {
     response["status"] == IN_PROGRESS
 }
 
-pub(super) fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+/// What a model says in words: an item with one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saying {
+    Thoughts,
+    Text,
 }
 
-pub(super) fn message(id: &str, status: &str, content: &[Value]) -> Value {
-    json!({"type": "message", "id": id, "status": status, "role": "assistant", "content": content})
+impl Saying {
+    /// The id of its item, by its place in its response.
+    pub(super) fn id(self, call: &str, place: usize) -> String {
+        match self {
+            Self::Thoughts => ids::reasoning(call, place),
+            Self::Text => ids::message(call, place),
+        }
+    }
+
+    /// Its item. Thoughts stand there as they are: nothing makes a summary here.
+    pub(super) fn item(self, id: &str, status: &str, content: &[Value]) -> Value {
+        match self {
+            Self::Thoughts => {
+                json!({"type": "reasoning", "id": id, "status": status, "summary": [], "content": content})
+            }
+            Self::Text => {
+                json!({"type": "message", "id": id, "status": status, "role": "assistant", "content": content})
+            }
+        }
+    }
+
+    pub(super) fn part(self, text: &str) -> Value {
+        match self {
+            Self::Thoughts => json!({"type": "reasoning_text", "text": text}),
+            Self::Text => {
+                json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+            }
+        }
+    }
 }
 
 pub(super) fn function(id: &str, status: &str, call: &ToolCall) -> Value {
@@ -208,6 +251,27 @@ mod tests {
             json!({"reason": "max_output_tokens"})
         );
         assert_eq!(response["output"], json!([text("incomplete", "Hi")]));
+    }
+
+    #[test]
+    fn thoughts_are_an_item_of_their_own_and_incomplete_where_they_are_the_last() {
+        let thoughts = |status: &str| {
+            json!({
+                "type": "reasoning", "id": "rs_c~0_0", "status": status, "summary": [],
+                "content": [{"type": "reasoning_text", "text": "Hm."}],
+            })
+        };
+        let said = |content: Value| json!({"role": "assistant", "reasoning_content": "Hm.", "content": content});
+        let mut answer = text("completed", "Hi");
+        answer["id"] = json!("msg_c~0_1");
+        assert_eq!(
+            response(&said(json!("Hi")), "stop")["output"],
+            json!([thoughts("completed"), answer])
+        );
+        assert_eq!(
+            response(&said(Value::Null), "length")["output"],
+            json!([thoughts("incomplete")])
+        );
     }
 
     #[test]

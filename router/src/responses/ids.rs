@@ -7,6 +7,7 @@ const CHAT: &str = "chatcmpl-";
 const RESPONSE: &str = "resp_";
 const MESSAGE: &str = "msg_";
 const FUNCTION: &str = "fc_";
+const REASONING: &str = "rs_";
 
 /// The call that a chat's answer is of, by the answer's id.
 pub fn call_of_chat(id: &str) -> &str {
@@ -38,6 +39,11 @@ pub fn call_of_message(id: &str) -> Option<CallId> {
 /// A function's call, by its place in its response.
 pub fn function(call: &str, place: usize) -> String {
     format!("{FUNCTION}{call}_{place}")
+}
+
+/// Thoughts, by their place in their response.
+pub fn reasoning(call: &str, place: usize) -> String {
+    format!("{REASONING}{call}_{place}")
 }
 
 #[cfg(test)]

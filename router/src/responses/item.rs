@@ -32,8 +32,18 @@ pub(super) enum Item {
         call_id: String,
         output: Content<Part>,
     },
-    /// Thoughts: no chat has them.
-    Reasoning,
+    /// What the model thought before what follows: as it was, or in short where nothing else is left of it.
+    Reasoning {
+        content: Option<Vec<Thought>>,
+        summary: Option<Vec<Thought>>,
+    },
+}
+
+/// A piece of thoughts, or of a summary of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseThought")]
+pub(super) struct Thought {
+    text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -83,7 +93,14 @@ impl Item {
     pub(super) fn say(self, said: &mut Vec<Value>) {
         match self {
             Self::Message { role, content, .. } => {
-                said.push(json!({"role": role.in_chat(), "content": texts(content)}));
+                let content = texts(content);
+                match said
+                    .last_mut()
+                    .filter(|last| role == Role::Assistant && is_thoughts(last))
+                {
+                    Some(thoughts) => thoughts["content"] = content,
+                    None => said.push(json!({"role": role.in_chat(), "content": content})),
+                }
             }
             Self::FunctionCall {
                 call_id,
@@ -98,7 +115,10 @@ impl Item {
                 let content = texts(output);
                 said.push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
             }
-            Self::Reasoning => {}
+            Self::Reasoning { content, summary } => {
+                let thoughts = content.filter(|content| !content.is_empty()).or(summary);
+                think(thoughts.unwrap_or_default(), said);
+            }
         }
     }
 
@@ -111,7 +131,7 @@ impl Item {
             Self::FunctionCallOutput { call_id, .. } => {
                 tool_call::asked_by(call_id).map(Echo::Result)
             }
-            Self::Reasoning => None,
+            Self::Reasoning { .. } => None,
         }
     }
 }
@@ -131,6 +151,24 @@ fn texts(content: Content<Part>) -> Value {
         Part::Text { text } | Part::Refusal { refusal: text } => text,
     };
     parts(content.0.into_iter().map(text).collect())
+}
+
+/// In a chat, thoughts belong to the message after them, which is begun by them.
+fn think(thoughts: Vec<Thought>, said: &mut Vec<Value>) {
+    let texts = thoughts.into_iter().map(|thought| thought.text);
+    let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+    if !texts.is_empty() {
+        said.push(
+            json!({"role": "assistant", "content": "", "reasoning_content": texts.join("\n")}),
+        );
+    }
+}
+
+/// Whether a message has thoughts, and nothing else yet.
+fn is_thoughts(message: &Value) -> bool {
+    message.get("reasoning_content").is_some()
+        && message["content"] == ""
+        && message.get("tool_calls").is_none()
 }
 
 /// In a chat, calls of functions belong to the message before them, where that is the model's.

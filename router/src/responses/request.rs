@@ -153,10 +153,15 @@ impl Request {
         }
         let mut chat = self.rest;
         chat.retain(|field, _| !NOT_A_CHATS.contains(&field.as_str()));
+        let effort = chat.get("reasoning").and_then(|how| how.get("effort"));
+        let effort = effort.filter(|effort| !effort.is_null()).cloned();
         let mut set = |field: &str, value: Value| chat.insert(field.to_owned(), value);
         set("messages", Value::Array(said));
         if let Some(tokens) = self.max_output_tokens {
             set("max_completion_tokens", json!(tokens));
+        }
+        if let Some(effort) = effort {
+            set("reasoning_effort", effort);
         }
         if let Some(tools) = self.tools {
             let functions = tools.into_iter().enumerate().map(function);

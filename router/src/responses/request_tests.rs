@@ -63,12 +63,14 @@ fn fields_of_its_own_stand_where_a_chat_has_them() {
     let chat = chat(&json!({
         "instructions": "Be brief.", "max_output_tokens": 8, "tools": [tool], "text": {"format": schema},
         "tool_choice": {"type": "function", "name": "add"}, "stream": true, "top_logprobs": 0,
+        "reasoning": {"effort": "low", "summary": null},
         "stream_options": {"include_obfuscation": false},
     }));
     let function = json!({"name": "add", "parameters": {}, "strict": true});
     let expected = json!({
         "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_completion_tokens": 8,
         "messages": [{"role": "system", "content": "Be brief."}, user("hi")],
+        "reasoning": {"effort": "low", "summary": null}, "reasoning_effort": "low",
         "tools": [{"type": "function", "function": function}],
         "tool_choice": {"type": "function", "function": {"name": "add"}},
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": true}},
@@ -120,6 +122,39 @@ fn items_are_messages_and_calls_belong_to_the_models() {
         tool("call_c~0_0_1", "4"),
         {"role": "assistant", "content": "", "tool_calls": calls(&["call_d~0_0_0"])},
         {"role": "assistant", "content": "No."},
+    ]);
+    assert_eq!(said(&input), expected);
+}
+
+#[test]
+fn thoughts_belong_to_what_follows_them() {
+    let part = |kind: &str, text: &str| json!({"type": kind, "text": text});
+    let thoughts = |content: Value, summary: Value| json!({"type": "reasoning", "id": "rs_c~0_0", "content": content, "summary": summary, "status": "completed"});
+    let whole = |text: &str| thoughts(json!([part("reasoning_text", text)]), json!([]));
+    let short = json!([part("summary_text", "A."), part("summary_text", "B.")]);
+    let text =
+        json!({"type": "message", "id": "msg_c~0_1", "role": "assistant", "content": "Red."});
+    let input = json!([
+        user("A"), whole("Hm."), text, call("c1"),
+        output("c1"), thoughts(Value::Null, short), call("c2"), call("c3"),
+        output("c2"), whole("Broken"), user("B"),
+        whole(""), {"role": "assistant", "content": "Blue."},
+    ]);
+    let called = |ids: &[&str]| -> Value {
+        let function = json!({"name": "add", "arguments": "{}"});
+        let call = |id| json!({"id": id, "type": "function", "function": function});
+        ids.iter().map(call).collect()
+    };
+    let tool = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "3"});
+    let expected = json!([
+        user("A"),
+        {"role": "assistant", "content": "Red.", "reasoning_content": "Hm.", "tool_calls": called(&["c1"])},
+        tool("c1"),
+        {"role": "assistant", "content": "", "reasoning_content": "A.\nB.", "tool_calls": called(&["c2", "c3"])},
+        tool("c2"),
+        {"role": "assistant", "content": "", "reasoning_content": "Broken"},
+        user("B"),
+        {"role": "assistant", "content": "Blue."},
     ]);
     assert_eq!(said(&input), expected);
 }
@@ -222,6 +257,10 @@ fn what_cannot_be_had_is_refused_by_its_name() {
             "input[0]",
         ),
         (json!({"input": ["hi"]}), "input[0]"),
+        (
+            json!({"input": [{"type": "reasoning", "content": "Hm."}]}),
+            "input[0]",
+        ),
         // A list that serde would take for an item.
         (json!({"input": [user("a"), ["reasoning"]]}), "input[1]"),
         (json!({"metadata": {"a": vec![0; 9_000]}}), "metadata"),
@@ -246,7 +285,7 @@ fn what_cannot_be_had_is_refused_by_its_name() {
 #[test]
 fn what_makes_no_difference_is_taken() {
     let more = json!({"background": false, "conversation": null, "include": ["reasoning.encrypted_content"],
-        "reasoning": {"effort": "low"}, "service_tier": "auto", "truncation": "auto", "prompt_cache_key": "k",
+        "reasoning": {"effort": null, "summary": "auto"}, "service_tier": "auto", "truncation": "auto", "prompt_cache_key": "k",
         "tools": null, "text": null, "metadata": null, "instructions": null, "previous_response_id": null});
     assert!(asked(&more, Vec::new()).is_ok());
 }

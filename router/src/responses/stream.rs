@@ -4,7 +4,7 @@
 use lps_api::openai::{ChatChunk, ErrorBody, ErrorObject, Object, ToolCall};
 use serde_json::{Value, json};
 
-use crate::responses::answer::{self, COMPLETED, Ending, Head, IN_PROGRESS, INCOMPLETE};
+use crate::responses::answer::{self, COMPLETED, Ending, Head, IN_PROGRESS, INCOMPLETE, Saying};
 use crate::responses::ids;
 use crate::translation::error;
 use crate::translation::stream::{Events, Target};
@@ -17,8 +17,8 @@ pub struct Telling {
     head: Option<Head>,
     /// Items that are complete.
     output: Vec<Value>,
-    /// The text after them, where one is open; a function's call comes whole.
-    text: Option<String>,
+    /// What comes after them word by word, so far; a function's call comes whole.
+    open: Option<(Saying, String)>,
     ending: Ending,
     /// Of the next event.
     number: u64,
@@ -35,16 +35,19 @@ impl Target for Telling {
             self.stage("response.in_progress", response, events);
         }
         for choice in chunk.choices {
-            if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
-                self.text(&text, events);
+            let thoughts = (Saying::Thoughts, choice.delta.reasoning_content);
+            for (kind, text) in [thoughts, (Saying::Text, choice.delta.content)] {
+                if let Some(text) = text.filter(|text| !text.is_empty()) {
+                    self.say(kind, &text, events);
+                }
             }
             for call in &choice.delta.tool_calls {
-                self.close_text(COMPLETED, events);
+                self.close_open(COMPLETED, events);
                 self.call(call, events);
             }
             if let Some(finish) = choice.finish_reason {
                 self.ending.finish = Some(finish);
-                self.close_text(self.ending.status(), events);
+                self.close_open(self.ending.status(), events);
             }
         }
         self.ending.usage = chunk.usage.or(self.ending.usage);
@@ -55,7 +58,7 @@ impl Target for Telling {
         let Some(head) = self.head.clone() else {
             return self.fail(error::failed("the answer is empty"), events);
         };
-        self.close_text(self.ending.status(), events);
+        self.close_open(self.ending.status(), events);
         let response = answer::ended(&self.told, &head, &self.output, &self.ending);
         let kind = format!("response.{}", self.ending.status());
         self.stage(&kind, response, events);
@@ -65,7 +68,7 @@ impl Target for Telling {
         let Some(head) = self.head.clone() else {
             return self.refuse(&error.error, events);
         };
-        self.close_text(INCOMPLETE, events);
+        self.close_open(INCOMPLETE, events);
         let mut response = answer::failed(&self.told, &head, &self.output, &error.error);
         if let Some(figures) = error.lps {
             response["lps"] = json!(figures);
@@ -81,7 +84,7 @@ impl Telling {
             told,
             head: None,
             output: Vec::new(),
-            text: None,
+            open: None,
             ending: Ending::default(),
             number: 0,
             latest: None,
@@ -93,27 +96,31 @@ impl Telling {
         self.latest.as_ref()
     }
 
-    fn text(&mut self, text: &str, events: &mut Events) {
-        if self.text.is_none() {
-            let item = answer::message(&self.message_id(), IN_PROGRESS, &[]);
+    fn say(&mut self, kind: Saying, text: &str, events: &mut Events) {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != kind) {
+            self.close_open(COMPLETED, events);
+            self.open = Some((kind, String::new()));
+            let item = kind.item(&self.saying_id(kind), IN_PROGRESS, &[]);
             self.item("response.output_item.added", &item, events);
-            let part = json!({"part": answer::text_part("")});
-            self.part("response.content_part.added", part, events);
+            let part = json!({"part": kind.part("")});
+            self.part(kind, "response.content_part.added", part, events);
         }
-        self.text.get_or_insert_default().push_str(text);
-        let delta = json!({"delta": text, "logprobs": []});
-        self.part("response.output_text.delta", delta, events);
+        if let Some((_, so_far)) = &mut self.open {
+            so_far.push_str(text);
+        }
+        let delta = json!({"delta": text});
+        self.words(kind, "delta", delta, events);
     }
 
-    fn close_text(&mut self, status: &str, events: &mut Events) {
-        let Some(text) = self.text.take() else {
+    fn close_open(&mut self, status: &str, events: &mut Events) {
+        let Some((kind, text)) = self.open.take() else {
             return;
         };
-        let part = answer::text_part(&text);
-        let done = json!({"text": text, "logprobs": []});
-        self.part("response.output_text.done", done, events);
-        self.part("response.content_part.done", json!({"part": part}), events);
-        let item = answer::message(&self.message_id(), status, &[part]);
+        let part = kind.part(&text);
+        self.words(kind, "done", json!({"text": text}), events);
+        let done = json!({"part": part});
+        self.part(kind, "response.content_part.done", done, events);
+        let item = kind.item(&self.saying_id(kind), status, &[part]);
         self.item("response.output_item.done", &item, events);
         self.output.push(item);
     }
@@ -140,12 +147,24 @@ impl Telling {
         self.tell(kind, json!({"output_index": place, "item": item}), events);
     }
 
-    /// An event of the open text.
-    fn part(&mut self, kind: &str, mut event: Value, events: &mut Events) {
-        event["item_id"] = json!(self.message_id());
+    /// An event of the words that are open.
+    fn words(&mut self, kind: Saying, what: &str, mut event: Value, events: &mut Events) {
+        let name = match kind {
+            Saying::Thoughts => "reasoning_text",
+            Saying::Text => {
+                event["logprobs"] = json!([]);
+                "output_text"
+            }
+        };
+        self.part(kind, &format!("response.{name}.{what}"), event, events);
+    }
+
+    /// An event of the part that is open.
+    fn part(&mut self, kind: Saying, name: &str, mut event: Value, events: &mut Events) {
+        event["item_id"] = json!(self.saying_id(kind));
         event["output_index"] = json!(self.output.len());
         event["content_index"] = json!(0);
-        self.tell(kind, event, events);
+        self.tell(name, event, events);
     }
 
     fn stage(&mut self, kind: &str, response: Value, events: &mut Events) {
@@ -167,8 +186,8 @@ impl Telling {
         events.tell(&event);
     }
 
-    fn message_id(&self) -> String {
-        ids::message(self.call_name(), self.output.len())
+    fn saying_id(&self, kind: Saying) -> String {
+        kind.id(self.call_name(), self.output.len())
     }
 
     fn call_name(&self) -> &str {

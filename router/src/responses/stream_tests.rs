@@ -42,7 +42,7 @@ fn function_call() -> Value {
 /// A text, a call of a function, and a sign of life between.
 fn stream() -> String {
     [
-        ": waiting for an engine\n\n".to_owned(),
+        ": waiting\n\n".to_owned(),
         chunk(&json!({"role": "assistant", "content": ""}), None),
         chunk(&json!({"content": "Hä"}), None),
         chunk(&json!({"content": "?"}), None),
@@ -170,9 +170,7 @@ fn a_stream_of_text_and_a_call_is_a_response_item_by_item() {
         json!({"type": "response.completed", "response": whole}),
     ];
     assert_eq!(events, expected);
-    assert!(
-        run(&stream(), &[]).starts_with(": waiting for an engine\n\nevent: response.created\n")
-    );
+    assert!(run(&stream(), &[]).starts_with(": waiting\n\nevent: response.created\n"));
 }
 
 #[test]
@@ -187,6 +185,65 @@ fn a_text_that_reaches_its_limit_is_incomplete() {
         json!({"reason": "max_output_tokens"})
     );
     assert_eq!(last["response"]["output"][0]["status"], "incomplete");
+}
+
+#[test]
+fn thoughts_are_an_item_of_their_own_before_the_text() {
+    let stream = [
+        chunk(&json!({"reasoning_content": "H"}), None),
+        chunk(&json!({"reasoning_content": "m.", "content": "Hi"}), None),
+        chunk(&json!({}), Some("stop")),
+        last(),
+    ];
+    let events = told(&stream.concat());
+    let part = |text: &str| json!({"type": "reasoning_text", "text": text});
+    let item = |kind: &str, status: &str, content: Value| {
+        let item = json!({"type": "reasoning", "id": "rs_c~0_0", "status": status, "summary": [], "content": content});
+        json!({"type": kind, "output_index": 0, "item": item})
+    };
+    let of_part = |kind: &str, field: &str, value: Value| {
+        let mut event =
+            json!({"type": kind, "item_id": "rs_c~0_0", "output_index": 0, "content_index": 0});
+        event[field] = value;
+        event
+    };
+    let done = item(
+        "response.output_item.done",
+        "completed",
+        json!([part("Hm.")]),
+    );
+    let expected = [
+        item("response.output_item.added", "in_progress", json!([])),
+        of_part("response.content_part.added", "part", part("")),
+        of_part("response.reasoning_text.delta", "delta", json!("H")),
+        of_part("response.reasoning_text.delta", "delta", json!("m.")),
+        of_part("response.reasoning_text.done", "text", json!("Hm.")),
+        of_part("response.content_part.done", "part", part("Hm.")),
+        done.clone(),
+    ];
+    assert_eq!(&events[2..9], expected);
+    assert_eq!(
+        (&events[9]["output_index"], &events[9]["item"]["id"]),
+        (&json!(1), &json!("msg_c~0_1"))
+    );
+    let output = &events[events.len() - 1]["response"]["output"];
+    assert_eq!(
+        (&output[0], &output[1]["content"][0]["text"]),
+        (&done["item"], &json!("Hi"))
+    );
+}
+
+#[test]
+fn thoughts_that_reach_the_limit_are_incomplete() {
+    let stream = chunk(&json!({"reasoning_content": "Hm"}), None)
+        + &chunk(&json!({}), Some("length"))
+        + &last();
+    let events = told(&stream);
+    let output = &events[events.len() - 1]["response"]["output"];
+    assert_eq!(
+        (&output[0]["type"], &output[0]["status"], &output[1]),
+        (&json!("reasoning"), &json!("incomplete"), &Value::Null)
+    );
 }
 
 #[test]

@@ -159,7 +159,7 @@ async fn refusals_have_anthropics_shape_and_our_statuses() {
         for (body, status, kind) in [
             ("{".to_owned(), 400, "invalid_request_error"),
             (
-                with("thinking", json!({"type": "enabled"})),
+                with("thinking", json!({"type": "between_tools"})),
                 400,
                 "invalid_request_error",
             ),
@@ -247,42 +247,23 @@ async fn the_tokens_of_a_message_are_counted_by_an_engine() {
 }
 
 #[tokio::test]
-async fn while_the_model_thinks_there_are_signs_of_life() {
+async fn thoughts_come_while_the_model_thinks() {
     let mut engine = Engine::start("e1", 1).await;
-    let often = Config {
-        heartbeat: Duration::from_millis(20),
-        ..config()
-    };
-    let rig = Rig::start(often, &[&engine]).await;
+    let rig = Rig::start(config(), &[&engine]).await;
     let request = body(true);
     let asking = rig.client.stream(MESSAGES, &[], &request);
     let answering = async {
         let stream = engine.call().await.stream().await;
-        stream.send(&chunk("")).await;
+        let thought = delta(&json!({"reasoning_content": "hm"}));
+        stream.send(&thought).await;
         stream
     };
-    let (mut asked, stream) = tokio::join!(asking, answering);
+    let (mut asked, _thinking) = tokio::join!(asking, answering);
     let mut told = String::new();
-    let thinking = async {
-        // Thoughts come all the time, and are not told in this form.
-        loop {
-            stream
-                .send(&delta(&json!({"reasoning_content": "hm"})))
-                .await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let listening = async {
-        while !told.contains(": the model thinks\n\n") {
+    soon("a thought", async {
+        while !told.contains(r#"{"type":"thinking_delta","thinking":"hm"}"#) {
             told += std::str::from_utf8(&asked.next().await.unwrap()).unwrap();
-        }
-    };
-    soon("a sign of life", async {
-        tokio::select! {
-            () = listening => {}
-            () = thinking => {}
         }
     })
     .await;
-    assert!(!told.contains("hm"), "{told}");
 }
