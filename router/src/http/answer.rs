@@ -33,8 +33,8 @@ pub(super) struct Asked {
     pub(super) model: ModelName,
     /// When the request came.
     pub(super) since: Micros,
-    /// Of a streamed answer: how long its client hears nothing before it gets a sign of life, before it begins and while
-    /// another engine is to go on with it.
+    /// Of a streamed answer: how long its client hears nothing before it gets a sign of life, before it begins, while
+    /// another engine is to go on with it, and while the model thinks what is not to be told.
     pub(super) heartbeat: Option<Duration>,
     /// How its tenant's limits stood when it came, where there are some.
     pub(super) standing: Arc<OnceLock<Standing>>,

@@ -15,7 +15,7 @@ use crate::http::error::Error;
 use crate::http::heard::Heard;
 
 /// A sign of life.
-pub(super) const WAITING: Bytes = Bytes::from_static(b": waiting for an engine\n\n");
+pub(super) const WAITING: Bytes = Bytes::from_static(b": waiting\n\n");
 
 /// Where the answer stands.
 enum State {

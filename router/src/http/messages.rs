@@ -16,7 +16,6 @@ use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::http::facts::Form;
 use crate::http::inference::Asking;
-use crate::http::translated::Silence;
 use crate::http::{inference, tokens, translated};
 use crate::translation;
 use crate::translation::stream::Stream;
@@ -39,7 +38,7 @@ pub(super) async fn create(
     );
     if translated::is_stream(&chat) {
         let message = Stream::new(Message::new(id));
-        return translated::stream(chat, message, |_| {}, Silence::new(&context));
+        return translated::stream(chat, message, |_| {});
     }
     whole(chat, |body| answer::message(&id, body)).await
 }

@@ -20,7 +20,6 @@ use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
 use crate::http::facts::Form;
 use crate::http::inference::Asking;
-use crate::http::translated::Silence;
 use crate::http::{inference, translated};
 use crate::responses::listed::Page;
 use crate::responses::request::Request;
@@ -69,7 +68,7 @@ pub(super) async fn create(
             }
         };
         let told = Stream::new(Telling::new(told));
-        return translated::stream(chat, told, keep, Silence::new(&context));
+        return translated::stream(chat, told, keep);
     }
     let (mut head, body) = chat.into_parts();
     let Ok(response) = answer::whole(&told, &translated::bytes(body).await) else {

@@ -2,7 +2,6 @@
 //! piece by piece. It must not know which form it is.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::header;
@@ -10,7 +9,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
-use lps_runtime::clock::Clock;
 
 use crate::admission::BodyPermit;
 use crate::http::body;
@@ -50,52 +48,18 @@ pub(super) fn stream<T: Target + Send + 'static>(
     chat: Response,
     told: Stream<T>,
     seen: impl FnMut(&T) + Send + 'static,
-    silence: Silence,
 ) -> Response {
     let (head, body) = chat.into_parts();
-    let state = Some((body.into_data_stream(), told, seen, silence));
+    let state = Some((body.into_data_stream(), told, seen));
     Response::from_parts(head, Body::from_stream(stream::unfold(state, next)))
 }
 
-/// A sign of life, as a comment, while the model says what is not told in this form: its thoughts.
-const THINKING: Bytes = Bytes::from_static(b": the model thinks\n\n");
-
-/// How long a client has heard nothing.
-pub(super) struct Silence {
-    clock: Clock,
-    period: Duration,
-    since: Duration,
-}
-
-impl Silence {
-    /// It begins.
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            clock: context.clock,
-            period: context.limits.heartbeat,
-            since: context.clock.now(),
-        }
-    }
-
-    /// It ends with these bytes; where there are none, with a sign of life when it was long.
-    fn end(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let now = self.clock.now();
-        let bytes = if bytes.is_empty() {
-            (now.saturating_sub(self.since) >= self.period).then_some(THINKING)?
-        } else {
-            bytes
-        };
-        self.since = now;
-        Some(bytes)
-    }
-}
-
-type Rest<T, S> = Option<(BodyDataStream, Stream<T>, S, Silence)>;
+type Rest<T, S> = Option<(BodyDataStream, Stream<T>, S)>;
 
 async fn next<T: Target, S: FnMut(&T)>(
     state: Rest<T, S>,
 ) -> Option<(Result<Bytes, Infallible>, Rest<T, S>)> {
-    let (mut chat, mut told, mut seen, mut silence) = state?;
+    let (mut chat, mut told, mut seen) = state?;
     loop {
         let Some(Ok(bytes)) = chat.next().await else {
             let last = told.finish();
@@ -105,9 +69,7 @@ async fn next<T: Target, S: FnMut(&T)>(
         let events = told.push(&bytes);
         if !events.is_empty() {
             seen(told.target());
-        }
-        if let Some(bytes) = silence.end(events) {
-            return Some((Ok(bytes), Some((chat, told, seen, silence))));
+            return Some((Ok(events), Some((chat, told, seen))));
         }
     }
 }
