@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from urllib.parse import urlsplit
 
+import lps_client
 import openai
 import pytest
 from certificates import ENGINE, Authority, Mounted, expires, serial
@@ -42,10 +43,10 @@ def to_engines(mounted):
     return ["--engine-tls-ca", mounted.ca, "--engine-tls-cert", mounted.cert, "--engine-tls-key", mounted.key]
 
 
-def client(router, context):
-    """The official client, unchanged, which believes whom the context does."""
+def client(router, context, kind=openai.OpenAI):
+    """The official client, unchanged, or one made of it, which believes whom the context does."""
     http = openai.DefaultHttpxClient(verify=context)
-    return openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0, timeout=120, http_client=http)
+    return kind(base_url=f"{router.url}/v1", api_key="none", max_retries=0, timeout=120, http_client=http)
 
 
 def greet(url, context):
@@ -99,6 +100,47 @@ def test_the_official_client_speaks_tls(secured, tmp_path, stranger):
     with pytest.raises(openai.APIConnectionError):
         client(router, other.believing()).models.list()
     assert b"HTTP" not in said_in_plain(router.url)
+
+
+def test_our_client_opens_and_ends_programs_over_tls(secured):
+    router, mounted = secured
+    ours = client(router, mounted.believing(), lps_client.OpenAI)
+    with ours.program("secured") as program:
+        for _ in range(2):
+            ours.completions.create(**{**LONG, "max_tokens": 2})
+    assert program.stats().state == "ended"
+    row = router.program(program.id)
+    assert [call["state"] for call in row["calls"]] == ["completed", "completed"]
+    assert row["calls"][1]["parents"] == [row["calls"][0]["id"]]
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+def test_versions_that_are_no_longer_safe_are_refused(secured):
+    router, mounted = secured
+    old = mounted.believing()
+    # OpenSSL itself speaks them at its lowest level only.
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection((HERE, router.port), timeout=30) as plain:
+        with pytest.raises(ssl.SSLError) as caught:
+            old.wrap_socket(plain, server_hostname=HERE)
+    # It is the router that refuses: an alert is what the other side says.
+    assert "_ALERT_" in caught.value.reason
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = mounted.believing()
+        context.minimum_version = context.maximum_version = version
+        assert greet(router.url, context) == serial({"tls.crt": mounted.cert.read_bytes()})
+
+
+def test_who_stalls_in_the_handshake_keeps_nobody_out_and_is_let_go(secured):
+    router, mounted = secured
+    # One says nothing; the other says that a first message of 512 bytes comes, and no more.
+    silent, broken = (socket.create_connection((HERE, router.port), timeout=120) for _ in range(2))
+    with silent, broken:
+        broken.sendall(bytes([22, 3, 1, 2, 0, 1]))
+        assert greet(router.url, mounted.believing())
+        for stalled in (silent, broken):
+            assert stalled.recv(1) == b""
 
 
 def test_the_tool_speaks_tls(secured):
