@@ -19,7 +19,11 @@ use lps_router::state::State;
 const ENGINES: usize = 64;
 const SLOTS: u32 = 32;
 const PROGRAMS: u64 = 2_000;
+/// Programs of which most rest between two calls, and so many that engines are full of them.
+const RESTING: u64 = 100_000;
 const READY: usize = 10_000;
+/// Turns before the first that is measured: engines keep as many programs as they have room for.
+const WARM_UP: usize = 30_000;
 /// KV tokens of an engine: room for a part of the programs.
 const KV_TOKENS: u64 = 200_000;
 
@@ -30,44 +34,58 @@ struct Load {
     rules: &'static [&'static str],
     prompt: u32,
     tenants: u64,
+    programs: u64,
 }
 
-const LOADS: [Load; 6] = [
+const LOADS: [Load; 7] = [
     Load {
         name: "fcfs, short prompts",
         rules: &["policy=fcfs"],
         prompt: 500,
         tenants: 1,
+        programs: PROGRAMS,
     },
     Load {
         name: "atlas, short prompts",
         rules: &["policy=atlas"],
         prompt: 500,
         tenants: 1,
+        programs: PROGRAMS,
     },
     Load {
         name: "atlas, short prompts, 20 tenants",
         rules: &["policy=atlas"],
         prompt: 500,
         tenants: 20,
+        programs: PROGRAMS,
     },
     Load {
         name: "atlas, long prompts with homes",
         rules: &["policy=atlas"],
         prompt: 8_000,
         tenants: 1,
+        programs: PROGRAMS,
     },
     Load {
         name: "gittins, long prompts, 20 tenants",
         rules: &["policy=gittins"],
         prompt: 8_000,
         tenants: 20,
+        programs: PROGRAMS,
     },
     Load {
         name: "atlas, long prompts, no working set",
         rules: &["policy=atlas", "working_set=off"],
         prompt: 8_000,
         tenants: 1,
+        programs: PROGRAMS,
+    },
+    Load {
+        name: "atlas, short prompts, leases that are over",
+        rules: &["policy=atlas", "acting_lease=0s"],
+        prompt: 500,
+        tenants: 1,
+        programs: RESTING,
     },
 ];
 
@@ -116,7 +134,7 @@ impl Pool {
         while pool.ready < READY {
             pool.arrive();
         }
-        for _ in 0..5_000 {
+        for _ in 0..WARM_UP {
             pool.turn();
         }
         pool
@@ -133,7 +151,7 @@ impl Pool {
     }
 
     fn arrive(&mut self) {
-        let program = self.next % PROGRAMS;
+        let program = self.next % self.load.programs;
         self.next += 1;
         self.ready += 1;
         let key = CallKey(self.next);

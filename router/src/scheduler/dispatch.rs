@@ -77,7 +77,7 @@ impl Pool {
     /// Dispatches all that fits now.
     pub fn decide(&mut self, table: &mut ProcessTable, now: Micros, out: &mut Vec<Action>) {
         self.room_at = None;
-        self.engines.renew();
+        self.engines.pass(now);
         if self.open_revisions.is_empty() && self.pinned_revisions.is_empty() {
             return;
         }

@@ -316,7 +316,7 @@ impl Engine {
             kv_tokens: 0,
             is_quiet: false,
             is_claimed: false,
-            first_lease: None,
+            next_lease: None,
         }
     }
 

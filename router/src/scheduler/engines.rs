@@ -73,7 +73,7 @@ pub(super) struct Gauge {
     pub(super) binds: bool,
     /// Calls wait for it, by kind of line.
     pub(super) has_line: [bool; Kind::ALL.len()],
-    /// Tokens up to the watermark that no program takes; `None`: they take more.
+    /// Tokens up to the watermark that no program takes but those whose leases are over; `None`: the others take more.
     pub(super) free: Option<u64>,
     /// Tokens that its programs take.
     pub(super) used: u64,
@@ -85,8 +85,8 @@ pub(super) struct Gauge {
     pub(super) is_quiet: bool,
     /// Room in its working set is kept for a program from now on.
     pub(super) is_claimed: bool,
-    /// The first end of a lease there.
-    pub(super) first_lease: Option<Micros>,
+    /// When the next lease there is over.
+    pub(super) next_lease: Option<Micros>,
 }
 
 impl Gauge {
@@ -118,7 +118,7 @@ impl Gauge {
             room: takes(self.room),
             behind: takes(self.room_behind).map(|room| (room, self.worst)),
             to_admit,
-            first_lease: self.first_lease,
+            next_lease: self.next_lease,
             keeps: self.keeps,
             binds: self.binds,
         }
@@ -199,18 +199,9 @@ impl Engines {
         &self.gauges[index]
     }
 
-    /// Tokens of an engine that a program could take: what is free, and what those take whose leases are over.
-    pub(super) fn room(&self, index: usize, now: Micros) -> Option<u64> {
-        let gauge = &self.gauges[index];
-        if gauge.first_lease.is_some_and(|end| end <= now) {
-            let engine = &self.all[index];
-            return engine.set.room(watermark(engine, self.sharing), now);
-        }
-        gauge.free
-    }
-
-    /// The same for a program that is not there, has not waited too long, and for which no room is kept.
-    pub(super) fn room_to_admit(&self, index: usize, now: Micros) -> Option<u64> {
+    /// Tokens of an engine that a program could take that is not there, has not waited too long, and for which no room is
+    /// kept.
+    pub(super) fn room_to_admit(&self, index: usize) -> Option<u64> {
         let gauge = &self.gauges[index];
         if gauge.is_claimed {
             return None;
@@ -218,18 +209,15 @@ impl Engines {
         if gauge.is_quiet {
             return Some(u64::MAX);
         }
-        self.room(index, now)
+        gauge.free
     }
 
     /// Whether surely no engine could admit a program that needs so much wherever it comes.
-    pub(super) fn are_too_full(&self, own: u64, now: Micros) -> bool {
+    pub(super) fn are_too_full(&self, own: u64) -> bool {
         let Most {
-            to_admit,
-            first_lease,
-            keeps,
-            ..
+            to_admit, keeps, ..
         } = self.tree.all();
-        !keeps && first_lease.is_none_or(|end| end > now) && to_admit.is_none_or(|most| most < own)
+        !keeps && to_admit.is_none_or(|most| most < own)
     }
 
     /// What no engine exceeds.
@@ -259,6 +247,18 @@ impl Engines {
     /// What all of them could take.
     pub(super) fn gauges(&self) -> impl Iterator<Item = (usize, &Gauge)> + Clone {
         self.gauges.iter().enumerate()
+    }
+
+    /// Time goes on: whoever rests at an engine longer than its lease makes room there.
+    pub(super) fn pass(&mut self, now: Micros) {
+        self.renew();
+        let is_over = |most: &Most| most.next_lease.is_some_and(|end| end <= now);
+        let ended: Vec<usize> = self.tree.find(is_over).collect();
+        for index in ended {
+            self.all[index].set.pass(now);
+            note(&mut self.changed, index);
+        }
+        self.renew();
     }
 
     /// Reads again those that may have changed. Whether there were any.
@@ -325,13 +325,13 @@ impl Engine {
             keeps: keepers.iter().any(Option::is_some),
             binds: keepers.iter().flatten().any(|kept| kept.left == 0),
             has_line: Kind::ALL.map(|kind| !self.lines.of(kind).is_empty()),
-            free: watermark(self, sharing).checked_sub(self.set.used()),
+            free: self.set.room(watermark(self, sharing)),
             used: self.set.used(),
             shared: self.set.longest_shared(),
             kv_tokens: self.limits.kv_tokens,
             is_quiet: self.set.is_free_for_one(),
             is_claimed: self.claim.is_some_and(|claim| claim.left == 0),
-            first_lease: self.set.first_lease_end(),
+            next_lease: self.set.next_lease_end(),
             ..gauge
         }
     }

@@ -49,7 +49,6 @@ pub(super) struct Admitting {
     least: u64,
     /// One of them has waited long enough.
     is_overdue: bool,
-    now: Micros,
 }
 
 /// What holds for all calls until one is dispatched.
@@ -129,7 +128,6 @@ impl Pool {
         Some(Admitting {
             least: *least,
             is_overdue: self.is_anyone_overdue(now),
-            now,
         })
     }
 
@@ -137,7 +135,7 @@ impl Pool {
     pub(super) fn could_admit(&self, admitting: Option<Admitting>, index: usize) -> bool {
         let gauge = self.engines.gauge(index);
         admitting.filter(|_| !gauge.is_claimed).is_some_and(|it| {
-            let room = self.engines.room_to_admit(index, it.now);
+            let room = self.engines.room_to_admit(index);
             let least = it.least.saturating_sub(gauge.shared);
             it.is_overdue || room.is_some_and(|room| least <= room)
         })

@@ -102,7 +102,7 @@ impl Pool {
         let lacks_room = |(index, _): (usize, &Gauge)| {
             let engine = &self.engines[index];
             engine.fit(ask, &self.tenants) != Err(Lacks::Slot)
-                && self.entry(engine, &arrival, now).is_none()
+                && self.entry(engine, &arrival).is_none()
         };
         Some(if self.engines.find(|most| most.binds).any(is_kept) {
             Reason::BackfillReserve

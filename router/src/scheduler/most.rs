@@ -18,10 +18,10 @@ pub(super) struct Most {
     pub(super) room: Option<u64>,
     /// Where calls may wait: the largest that could, and the first place behind which they have to stand.
     pub(super) behind: Option<(u64, Option<Order>)>,
-    /// What a program could take that is to be admitted, as long as no lease is over; `None`: nothing.
+    /// What a program could take that is to be admitted; `None`: nothing.
     pub(super) to_admit: Option<u64>,
-    /// The first end of a lease.
-    pub(super) first_lease: Option<Micros>,
+    /// When the next lease is over.
+    pub(super) next_lease: Option<Micros>,
     /// Room is kept somewhere, or will be.
     pub(super) keeps: bool,
     /// It is kept from now on.
@@ -35,7 +35,7 @@ impl Most {
         room: None,
         behind: None,
         to_admit: None,
-        first_lease: None,
+        next_lease: None,
         keeps: false,
         binds: false,
     };
@@ -47,13 +47,13 @@ impl Most {
             }
             (one, other) => one.or(other),
         };
-        let leases = self.first_lease.into_iter().chain(other.first_lease);
+        let leases = self.next_lease.into_iter().chain(other.next_lease);
         Self {
             victims: self.victims.max(other.victims),
             room: self.room.max(other.room),
             behind,
             to_admit: self.to_admit.max(other.to_admit),
-            first_lease: leases.min(),
+            next_lease: leases.min(),
             keeps: self.keeps || other.keeps,
             binds: self.binds || other.binds,
         }
@@ -149,12 +149,12 @@ mod tests {
         let lease = proptest::option::of((0_u64..9).prop_map(Micros));
         let room = proptest::option::of(0_u64..9);
         (order, room, behind, lease, any::<(bool, bool)>()).prop_map(
-            |(victims, room, behind, first_lease, (keeps, binds))| Most {
+            |(victims, room, behind, next_lease, (keeps, binds))| Most {
                 victims,
                 room,
                 behind,
                 to_admit: room,
-                first_lease,
+                next_lease,
                 keeps,
                 binds,
             },
@@ -182,7 +182,7 @@ mod tests {
                 &|most| most.is_open_at(order, size),
                 &|most| most.has_seat(order),
                 &|most| most.keeps,
-                &|most| most.first_lease.is_some_and(|end| end < Micros(size)),
+                &|most| most.next_lease.is_some_and(|end| end < Micros(size)),
             ];
             for test in tests {
                 let each = engines.iter().enumerate().filter(|(_, most)| test(most));

@@ -47,7 +47,7 @@ impl Pool {
         let waiting = waiting.map(|(ready, key)| (*ready, *key, true));
         let mut oldest: Vec<(Micros, CallKey, bool)> = flowing.chain(waiting).collect();
         oldest.sort_unstable();
-        let most = self.most_room(now);
+        let most = self.most_room();
         let calls = oldest
             .into_iter()
             .filter_map(|(_, key, is_to_be_admitted)| {
@@ -62,7 +62,7 @@ impl Pool {
     }
 
     /// A call may go only where it needs no more than this: so it is not tried where it cannot.
-    fn most_room(&self, now: Micros) -> Room {
+    fn most_room(&self) -> Room {
         let mut most = Room {
             at_engine: None,
             to_admit: None,
@@ -74,7 +74,7 @@ impl Pool {
             }
             most.at_engine = most.at_engine.max(gauge.room_first);
             if is_anyone_to_be_admitted {
-                let room = self.engines.room_to_admit(index, now);
+                let room = self.engines.room_to_admit(index);
                 // Whoever needs more than there is takes all of it.
                 let takes_all = |room| {
                     if room < gauge.kv_tokens {

@@ -146,7 +146,7 @@ impl Pool {
             Some((joined, ..)) => self.place_at_home(case, joined, table, now),
             None => {
                 let is_long = self.is_long(call);
-                self.place_anywhere(case, (table, now), |_, _| true)
+                self.place_anywhere(case, table, |_, _| true)
                     .map(|(engine, entry)| Target {
                         engine,
                         makes_home: is_long,
@@ -191,7 +191,7 @@ impl Pool {
             is_kept_from_home: true,
         };
         let gauge = self.engines.gauge(joined);
-        match self.chance((joined, gauge), case, table, now) {
+        match self.chance((joined, gauge), case, table) {
             Chance::Takes(offer) => {
                 return Ok(Target {
                     engine: joined,
@@ -209,9 +209,8 @@ impl Pool {
             }
         }
         if self.may_move(case.call, now) {
-            let elsewhere = self.place_anywhere(case, (table, now), |at, fit| {
-                at != joined && fit == Fit::Runs
-            });
+            let elsewhere =
+                self.place_anywhere(case, table, |at, fit| at != joined && fit == Fit::Runs);
             if let Ok((engine, entry)) = elsewhere {
                 return Ok(Target {
                     engine,
@@ -227,10 +226,10 @@ impl Pool {
     fn place_anywhere(
         &self,
         case: Case<'_>,
-        (table, now): (&ProcessTable, Micros),
+        table: &ProcessTable,
         accepts: impl Fn(usize, Fit) -> bool,
     ) -> Result<(usize, Entry), Refused> {
-        if !case.ask.displaces && self.are_too_full(&case.arrival, now) {
+        if !case.ask.displaces && self.are_too_full(&case.arrival) {
             return Err(self.lacks_room(case));
         }
         let mut best: Option<(Preference, Entry)> = None;
@@ -241,7 +240,7 @@ impl Pool {
             if !self.admits(gauge.taking, case.pin) {
                 continue;
             }
-            match self.chance((joined, gauge), case, table, now) {
+            match self.chance((joined, gauge), case, table) {
                 Chance::Takes(offer) if accepts(joined, offer.fit) => {
                     let preference = Preference::new(offer, &self.engines[joined], joined);
                     if best.as_ref().is_none_or(|(best, _)| preference < *best) {
@@ -291,19 +290,18 @@ impl Pool {
         (joined, gauge): (usize, &Gauge),
         case: Case<'_>,
         table: &ProcessTable,
-        now: Micros,
     ) -> Chance {
         if gauge.lacks_slot(case.ask.order) {
             return Chance::Lacks(Lacks::Slot);
         }
-        let is_too_full = self.is_too_full((joined, gauge), &case.arrival, now);
+        let is_too_full = self.is_too_full((joined, gauge), &case.arrival);
         // Where nobody is displaced, whoever could have a seat lacks room in the working set first.
         if is_too_full && !case.ask.displaces {
             return Chance::NoRoom;
         }
         let engine = &self.engines[joined];
         let entry = || {
-            let entry = || self.entry(engine, &case.arrival, now);
+            let entry = || self.entry(engine, &case.arrival);
             (!is_too_full).then(entry).flatten()
         };
         match engine.fit(case.ask, &self.tenants) {

@@ -92,7 +92,7 @@ impl Pool {
     }
 
     /// Whether and how a program comes to an engine; `None`: there is no room.
-    pub(super) fn entry(&self, engine: &Engine, of: &Arrival, now: Micros) -> Option<Entry> {
+    pub(super) fn entry(&self, engine: &Engine, of: &Arrival) -> Option<Entry> {
         if !self.settings.working_set || (of.is_resident && engine.set.holds(of.row)) {
             return Some(Entry::Resident);
         }
@@ -108,7 +108,7 @@ impl Pool {
         if engine.set.used() + need <= mark {
             return Some(Entry::Admitted);
         }
-        if engine.set.has_room(need, mark, now) {
+        if engine.set.room(mark).is_some_and(|room| need <= room) {
             return Some(Entry::Pausing);
         }
         (need > mark && engine.set.is_free_for_one()).then_some(Entry::Forced)
@@ -130,23 +130,18 @@ impl Pool {
     }
 
     /// Whether surely no engine has room for a program.
-    pub(super) fn are_too_full(&self, of: &Arrival, now: Micros) -> bool {
-        self.is_to_be_admitted(of) && self.engines.are_too_full(of.context.own(), now)
+    pub(super) fn are_too_full(&self, of: &Arrival) -> bool {
+        self.is_to_be_admitted(of) && self.engines.are_too_full(of.context.own())
     }
 
     /// Whether an engine surely has no room for a program.
-    pub(super) fn is_too_full(
-        &self,
-        (index, gauge): (usize, &Gauge),
-        of: &Arrival,
-        now: Micros,
-    ) -> bool {
+    pub(super) fn is_too_full(&self, (index, gauge): (usize, &Gauge), of: &Arrival) -> bool {
         let least = of.context.own().min(gauge.kv_tokens);
         self.is_to_be_admitted(of)
             && !gauge.keeps
             && self
                 .engines
-                .room_to_admit(index, now)
+                .room_to_admit(index)
                 .is_none_or(|room| room < least)
     }
 
@@ -180,7 +175,7 @@ impl Pool {
         let mut gone = Vec::new();
         if entry != Entry::Resident && !engine.set.holds(row) {
             let mark = share_of(most, self.settings.kv_watermark_milli);
-            gone = engine.set.make_room(context, (mark, most), now);
+            gone = engine.set.make_room(context, (mark, most));
             if entry == Entry::Forced {
                 gone.extend(engine.set.clear_quiet());
                 self.residency.forced += 1;
@@ -369,7 +364,7 @@ impl Pool {
         if self.ages[1].is_empty() {
             return None;
         }
-        let ends = self.next_lease_end(now).into_iter();
+        let ends = self.engines.most().next_lease.into_iter();
         ends.chain(self.next_pause_end(now)).min()
     }
 
@@ -382,22 +377,6 @@ impl Pool {
             None => self.ages[1].first(),
         };
         later.map(began)
-    }
-
-    /// When the next lease ends.
-    fn next_lease_end(&self, now: Micros) -> Option<Micros> {
-        let first = self.engines.most().first_lease?;
-        if first > now {
-            return Some(first);
-        }
-        let ends = self.engines.gauges().filter_map(|(index, gauge)| {
-            let first = gauge.first_lease?;
-            if first > now {
-                return Some(first);
-            }
-            self.engines[index].set.next_lease_end(now)
-        });
-        ends.min()
     }
 }
 

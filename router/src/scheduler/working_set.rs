@@ -63,6 +63,10 @@ pub(super) struct WorkingSet {
     prefix: u64,
     /// Residents between two calls, by the end of their leases.
     leases: BTreeSet<(Micros, RowId)>,
+    /// Leases that end by then are over.
+    now: Micros,
+    /// What those take whose leases are over.
+    over: u64,
     /// The same, by what they take.
     quiet: BTreeSet<(u64, RowId)>,
     admissions: u64,
@@ -88,15 +92,25 @@ impl WorkingSet {
         self.residents.len() > self.leases.len()
     }
 
-    /// When the first lease ends, or ended.
-    pub(super) fn first_lease_end(&self) -> Option<Micros> {
-        self.leases.first().map(|(at, _)| *at)
+    /// Time goes on: leases that end by now are over.
+    pub(super) fn pass(&mut self, now: Micros) {
+        if now <= self.now {
+            return;
+        }
+        let ended = self.later_leases().take_while(|(end, _)| *end <= now);
+        let ended: u64 = ended.map(|(_, row)| self.residents[row].own).sum();
+        (self.now, self.over) = (now, self.over + ended);
     }
 
-    /// The first lease that ends later.
-    pub(super) fn next_lease_end(&self, now: Micros) -> Option<Micros> {
-        let later = (Micros(now.0.saturating_add(1)), RowId(0))..;
-        self.leases.range(later).next().map(|(at, _)| *at)
+    /// Leases that are not over.
+    fn later_leases(&self) -> impl Iterator<Item = &(Micros, RowId)> {
+        let later = (Micros(self.now.0.saturating_add(1)), RowId(0))..;
+        self.leases.range(later)
+    }
+
+    /// When the next lease is over.
+    pub(super) fn next_lease_end(&self) -> Option<Micros> {
+        self.later_leases().next().map(|(end, _)| *end)
     }
 
     /// No program finds more than this here.
@@ -119,23 +133,9 @@ impl WorkingSet {
         longest.map_or(0, |(length, _)| *length)
     }
 
-    /// Whether so much can be had below `most`: as it is, or when those go whose leases are over.
-    pub(super) fn has_room(&self, need: u64, most: u64, now: Micros) -> bool {
-        let mut used = self.used() + need;
-        for (end, row) in &self.leases {
-            if used <= most || *end > now {
-                break;
-            }
-            used -= self.residents[row].own;
-        }
-        used <= most
-    }
-
     /// The most that a program could take below `most` when all go whose leases are over.
-    pub(super) fn room(&self, most: u64, now: Micros) -> Option<u64> {
-        let over = self.leases.iter().take_while(|(end, _)| *end <= now);
-        let over: u64 = over.map(|(_, row)| self.residents[row].own).sum();
-        most.checked_sub(self.used() - over)
+    pub(super) fn room(&self, most: u64) -> Option<u64> {
+        most.checked_sub(self.used() - self.over)
     }
 
     /// Whether a program that is too large for company may come: those who are there have no calls.
@@ -149,11 +149,14 @@ impl WorkingSet {
         &mut self,
         context: Context,
         (mark, kv_tokens): (u64, u64),
-        now: Micros,
     ) -> Vec<RowId> {
         let mut gone = Vec::new();
         while self.used() + self.need(context).min(kv_tokens) > mark
-            && let Some((_, row)) = self.leases.first().copied().filter(|(end, _)| *end <= now)
+            && let Some((_, row)) = self
+                .leases
+                .first()
+                .copied()
+                .filter(|(end, _)| *end <= self.now)
         {
             self.remove(row);
             gone.push(row);
@@ -258,6 +261,9 @@ impl WorkingSet {
             resident.lease_end = Some(lease_end);
             self.leases.insert((lease_end, row));
             self.quiet.insert((resident.own, row));
+            if lease_end <= self.now {
+                self.over += resident.own;
+            }
         }
     }
 
@@ -268,6 +274,9 @@ impl WorkingSet {
         {
             self.leases.remove(&(end, row));
             self.quiet.remove(&(resident.own, row));
+            if end <= self.now {
+                self.over -= resident.own;
+            }
         }
     }
 
@@ -305,9 +314,12 @@ impl WorkingSet {
         let own = calls.chain(threads).map(|tokens| resident.own_of(tokens));
         resident.own = own.sum();
         self.own = self.own - before + resident.own;
-        if resident.lease_end.is_some() {
+        if let Some(end) = resident.lease_end {
             self.quiet.remove(&(before, row));
             self.quiet.insert((resident.own, row));
+            if end <= self.now {
+                self.over = self.over - before + resident.own;
+            }
         }
     }
 
@@ -325,6 +337,9 @@ impl WorkingSet {
         let quiet: BTreeSet<_> = quiet.map(|(row, it)| (it.own, *row)).collect();
         assert_eq!(self.quiet, quiet, "residents between two calls");
         assert_eq!(self.leases.len(), quiet.len(), "leases");
+        let over = self.leases.iter().filter(|(end, _)| *end <= self.now);
+        let over: u64 = over.map(|(_, row)| self.residents[row].own).sum();
+        assert_eq!(self.over, over, "tokens of those whose leases are over");
         let prefix: u64 = self
             .prefixes
             .values()
@@ -336,148 +351,4 @@ impl WorkingSet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLASS: ClassId = ClassId(0);
-
-    fn context(tokens: u64, shared: u64) -> Context {
-        Context {
-            tokens,
-            class: CLASS,
-            shared,
-        }
-    }
-
-    /// A program that came with a call and left it, so that it is between two calls.
-    fn rested(set: &mut WorkingSet, row: u64, tokens: u64, lease_end: u64) {
-        let (row, call) = (RowId(row), CallKey(row));
-        set.admit(row, context(tokens, 0));
-        set.sit(row, (call, &ThreadId::main()), tokens);
-        set.stand_up(row, call, (ThreadId::main(), tokens));
-        set.rest(row, Micros(lease_end));
-        set.check_integrity();
-    }
-
-    #[test]
-    fn a_shared_beginning_counts_once() {
-        let mut set = WorkingSet::default();
-        for row in 1..=3 {
-            let need = set.need(context(100, 60));
-            assert_eq!(need, if row == 1 { 100 } else { 40 });
-            set.admit(RowId(row), context(100, 60));
-            set.sit(RowId(row), (CallKey(row), &ThreadId::main()), 100);
-            set.check_integrity();
-        }
-        assert_eq!(set.used(), 60 + 3 * 40);
-        for row in 1..=3 {
-            assert!(set.remove(RowId(row)));
-            set.check_integrity();
-        }
-        assert_eq!(set.used(), 0);
-        assert!(!set.remove(RowId(1)));
-    }
-
-    #[test]
-    fn room_comes_from_leases_that_are_over_the_oldest_first() {
-        let mut set = WorkingSet::default();
-        rested(&mut set, 1, 40, 30);
-        rested(&mut set, 2, 40, 10);
-        assert!(!set.has_room(50, 100, Micros(9)));
-        assert!(set.has_room(50, 100, Micros(10)));
-        assert_eq!(
-            set.make_room(context(50, 0), (100, 100), Micros(30)),
-            [RowId(2)]
-        );
-        assert_eq!(
-            (set.used(), set.next_lease_end(Micros(29))),
-            (40, Some(Micros(30)))
-        );
-    }
-
-    #[test]
-    fn who_goes_may_take_the_shared_beginning_along() {
-        let mut set = WorkingSet::default();
-        for row in 1..=2 {
-            set.admit(RowId(row), context(60, if row == 1 { 50 } else { 0 }));
-            set.sit(RowId(row), (CallKey(row), &ThreadId::main()), 60);
-            set.stand_up(RowId(row), CallKey(row), (ThreadId::main(), 60));
-            set.rest(RowId(row), Micros(row));
-        }
-        assert_eq!(set.used(), 120, "50 are shared");
-        let newcomer = context(80, 50);
-        assert!(set.has_room(set.need(newcomer), 90, Micros(9)));
-        assert_eq!(
-            set.make_room(newcomer, (90, 120), Micros(9)),
-            [RowId(1), RowId(2)]
-        );
-        set.admit(RowId(3), newcomer);
-        set.sit(RowId(3), (CallKey(3), &ThreadId::main()), 80);
-        assert_eq!(set.used(), 80);
-    }
-
-    #[test]
-    fn growth_sends_the_smallest_quiet_one_and_then_the_last_admitted_away() {
-        let mut set = WorkingSet::default();
-        rested(&mut set, 1, 30, 1_000);
-        rested(&mut set, 2, 20, 1_000);
-        for row in 3..=5 {
-            set.admit(RowId(row), context(0, 0));
-        }
-        set.sit(RowId(3), (CallKey(3), &ThreadId::main()), 50);
-        set.grow(RowId(3), CallKey(3), 70);
-        set.grow(RowId(3), CallKey(3), 60);
-        assert_eq!(set.used(), 120);
-        assert_eq!(set.shrink(100, RowId(3)), [RowId(2)]);
-        assert_eq!(
-            set.shrink(50, RowId(3)),
-            [RowId(1), RowId(5), RowId(4)],
-            "a stream in flight stays"
-        );
-        assert_eq!(set.used(), 70);
-    }
-
-    proptest::proptest! {
-        /// Who has a call there stays, whatever else happens, and what can be freed is freed.
-        #[test]
-        fn a_program_with_a_call_stays(steps in proptest::collection::vec((0_u64..5, 0_u8..4, 1_u64..60), 1..60)) {
-            let (mut set, thread) = (WorkingSet::default(), ThreadId::main());
-            for (row, what, tokens) in steps {
-                let (row, call) = (RowId(row), CallKey(row));
-                let is_there = set.holds(row);
-                let has_call = |set: &WorkingSet, row| set.residents.get(&row).is_some_and(|it| !it.calls.is_empty());
-                match what {
-                    0 if !is_there => set.admit(row, context(tokens, tokens / 2)),
-                    1 if is_there && !has_call(&set, row) => {
-                        set.wake(row);
-                        set.sit(row, (call, &thread), tokens);
-                    }
-                    2 if has_call(&set, row) => {
-                        set.stand_up(row, call, (thread.clone(), tokens));
-                        set.rest(row, Micros(tokens));
-                    }
-                    _ => set.grow(row, call, tokens * 2),
-                }
-                let busy: Vec<RowId> = (0..5).map(RowId).filter(|row| has_call(&set, *row)).collect();
-                set.shrink(100, row);
-                assert!(busy.iter().all(|row| set.holds(*row)));
-                assert!(set.used() <= 100 || set.programs() as usize <= busy.len() + 1);
-                set.check_integrity();
-            }
-        }
-    }
-
-    #[test]
-    fn a_thread_that_goes_on_is_not_counted_twice() {
-        let mut set = WorkingSet::default();
-        rested(&mut set, 1, 40, 10);
-        set.wake(RowId(1));
-        set.sit(RowId(1), (CallKey(9), &ThreadId::main()), 55);
-        assert_eq!((set.used(), set.programs()), (55, 1));
-        assert!(!set.is_free_for_one());
-        set.stand_up(RowId(1), CallKey(9), (ThreadId::main(), 50));
-        assert!(set.forget_thread(RowId(1), &ThreadId::main()));
-        assert_eq!(set.used(), 0);
-        set.check_integrity();
-    }
-}
+mod tests;
