@@ -71,7 +71,8 @@ class Study:
     def load(self, each, router, body, seconds):
         """One run of the clients; what they saw."""
         command = [self.program, "load", "--to", router.address, "--body", body, "--connections", str(each.connections),
-                   "--seconds", str(seconds), *(["--programs", str(each.programs)] if each.programs else [])]
+                   "--seconds", str(seconds), *(["--programs", str(each.programs)] if each.programs else []),
+                   *([] if each.named else ["--unnamed"])]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         return json.loads(done.stdout)
 

@@ -57,6 +57,8 @@ TARGETS = [
     Target("added p50, 436 KB, ms", "whole_436k_c1", "p50_ms", 0.5, True),
     Target("CPU a request, 1 KB, µs", "whole_1k_c32", "cpu_us_request", 60),
     Target("CPU a request, 436 KB, µs", "whole_436k_c32", "cpu_us_request", 450),
+    Target("CPU a request, 1 KB, no program named, µs", "unnamed_1k_c32", "cpu_us_request", 60),
+    Target("CPU a request, 436 KB, no program named, µs", "unnamed_436k_c1", "cpu_us_request", 450),
     Target("CPU a piece of a stream, µs", "paced_1k_c200", "cpu_us_chunk", 10),
     Target("p99 at 32 connections, 1 KB, ms", "whole_1k_c32", "p99_ms", 10),
     Target("resident with 10,000 programs, MB", "programs_10000", "rss_mb", 60),

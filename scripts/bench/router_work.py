@@ -17,6 +17,8 @@ class Workload:
     title: str
     # So many programs of one call each, instead of a time.
     programs: int | None = None
+    # Whether clients say which program their calls belong to.
+    named: bool = True
 
     def body(self):
         return body(self.body_bytes, stream=self.way in ("burst", "paced"))
@@ -31,13 +33,17 @@ def workloads():
             for connections in CONNECTIONS:
                 title = f"{what}, {count // 1000} KB, {told[connections]}"
                 yield Workload(f"{way}_{size}_c{connections}", way, count, connections, title)
+    for size, connections in [("1k", 32), ("42k", 32), ("436k", 1)]:
+        title = f"whole, no program named, {SIZES[size] // 1000} KB, {told[connections]}"
+        yield Workload(f"unnamed_{size}_c{connections}", "whole", SIZES[size], connections, title, named=False)
     for connections in CONNECTIONS[1:]:
         yield Workload(f"paced_1k_c{connections}", "paced", SIZES["1k"], connections,
                        f"{connections} streams of 40 pieces a second, 1 KB")
 
 
 WORKLOADS = list(workloads())
-QUICK = ["programs_10000", "whole_1k_c1", "whole_1k_c32", "whole_436k_c1", "whole_436k_c32", "burst_1k_c1", "paced_1k_c200"]
+QUICK = ["programs_10000", "whole_1k_c1", "whole_1k_c32", "whole_436k_c1", "whole_436k_c32", "burst_1k_c1", "unnamed_1k_c32",
+         "unnamed_436k_c1", "paced_1k_c200"]
 
 
 def body(length, stream):

@@ -8,7 +8,7 @@ import pytest
 
 from stack import BIN, ROOT
 
-WORKLOADS = ["whole_1k_c1", "whole_436k_c1", "burst_1k_c32"]
+WORKLOADS = ["whole_1k_c1", "whole_436k_c1", "unnamed_1k_c32", "unnamed_436k_c1", "burst_1k_c32"]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def test_a_call_is_tried_as_often_as_is_promised(out):
 
 def test_targets_and_attempts_are_in_the_tables(out):
     text = (out / "tables.md").read_text()
-    for line in ["| added p50, 436 KB, ms | ≤ 0.5 |", "| status 500 | 1; 500 after ", "## Processors' time"]:
+    for line in ["| added p50, 436 KB, ms | ≤ 0.5 |", "| CPU a request, 436 KB, no program named, µs | ≤ 450 |",
+                 "| status 500 | 1; 500 after ", "## Processors' time"]:
         assert line in text, text
     assert (out / "speed.svg").read_text().startswith("<svg ")

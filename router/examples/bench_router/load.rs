@@ -15,6 +15,7 @@ use lps_runtime::clock::Clock;
 use lps_runtime::task;
 use serde_json::{Value, json};
 
+use crate::talk::Talk;
 use crate::wire::Wire;
 
 /// An answer that takes longer has failed.
@@ -40,12 +41,17 @@ pub(crate) struct Options {
     /// Programs of one call each, after which no more are begun. Unset: each client is one program.
     #[arg(long)]
     programs: Option<u32>,
+    /// Clients say nothing of programs: each has conversations that begin with the body's messages and grow.
+    #[arg(long, conflicts_with = "programs")]
+    unnamed: bool,
 }
 
 /// What all clients share.
 struct Plan {
     to: SocketAddr,
     body: Bytes,
+    /// What conversations begin with whose clients say nothing of programs.
+    opening: Option<Value>,
     programs: Option<u32>,
     begun: AtomicU32,
     clock: Clock,
@@ -63,9 +69,12 @@ struct Seen {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let clock = Clock::start();
+    let body = Bytes::from(std::fs::read(&options.body)?);
+    let opening = options.unnamed.then(|| serde_json::from_slice(&body));
     let plan = Arc::new(Plan {
         to: options.to,
-        body: Bytes::from(std::fs::read(&options.body)?),
+        opening: opening.transpose()?,
+        body,
         programs: options.programs,
         begun: AtomicU32::new(0),
         clock,
@@ -84,8 +93,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 async fn client(plan: Arc<Plan>, number: u32) -> Seen {
     let mut seen = Seen::default();
     let mut wire = None;
+    let mut talk = plan.opening.as_ref().map(|it| Talk::new(it, number));
     while let Some(program) = plan.next_program(number) {
-        let exchange = plan.exchange(&mut wire, &program, &mut seen);
+        let request = match &mut talk {
+            Some(talk) => plan.request("", talk.next_body()),
+            None => plan.request(&program_header(&program), plan.body.clone()),
+        };
+        let exchange = plan.exchange(&mut wire, request, &mut seen);
         let failed = match tokio::time::timeout(ANSWER_LIMIT, exchange).await {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => format!("{error:#}"),
@@ -111,31 +125,38 @@ impl Plan {
         }
     }
 
+    /// A call's head, with these lines, and its body.
+    fn request(&self, lines: &str, body: Bytes) -> (Bytes, Bytes) {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{lines}\
+             content-length: {}\r\n\r\n",
+            self.to,
+            body.len()
+        );
+        (Bytes::from(head), body)
+    }
+
     /// One call; a new connection is not part of its time.
     async fn exchange(
         &self,
         wire: &mut Option<Wire>,
-        program: &str,
+        request: (Bytes, Bytes),
         seen: &mut Seen,
     ) -> anyhow::Result<()> {
         let wire = match wire {
             Some(wire) => wire,
             None => wire.insert(Wire::open(self.to).await?),
         };
-        let head = Bytes::from(format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{}: {program}\r\n\
-             content-length: {}\r\n\r\n",
-            self.to,
-            header::PROGRAM_ID,
-            self.body.len()
-        ));
         let begun = self.clock.now();
-        wire.exchange((head, self.body.clone()), &mut seen.ages_us)
-            .await?;
+        wire.exchange(request, &mut seen.ages_us).await?;
         let took = self.clock.now().saturating_sub(begun);
         seen.answers_us.push(took.as_secs_f64() * 1e6);
         Ok(())
     }
+}
+
+fn program_header(program: &str) -> String {
+    format!("{}: {program}\r\n", header::PROGRAM_ID)
 }
 
 impl Seen {

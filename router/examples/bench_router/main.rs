@@ -12,6 +12,7 @@ mod pieces;
 mod programs;
 mod soak;
 mod stamp;
+mod talk;
 mod wire;
 
 use clap::Parser;

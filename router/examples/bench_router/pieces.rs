@@ -23,6 +23,8 @@ use crate::stamp;
 
 /// What the one model is called.
 pub(crate) const MODEL: &str = "bench";
+/// What it answers in one piece.
+pub(crate) const ANSWER: &str = "An answer.";
 /// Pieces of a stream that come at once.
 pub(crate) const BURST: u32 = 8;
 /// Pieces of a stream that come one after another.
@@ -89,7 +91,7 @@ pub(crate) fn completion(tool: Option<String>) -> Bytes {
     });
     Bytes::from(format!(
         "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"{MODEL}\",\"choices\":[{{\"index\":0,\
-         \"message\":{{\"role\":\"assistant\",\"content\":\"An answer.\"{tool}}},\"finish_reason\":\"stop\"}}],\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"{ANSWER}\"{tool}}},\"finish_reason\":\"stop\"}}],\
          \"usage\":{{\"prompt_tokens\":256,\"completion_tokens\":8,\"total_tokens\":264}},\"lps\":{usage}}}"
     ))
 }
