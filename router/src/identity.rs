@@ -14,6 +14,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use crate::few::few_or_none;
 use crate::message::{IdentitySource, Parents};
 pub use clients::ClientSays;
 use clients::program_of_trace;
@@ -83,6 +84,7 @@ pub struct ProgramObject {
     /// The call's own name.
     pub call: Option<BodyId>,
     /// What it depends on; an empty list is a root.
+    #[serde(deserialize_with = "few_or_none::<_, _, PARENTS_MAX>")]
     #[schemars(length(max = PARENTS_MAX))]
     pub parents: Option<Vec<BodyId>>,
     /// What programs of its kind are called.

@@ -37,6 +37,8 @@ pub mod dispatcher;
 pub mod identity;
 /// What a conversation echoes of us.
 pub mod echoes;
+/// Lists that are read only as far as they may be long.
+mod few;
 /// Who may come in.
 pub mod admission;
 /// The router's side of what router and engine say to each other.

@@ -7,16 +7,15 @@
 //! like times or made ids; the header of Anthropic's client in them that is another one with each call.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::marker::PhantomData;
 
 use foldhash::quality::RandomState;
 use lps_api::openai::limits::MESSAGES_MAX;
 use memchr::memmem;
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::few::Few;
 
 /// Points of one conversation that are looked up, the last ones.
 const POINTS_MAX: usize = 64;
@@ -73,33 +72,6 @@ struct Message<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// A list of at most [`MESSAGES_MAX`]. What is read takes many times the bytes of what was written (`{}` is a part), so it ends
-/// there, and not when all is read.
-struct Few<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
-            type Value = Few<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of at most {MESSAGES_MAX}")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
-                let mut few = Vec::new();
-                while let Some(one) = list.next_element()? {
-                    if few.len() == MESSAGES_MAX {
-                        return Err(de::Error::invalid_length(few.len() + 1, &self));
-                    }
-                    few.push(one);
-                }
-                Ok(Few(few))
-            }
-        }
-        deserializer.deserialize_seq(Reader(PhantomData))
-    }
-}
-
 /// What a part of a message has that counts. Marks and thoughts have none of it.
 #[derive(Deserialize)]
 struct Part<'a> {
@@ -151,7 +123,8 @@ impl Digests {
     /// Reads the text of a list of messages; nothing of one that has no message beside the system's, or none as engines
     /// take it: a beginning that many share makes no conversation.
     pub fn read(&self, messages: &str) -> Option<Conversation> {
-        let Few(messages) = serde_json::from_str::<Few<Message<'_>>>(messages).ok()?;
+        let Few(messages) =
+            serde_json::from_str::<Few<Message<'_>, MESSAGES_MAX>>(messages).ok()?;
         let is_system = |message: &&Message<'_>| message.role() == Role::System;
         let lead = messages.iter().take_while(is_system).count();
         let (lead, rest) = messages.split_at(lead);
@@ -227,7 +200,7 @@ fn texts(content: Option<&RawValue>) -> Option<Vec<&str>> {
     if content.starts_with('"') {
         return Some(vec![content]);
     }
-    let Few(parts) = serde_json::from_str::<Few<Part<'_>>>(content).ok()?;
+    let Few(parts) = serde_json::from_str::<Few<Part<'_>, MESSAGES_MAX>>(content).ok()?;
     let said = parts.iter().flat_map(Part::said);
     Some(said.map(RawValue::get).collect())
 }

@@ -1,7 +1,7 @@
 //! What of an inference request the router needs. Owns: finding it in the body's bytes, which stay as they are, and
 //! refusing what no engine could take. Everything else is the engine's to check.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::{Range, RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
@@ -9,14 +9,15 @@ use lps_api::ids::ModelName;
 use lps_api::openai::limits::{CHOICES, OUTPUT_TOKENS, TEMPERATURE, TOP_P};
 use lps_api::protocol::RESUME_FIELD;
 use lps_api::quantity::Tokens;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::dispatcher::PromptSize;
 use crate::echoes::Echoes;
+use crate::few::few_or_none;
 use crate::http::error::Error;
-use crate::identity::{BodyId, BodySays, ProgramObject};
+use crate::identity::{BodyId, BodySays, PARENTS_MAX, ProgramObject};
 
 /// Which of the forms a request has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,7 @@ struct Written<'a> {
     autellix_thread_id: Option<BodyId>,
     #[serde(default)]
     autellix_call_id: Option<BodyId>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few_or_none::<_, _, PARENTS_MAX>")]
     autellix_parent_threads: Option<Vec<BodyId>>,
     #[serde(default)]
     lps_resume: Option<IgnoredAny>,
@@ -265,27 +266,48 @@ fn prompt(field: &'static str, prompt: Option<&RawValue>) -> Result<PromptSize, 
     if text.starts_with('"') {
         return Ok(PromptSize::Bytes(text.len() - 2));
     }
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| refused())?;
-    let first = items.first().ok_or_else(refused)?.get();
-    let count = |number: usize| Tokens(u32::try_from(number).unwrap_or(u32::MAX));
-    match first.as_bytes()[0] {
-        b'"' => Ok(PromptSize::Bytes(
-            items
-                .iter()
-                .map(|item| item.get().len().saturating_sub(2))
-                .sum(),
-        )),
-        b'0'..=b'9' => Ok(PromptSize::Tokens(count(items.len()))),
-        b'[' => {
-            let lists = items
-                .iter()
-                .map(|item| serde_json::from_str::<Vec<IgnoredAny>>(item.get()));
-            let lengths = lists.map(|list| list.map(|list| list.len()).map_err(|_| refused()));
-            Ok(PromptSize::Tokens(count(
-                lengths.sum::<Result<usize, Error>>()?,
-            )))
+    let Prompts(size) = serde_json::from_str(text).map_err(|_| refused())?;
+    Ok(size)
+}
+
+/// A list of prompts, or one of token ids: how long it is. It is counted while it is read, since its items take many times
+/// the bytes of what was written.
+struct Prompts(PromptSize);
+
+impl<'de> Deserialize<'de> for Prompts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Prompts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("texts, token ids, or lists of token ids")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Prompts, A::Error> {
+                let (mut first, mut total) = (None, 0);
+                while let Some(item) = list.next_element::<&RawValue>()? {
+                    let item = item.get();
+                    // Of which kind all are, the first one says.
+                    total += match *first.get_or_insert(item.as_bytes()[0]) {
+                        b'"' => item.len().saturating_sub(2),
+                        b'0'..=b'9' => 1,
+                        b'[' => {
+                            let ids = serde_json::from_str::<Vec<IgnoredAny>>(item);
+                            ids.map_err(de::Error::custom)?.len()
+                        }
+                        _ => return Err(de::Error::invalid_type(Unexpected::Other(item), &self)),
+                    };
+                }
+                match first {
+                    None => Err(de::Error::invalid_length(0, &self)),
+                    Some(b'"') => Ok(Prompts(PromptSize::Bytes(total))),
+                    Some(_) => {
+                        let tokens = Tokens(u32::try_from(total).unwrap_or(u32::MAX));
+                        Ok(Prompts(PromptSize::Tokens(tokens)))
+                    }
+                }
+            }
         }
-        _ => Err(refused()),
+        deserializer.deserialize_seq(Reader)
     }
 }
 

@@ -21,6 +21,7 @@ fn prompts_are_measured_in_each_form() {
         (r#"["abc", "de"]"#, PromptSize::Bytes(5)),
         ("[1, 2, 3]", PromptSize::Tokens(Tokens(3))),
         ("[[1, 2], [3]]", PromptSize::Tokens(Tokens(3))),
+        ("[[], [3]]", PromptSize::Tokens(Tokens(1))),
     ] {
         for (form, field) in [(Form::Plain, "prompt"), (Form::Vectors, "input")] {
             let body = format!(r#"{{"{field}": {prompt}, "model": "m"}}"#);
@@ -107,6 +108,21 @@ fn what_cannot_be_read_is_refused_by_the_name_of_its_field() {
         (
             with(r#""autellix_parent_threads":[1.5]"#),
             Some("autellix_parent_threads[0]"),
+        ),
+        // Beyond as many as a call may have nothing is read, so what comes then need not be an id.
+        (
+            with(&format!(
+                r#""autellix_parent_threads":[{}{{}}]"#,
+                "1,".repeat(PARENTS_MAX + 1)
+            )),
+            Some("autellix_parent_threads"),
+        ),
+        (
+            with(&format!(
+                r#""program":{{"parents":[{}{{}}]}}"#,
+                "1,".repeat(PARENTS_MAX + 1)
+            )),
+            Some("program.parents"),
         ),
     ] {
         let error = read(Form::Chat, &body).expect_err(&body);
