@@ -69,12 +69,16 @@ class Client:
         self.chunks.append(chunk)
         self.begun.set()
 
+    def is_said(self):
+        """Whether no more of the answer comes but its figures."""
+        return any(choice["finish_reason"] for chunk in self.chunks for choice in chunk["choices"])
+
     def said(self):
         """What the answer says: choices as they came, without the ids of tool calls, which differ from run to run."""
         for chunk in self.chunks:
             for choice in chunk["choices"]:
                 for call in choice.get("delta", {}).get("tool_calls", []):
-                    assert call.pop("id").startswith(f"call_c{self.index}~")
+                    assert call.pop("id", f"call_c{self.index}~").startswith(f"call_c{self.index}~")
         return [chunk["choices"] for chunk in self.chunks]
 
 
@@ -120,7 +124,7 @@ def test_every_stream_is_whole(stack, capsys):
             for client in part:
                 begin(client)
             wait_for("tool calls to be under way", lambda: all(c.begun.is_set() or tokens_of(stack, c.index) for c in part))
-        inside.update({client.index: tokens_of(stack, client.index) for client in callers if not client.begun.is_set()})
+        inside.update({client.index: tokens_of(stack, client.index) for client in callers if not client.is_said()})
         os.kill(victim, signal.SIGKILL)
 
     disturbed = run(stack, kill)

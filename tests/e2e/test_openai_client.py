@@ -98,6 +98,47 @@ def test_the_demo_model_calls_a_tool(client):
     assert "391" in final.choices[0].message.content
 
 
+def test_a_calls_arguments_come_as_they_are_written(client):
+    ask = {"model": "demo", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "tools": [CALCULATOR], "temperature": 0}
+    whole = client.chat.completions.create(**ask).choices[0].message.tool_calls[0]
+    deltas = [
+        delta for chunk in client.chat.completions.create(**ask, stream=True) for choice in chunk.choices
+        for delta in choice.delta.tool_calls or []
+    ]
+    first, *rest = deltas
+    assert (first.index, first.type, first.function.name, first.function.arguments) == (0, "function", "calculator", "")
+    assert first.id and all((delta.index, delta.id, delta.function.name) == (0, None, None) for delta in rest)
+    pieces = [delta.function.arguments for delta in rest]
+    assert len(pieces) >= 2 and "".join(pieces) == whole.function.arguments
+    assert "17" in json.loads("".join(pieces))["expression"]
+    with client.chat.completions.stream(**ask) as stream:
+        events = [event for event in stream if event.type == "tool_calls.function.arguments.delta"]
+        assert len(events) >= 2
+        call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    assert (call.function.name, call.function.arguments) == ("calculator", whole.function.arguments)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_call_that_is_cut_is_told_as_far_as_it_came(client, streamed):
+    ask = {"model": "demo", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "tools": [CALCULATOR], "temperature": 0}
+    answer = client.chat.completions.create(**ask)
+    whole, tokens = answer.choices[0].message.tool_calls[0].function.arguments, answer.usage.completion_tokens
+    finishes = []
+    for limit in range(1, tokens):
+        if streamed:
+            chunks = list(client.chat.completions.create(**ask, max_tokens=limit, stream=True))
+            calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
+            finish = chunks[-1].choices[0].finish_reason
+        else:
+            choice = client.chat.completions.create(**ask, max_tokens=limit).choices[0]
+            calls, finish = choice.message.tool_calls or [], choice.finish_reason
+        arguments = "".join(call.function.arguments for call in calls)
+        assert whole.startswith(arguments), limit
+        finishes.append((bool(calls), 0 < len(arguments) < len(whole), finish))
+    assert (True, True, "length") in finishes
+    assert all(finish == "length" for _, _, finish in finishes)
+
+
 @pytest.mark.parametrize("model", ["nope", "demo2"])
 def test_an_unknown_model_is_not_found(client, model):
     with pytest.raises(openai.NotFoundError) as caught:

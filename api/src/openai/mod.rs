@@ -17,8 +17,9 @@ pub use request::{
 pub use response::{
     Answer, AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatLogprobs,
     Completion, CompletionChoice, CompletionLogprobs, CompletionTokensDetails, Delta, Embedding,
-    EmbeddingList, EmbeddingUsage, ErrorBody, ErrorObject, FinishReason, FunctionCall, Model,
-    ModelList, PromptTokensDetails, TokenLogprob, ToolCall, TopLogprob, Usage, Vector,
+    EmbeddingList, EmbeddingUsage, ErrorBody, ErrorObject, FinishReason, FunctionCall,
+    FunctionDelta, Model, ModelList, PromptTokensDetails, TokenLogprob, ToolCall, ToolCallDelta,
+    TopLogprob, Usage, Vector,
 };
 
 /// A JSON object whose keys keep their order.

@@ -181,9 +181,6 @@ pub struct AssistantMessage {
 /// One call of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
-    /// Its place among the choice's calls; in chunks only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<u32>,
     /// By which the result refers to it.
     pub id: String,
     /// `function`.
@@ -232,9 +229,49 @@ pub struct Delta {
     /// Text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Tool calls, each whole.
+    /// What is new of tool calls, one entry a call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<ToolCall>,
+    pub tool_calls: Vec<ToolCallDelta>,
+}
+
+/// What is new of one call of a tool: the first has all but, it may be, the arguments, the others have more of those.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCallDelta {
+    /// Its place among the choice's calls.
+    pub index: u32,
+    /// By which the result refers to it; in the call's first delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`; in the call's first delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<String>,
+    /// What is called.
+    pub function: FunctionDelta,
+}
+
+/// What is new of what is called.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FunctionDelta {
+    /// Its name; in the call's first delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// More of the arguments, which are JSON when put together.
+    #[serde(default)]
+    pub arguments: String,
+}
+
+impl ToolCallDelta {
+    /// The call that it begins, with what it has of the arguments; `None`: it goes on with one.
+    pub fn begun(&self) -> Option<ToolCall> {
+        Some(ToolCall {
+            id: self.id.clone()?,
+            r#type: "function".to_owned(),
+            function: FunctionCall {
+                name: self.function.name.clone()?,
+                arguments: self.function.arguments.clone(),
+            },
+        })
+    }
 }
 
 /// Log-probabilities of a chat's tokens.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lps_api::openai::{
     Answer, AssistantMessage, ChatChoice, ChatChunkChoice, ChatLogprobs, CompletionChoice,
-    CompletionLogprobs, CompletionTokensDetails, Delta, FinishReason, TokenLogprob, ToolCall,
+    CompletionLogprobs, CompletionTokensDetails, Delta, FinishReason, TokenLogprob, ToolCallDelta,
     TopLogprob, Usage,
 };
 use lps_api::protocol::CallUsage;
@@ -73,10 +73,7 @@ pub(super) struct Choice {
 impl Choice {
     /// Takes the next piece in.
     pub(super) fn extend(&mut self, piece: Piece, end: Option<End>) {
-        self.piece.reasoning.push_str(&piece.reasoning);
-        self.piece.text.push_str(&piece.text);
-        self.piece.tool_calls.extend(piece.tool_calls);
-        self.piece.tokens.extend(piece.tokens);
+        self.piece.extend(piece);
         self.end = end.or(self.end.take());
     }
 }
@@ -171,13 +168,7 @@ impl Frame {
                 reasoning_content: some(reasoning),
                 content: (!says_else || !text.is_empty()).then_some(text),
                 refusal: None,
-                tool_calls: tool_calls
-                    .into_iter()
-                    .map(|call| ToolCall {
-                        index: None,
-                        ..call
-                    })
-                    .collect(),
+                tool_calls: tool_calls.iter().filter_map(ToolCallDelta::begun).collect(),
             },
             finish_reason,
             stop_reason,

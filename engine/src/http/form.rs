@@ -35,6 +35,15 @@ pub(super) struct Tools<'a> {
     pub(super) format: Option<&'static ToolCallFormat>,
 }
 
+impl Tools<'_> {
+    /// What the tools are called.
+    pub(super) fn names(&self) -> Vec<String> {
+        let shown = self.shown.unwrap_or_default().iter();
+        let names = shown.filter_map(|tool| tool.get("function")?["name"].as_str());
+        names.map(str::to_owned).collect()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Forced<'a> {
     No,

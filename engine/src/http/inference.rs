@@ -45,6 +45,7 @@ pub(super) async fn chat(
     rules.text.tools = tools.format.map(|format| ToolRules {
         format,
         call: identity.call.clone(),
+        offered: tools.names(),
         only_one: tools.only_one,
     });
     let matchers = form::of_chat(&request, &tools, &rules, &shared).await?;

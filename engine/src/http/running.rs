@@ -183,7 +183,7 @@ impl Running {
                 let reason = match finish {
                     Finish::Cancelled | Finish::Failed(_) => return None,
                     Finish::Length if !text.is_stopped() => FinishReason::Length,
-                    _ if text.has_tool_calls() => FinishReason::ToolCalls,
+                    _ if text.has_whole_tool_calls() => FinishReason::ToolCalls,
                     _ => FinishReason::Stop,
                 };
                 let stop = text.stopped_by().map(str::to_owned);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lps_api::openai::ToolCall;
+use lps_api::openai::ToolCallDelta;
 use lps_engine_core::batch::Sampled;
 use lps_engine_core::request::TokenId;
 
@@ -11,7 +11,7 @@ use crate::text::detokeniser::Detokeniser;
 use crate::text::reasoning::{Parsed, ReasoningParser, ReasoningRules};
 use crate::text::stop::{Found, StopMatcher};
 use crate::text::tokenizer::Tokenizer;
-use crate::text::tool_calls::{ToolCallParser, ToolRules};
+use crate::text::tool_calls::{self, ToolCallParser, ToolRules};
 
 /// What a request says about its text.
 #[derive(Debug, Clone, Default)]
@@ -66,8 +66,8 @@ pub struct Piece {
     pub reasoning: String,
     /// Text.
     pub text: String,
-    /// Tool calls, each whole.
-    pub tool_calls: Vec<ToolCall>,
+    /// What is new of tool calls, one entry a call.
+    pub tool_calls: Vec<ToolCallDelta>,
     /// The tokens that were taken since the last piece.
     pub tokens: Vec<Sampled>,
 }
@@ -81,6 +81,20 @@ impl Piece {
     /// Whether there is nothing but tokens.
     fn says_nothing(&self) -> bool {
         self.reasoning.is_empty() && self.text.is_empty() && self.tool_calls.is_empty()
+    }
+
+    /// Takes the next piece in.
+    pub fn extend(&mut self, next: Self) {
+        self.reasoning += &next.reasoning;
+        self.take(next.text, next.tool_calls);
+        self.tokens.extend(next.tokens);
+    }
+
+    fn take(&mut self, text: String, calls: Vec<ToolCallDelta>) {
+        self.text += &text;
+        for call in calls {
+            tool_calls::add(&mut self.tool_calls, call);
+        }
     }
 }
 
@@ -170,9 +184,10 @@ impl ChoiceText {
         self.stopped_by.as_deref()
     }
 
-    /// Whether a tool was called.
-    pub fn has_tool_calls(&self) -> bool {
-        self.tools.as_ref().is_some_and(ToolCallParser::has_calls)
+    /// Whether a tool was called, and no call was left without its end.
+    pub fn has_whole_tool_calls(&self) -> bool {
+        let tools = self.tools.as_ref();
+        tools.is_some_and(ToolCallParser::has_whole_calls)
     }
 
     fn is_left_out(&self, token: TokenId) -> bool {
@@ -217,15 +232,15 @@ impl ChoiceText {
             None => piece.text.push_str(text),
             Some(parser) => {
                 let parsed = parser.push(text);
-                piece.text.push_str(&parsed.text);
-                piece.tool_calls.extend(parsed.calls);
+                piece.take(parsed.text, parsed.calls);
             }
         }
     }
 
     fn close(&mut self, piece: &mut Piece) {
         if let Some(parser) = &mut self.tools {
-            piece.text.push_str(&parser.finish());
+            let parsed = parser.finish();
+            piece.take(parsed.text, parsed.calls);
         }
     }
 }
@@ -290,7 +305,7 @@ mod tests {
             let call = CallId::parse("c").unwrap();
             let rules = TextRules {
                 stops,
-                tools: format.map(|format| ToolRules { format, call, only_one: false }),
+                tools: format.map(|format| ToolRules { format, call, offered: vec!["f".to_owned()], only_one: false }),
                 reasoning: stage.map(|stage| ReasoningRules { format: &THINK, stage, is_shown: true }),
                 ..TextRules::default()
             };
@@ -306,7 +321,7 @@ mod tests {
                 prop_assert_eq!(rest, expected);
                 prop_assert_eq!(&again.finish(), &last);
                 prop_assert_eq!(again.is_stopped(), whole.is_stopped());
-                prop_assert_eq!(again.has_tool_calls(), whole.has_tool_calls());
+                prop_assert_eq!(again.has_whole_tool_calls(), whole.has_whole_tool_calls());
                 prop_assert_eq!(again.reasoning_tokens(), whole.reasoning_tokens());
             }
         }
@@ -356,6 +371,7 @@ mod tests {
             tools: Some(ToolRules {
                 format: &HERMES,
                 call: CallId::parse("c").unwrap(),
+                offered: Vec::new(),
                 only_one: false,
             }),
             ..TextRules::default()

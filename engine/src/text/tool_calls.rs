@@ -3,6 +3,12 @@
 
 /// What a block of calls says.
 mod block;
+/// What stands before a call's arguments.
+mod head;
+/// Where JSON ends.
+mod json;
+/// What a call's JSON says.
+mod whole;
 /// Gemma's way to write a call.
 mod notation;
 /// The formats.
@@ -12,11 +18,12 @@ pub mod format;
 mod tests;
 
 use lps_api::ids::CallId;
-use lps_api::openai::{FunctionCall, ToolCall};
+use lps_api::openai::{FunctionDelta, ToolCallDelta};
 use lps_api::tool_call;
 
-use self::block::{Block, FENCE, Read};
-use self::format::{Called, ToolCallFormat};
+use self::block::{Block, Read, Said};
+use self::format::ToolCallFormat;
+use self::head::FENCE;
 
 /// How tool calls are told.
 #[derive(Debug, Clone)]
@@ -25,8 +32,16 @@ pub struct ToolRules {
     pub format: &'static ToolCallFormat,
     /// The call that ids are made from.
     pub call: CallId,
+    /// The names of the tools that are offered.
+    pub offered: Vec<String>,
     /// Whether calls after the first are dropped.
     pub only_one: bool,
+}
+
+impl ToolRules {
+    fn offers(&self, name: &str) -> bool {
+        self.offered.iter().any(|offered| offered == name)
+    }
 }
 
 /// What may stand between calls that no mark tells from text.
@@ -39,6 +54,10 @@ pub(super) struct ToolCallParser {
     /// Which choice ids are made from.
     choice: u32,
     calls: u32,
+    /// Of those, the ones that came to their end.
+    complete: u32,
+    /// Whether what is said now is left out.
+    is_dropped: bool,
     /// Text that may belong to a call, and white space before it.
     held: String,
     /// What follows the mark in it.
@@ -54,8 +73,8 @@ pub(super) struct ToolCallParser {
 pub(super) struct Parsed {
     /// Text outside of calls.
     pub(super) text: String,
-    /// Calls whose end was seen.
-    pub(super) calls: Vec<ToolCall>,
+    /// What is new of calls, one entry a call: what continues one stands before the text, what begins one after it.
+    pub(super) calls: Vec<ToolCallDelta>,
 }
 
 impl ToolCallParser {
@@ -65,14 +84,20 @@ impl ToolCallParser {
             rules: rules.clone(),
             choice,
             calls: 0,
+            complete: 0,
+            is_dropped: false,
             held: String::new(),
             block: None,
             text_shown: false,
         }
     }
 
-    /// Whether the choice called something.
-    pub(super) fn has_calls(&self) -> bool {
+    /// Whether the choice called something, and all of it came to its end.
+    pub(super) fn has_whole_calls(&self) -> bool {
+        self.has_calls() && self.complete == self.calls
+    }
+
+    fn has_calls(&self) -> bool {
         self.calls > 0
     }
 
@@ -82,17 +107,20 @@ impl ToolCallParser {
         let mut parsed = Parsed::default();
         loop {
             if let Some(mut block) = self.block.take() {
-                match block.read(&self.held, self.rules.format) {
+                let mut said = Vec::new();
+                let read = block.read(&self.held, &self.rules, &mut said);
+                self.say(said, &mut parsed.calls);
+                match read {
                     Read::More => {
                         self.block = Some(block);
                         return parsed;
                     }
-                    Read::Calls(calls, end) => {
-                        self.held.drain(..end);
-                        self.give(calls, &mut parsed.calls);
-                    }
-                    Read::Not if block.is_marked() => self.show(block.begin(), &mut parsed.text),
-                    Read::Not => self.is_marked_only = true,
+                    Read::Ended(end) => drop(self.held.drain(..end)),
+                    Read::Not => match block.told() {
+                        Some(told) => drop(self.held.drain(..told)),
+                        None if block.is_marked() => self.show(block.begin(), &mut parsed.text),
+                        None => self.is_marked_only = true,
+                    },
                 }
             } else if let Some((before, block)) = self.begin() {
                 self.show(before, &mut parsed.text);
@@ -104,14 +132,21 @@ impl ToolCallParser {
         }
     }
 
-    /// What is held back, when nothing more comes: a call without end is text.
-    pub(super) fn finish(&mut self) -> String {
-        let mut text = String::new();
+    /// What is held back, when nothing more comes. What was begun is a call all the same; any other without end is text.
+    pub(super) fn finish(&mut self) -> Parsed {
+        let mut parsed = Parsed::default();
         let is_space = self.held.trim().is_empty();
-        if self.block.take().is_some() || !(self.has_calls() && is_space) {
-            self.show(self.held.len(), &mut text);
+        match self.block.take() {
+            Some(block) if block.told().is_some() => {
+                let mut said = Vec::new();
+                block.finish(&self.held, &mut said);
+                self.say(said, &mut parsed.calls);
+                self.held.clear();
+            }
+            None if self.has_calls() && is_space => {}
+            _ => self.show(self.held.len(), &mut parsed.text),
         }
-        text
+        parsed
     }
 
     /// Shows the beginning of what is held. White space between calls is theirs.
@@ -130,15 +165,16 @@ impl ToolCallParser {
 
     /// The text before a block that begins in what is held, without white space, and the block.
     fn begin(&self) -> Option<(usize, Block)> {
+        let format = self.rules.format;
         if let Some(rest) = self.unmarked()
             && (rest.starts_with('{') || rest.starts_with(FENCE))
         {
-            return Some((0, Block::new(self.held.len() - rest.len(), false)));
+            return Some((0, Block::new(self.held.len() - rest.len(), false, format)));
         }
-        let mark = self.rules.format.mark;
+        let mark = format.mark;
         let at = self.held.find(mark)?;
         let before = self.held[..at].trim_end().len();
-        Some((before, Block::new(at - before + mark.len(), true)))
+        Some((before, Block::new(at - before + mark.len(), true, format)))
     }
 
     /// What is held, where a call may begin without a mark.
@@ -164,20 +200,57 @@ impl ToolCallParser {
         self.held[..self.held.len() - beginning].trim_end().len()
     }
 
-    fn give(&mut self, called: Vec<Called>, calls: &mut Vec<ToolCall>) {
-        self.text_shown = false;
-        for Called { name, arguments } in called {
-            if self.rules.only_one && self.has_calls() {
-                return;
+    fn say(&mut self, said: Vec<Said>, calls: &mut Vec<ToolCallDelta>) {
+        for said in said {
+            match said {
+                Said::Call(name) => {
+                    self.text_shown = false;
+                    self.is_dropped = self.rules.only_one && self.has_calls();
+                    if !self.is_dropped {
+                        calls.push(self.call(name));
+                    }
+                }
+                _ if self.is_dropped => {}
+                Said::Arguments(more) => add(calls, self.more(more)),
+                Said::Complete => self.complete += 1,
             }
-            let index = self.calls;
-            self.calls += 1;
-            calls.push(ToolCall {
-                index: Some(index),
-                id: tool_call::id(&self.rules.call, self.choice, index),
-                r#type: "function".to_owned(),
-                function: FunctionCall { name, arguments },
-            });
         }
+    }
+
+    /// The first that is said of a call.
+    fn call(&mut self, name: String) -> ToolCallDelta {
+        let index = self.calls;
+        self.calls += 1;
+        ToolCallDelta {
+            index,
+            id: Some(tool_call::id(&self.rules.call, self.choice, index)),
+            r#type: Some("function".to_owned()),
+            function: FunctionDelta {
+                name: Some(name),
+                arguments: String::new(),
+            },
+        }
+    }
+
+    fn more(&self, arguments: String) -> ToolCallDelta {
+        ToolCallDelta {
+            index: self.calls - 1,
+            function: FunctionDelta {
+                name: None,
+                arguments,
+            },
+            ..ToolCallDelta::default()
+        }
+    }
+}
+
+/// Adds what is new of a call to what was new before: clients expect one entry a call.
+pub(super) fn add(calls: &mut Vec<ToolCallDelta>, delta: ToolCallDelta) {
+    match calls.last_mut() {
+        Some(call) if call.index == delta.index => {
+            call.function.arguments += &delta.function.arguments;
+        }
+        _ if delta.id.is_none() && delta.function.arguments.is_empty() => {}
+        _ => calls.push(delta),
     }
 }

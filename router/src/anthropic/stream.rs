@@ -1,7 +1,7 @@
 //! A chat's stream as a message's events. Owns: which events come of a chunk, and which are the last: `message_stop`, or
 //! `error`.
 
-use lps_api::openai::{ChatChunk, ErrorBody, Object, Usage};
+use lps_api::openai::{ChatChunk, ErrorBody, Object, ToolCall, ToolCallDelta, Usage};
 use serde_json::{Value, json};
 
 use crate::anthropic::answer::{self, Ending};
@@ -15,8 +15,12 @@ pub struct Message {
     has_begun: bool,
     /// Blocks that are closed.
     blocks: u32,
-    /// What the block after them grows by, where one is open; a tool's call comes whole.
+    /// What the block after them grows by, where one is open.
     open: Option<Growing>,
+    /// The call whose block is open instead, with as much of its arguments as is not told.
+    call: Option<ToolCall>,
+    /// Whether they are an object: clients know nothing else.
+    is_object: bool,
     ending: Ending,
 }
 
@@ -36,20 +40,20 @@ impl Target for Message {
             events.tell(&json!({"type": "message_start", "message": message}));
         }
         for choice in chunk.choices {
+            let calls = choice.delta.tool_calls.iter();
+            // A call that goes on stands before what is new beside it.
+            for call in calls.clone().filter(|call| call.begun().is_none()) {
+                self.arguments(&call.function.arguments, events);
+            }
             let thoughts = (Growing::Thoughts, choice.delta.reasoning_content);
             for (kind, text) in [thoughts, (Growing::Text, choice.delta.content)] {
                 if let Some(text) = text.filter(|text| !text.is_empty()) {
                     self.grow(kind, &text, events);
                 }
             }
-            for call in &choice.delta.tool_calls {
-                let input = answer::input(call);
+            for call in calls.filter_map(ToolCallDelta::begun) {
                 self.close_open(events);
-                self.start(&answer::tool_block(call, &Object::new()), events);
-                let json = serde_json::to_string(&input).expect("an object has text keys");
-                let delta = json!({"type": "input_json_delta", "partial_json": json});
-                self.delta(&delta, events);
-                self.close(events);
+                self.begin_call(call, events);
             }
             if let Some(finish) = choice.finish_reason {
                 self.close_open(events);
@@ -83,6 +87,8 @@ impl Message {
             has_begun: false,
             blocks: 0,
             open: None,
+            call: None,
+            is_object: false,
             ending: Ending::default(),
         }
     }
@@ -106,6 +112,42 @@ impl Message {
         self.delta(&delta, events);
     }
 
+    fn begin_call(&mut self, mut call: ToolCall, events: &mut Events) {
+        self.start(&answer::tool_block(&call, &Object::new()), events);
+        let arguments = std::mem::take(&mut call.function.arguments);
+        self.is_object = false;
+        self.call = Some(call);
+        self.arguments(&arguments, events);
+    }
+
+    fn arguments(&mut self, more: &str, events: &mut Events) {
+        let Some(call) = &mut self.call else { return };
+        let untold = &mut call.function.arguments;
+        untold.push_str(more);
+        self.is_object |= untold.trim_start().starts_with('{');
+        if self.is_object && !untold.is_empty() {
+            let json = std::mem::take(untold);
+            self.input(&json, events);
+        }
+    }
+
+    fn close_call(&mut self, events: &mut Events) {
+        let Some(call) = self.call.take() else { return };
+        if !self.is_object {
+            let input = answer::input(&call);
+            let json = serde_json::to_string(&input).expect("an object has text keys");
+            self.input(&json, events);
+        }
+        self.close(events);
+    }
+
+    fn input(&self, json: &str, events: &mut Events) {
+        self.delta(
+            &json!({"type": "input_json_delta", "partial_json": json}),
+            events,
+        );
+    }
+
     fn start(&self, block: &Value, events: &mut Events) {
         events.tell(
             &json!({"type": "content_block_start", "index": self.blocks, "content_block": block}),
@@ -117,6 +159,7 @@ impl Message {
     }
 
     fn close_open(&mut self, events: &mut Events) {
+        self.close_call(events);
         let Some(kind) = self.open.take() else {
             return;
         };

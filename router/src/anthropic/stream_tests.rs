@@ -34,17 +34,33 @@ fn last() -> String {
     format!("{chunk}data: [DONE]\n\n")
 }
 
-/// Text, a call of a tool, text again, and a sign of life between.
+fn begun(index: u32, arguments: &str) -> Value {
+    let function = json!({"name": "add", "arguments": arguments});
+    json!({"index": index, "id": format!("call_{index}"), "type": "function", "function": function})
+}
+
+fn more(index: u32, arguments: &str) -> Value {
+    json!({"index": index, "function": {"arguments": arguments}})
+}
+
+/// Text, a call of a tool in pieces, text again, calls that come whole, and a sign of life between.
 fn stream() -> String {
-    let function = json!({"name": "add", "arguments": "{\"a\": \"ä\"}"});
-    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
     [
         ": waiting\n\n".to_owned(),
         chunk(&json!({"role": "assistant", "content": ""}), None),
         chunk(&json!({"content": "Hä"}), None),
         chunk(&json!({"content": "?"}), None),
-        chunk(&json!({"tool_calls": [call]}), None),
-        chunk(&json!({"content": "done"}), None),
+        chunk(&json!({"tool_calls": [begun(0, "")]}), None),
+        chunk(&json!({"tool_calls": [more(0, "{\"a\":")]}), None),
+        chunk(
+            &json!({"content": "do", "tool_calls": [more(0, " \"ä\"}")]}),
+            None,
+        ),
+        chunk(&json!({"content": "ne"}), None),
+        chunk(
+            &json!({"tool_calls": [begun(1, "[1]"), begun(2, "{\"a\"")]}),
+            None,
+        ),
         chunk(&json!({}), Some("tool_calls")),
         last(),
     ]
@@ -92,6 +108,7 @@ fn a_stream_of_text_and_calls_is_a_message_block_by_block() {
     let start = |index: u32, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
     let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
     let text = |text: &str| json!({"type": "text_delta", "text": text});
+    let input = |json: &str| json!({"type": "input_json_delta", "partial_json": json});
     let stop = |index: u32| json!({"type": "content_block_stop", "index": index});
     let expected = [
         json!({"type": "message_start", "message": {
@@ -104,16 +121,27 @@ fn a_stream_of_text_and_calls_is_a_message_block_by_block() {
         stop(0),
         start(
             1,
-            json!({"type": "tool_use", "id": "call_1", "name": "add", "input": {}}),
+            json!({"type": "tool_use", "id": "call_0", "name": "add", "input": {}}),
         ),
-        delta(
-            1,
-            json!({"type": "input_json_delta", "partial_json": "{\"a\":\"ä\"}"}),
-        ),
+        delta(1, input("{\"a\":")),
+        delta(1, input(" \"ä\"}")),
         stop(1),
         start(2, json!({"type": "text", "text": ""})),
-        delta(2, text("done")),
+        delta(2, text("do")),
+        delta(2, text("ne")),
         stop(2),
+        start(
+            3,
+            json!({"type": "tool_use", "id": "call_1", "name": "add", "input": {}}),
+        ),
+        delta(3, input("{\"arguments\":\"[1]\"}")),
+        stop(3),
+        start(
+            4,
+            json!({"type": "tool_use", "id": "call_2", "name": "add", "input": {}}),
+        ),
+        delta(4, input("{\"a\"")),
+        stop(4),
         json!({
             "type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null},
             "usage": usage(5, 4, 3), "lps": figures(),

@@ -41,7 +41,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Of the response, and of what stands last in it, where that is no call.
+    /// Of the response, and of what stands last in it.
     pub(super) fn status(&self) -> &'static str {
         match self.finish {
             Some(FinishReason::Length) => INCOMPLETE,
@@ -87,9 +87,14 @@ pub fn whole(told: &Object, body: &[u8]) -> serde_json::Result<Value> {
             let id = kind.id(&head.call, output.len());
             output.push(kind.item(&id, status, &[kind.part(&text)]));
         }
-        for call in &calls {
+        for (left, call) in (0..calls.len()).rev().zip(&calls) {
             let id = ids::function(&head.call, output.len());
-            output.push(function(&id, COMPLETED, call));
+            let status = if left == 0 {
+                ending.status()
+            } else {
+                COMPLETED
+            };
+            output.push(function(&id, status, call));
         }
     }
     Ok(ended(told, &head, &output, &ending))

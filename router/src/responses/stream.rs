@@ -1,7 +1,9 @@
 //! A chat's stream as a response's events. Owns: which events come of a chunk, their numbers, and which are the last:
 //! `response.completed`, `.incomplete` or `.failed`, or `error` where no response had begun.
 
-use lps_api::openai::{ChatChunk, ErrorBody, ErrorObject, Object, ToolCall};
+use lps_api::openai::{
+    ChatChunk, ErrorBody, ErrorObject, FunctionCall, Object, ToolCall, ToolCallDelta,
+};
 use serde_json::{Value, json};
 
 use crate::responses::answer::{self, COMPLETED, Ending, Head, IN_PROGRESS, INCOMPLETE, Saying};
@@ -17,8 +19,10 @@ pub struct Telling {
     head: Option<Head>,
     /// Items that are complete.
     output: Vec<Value>,
-    /// What comes after them word by word, so far; a function's call comes whole.
+    /// What comes after them word by word, so far.
     open: Option<(Saying, String)>,
+    /// The function's call after them, where one is open instead.
+    call: Option<ToolCall>,
     ending: Ending,
     /// Of the next event.
     number: u64,
@@ -35,15 +39,20 @@ impl Target for Telling {
             self.stage("response.in_progress", response, events);
         }
         for choice in chunk.choices {
+            let calls = choice.delta.tool_calls.iter();
+            // A call that goes on stands before what is new beside it.
+            for call in calls.clone().filter(|call| call.begun().is_none()) {
+                self.arguments(&call.function.arguments, events);
+            }
             let thoughts = (Saying::Thoughts, choice.delta.reasoning_content);
             for (kind, text) in [thoughts, (Saying::Text, choice.delta.content)] {
                 if let Some(text) = text.filter(|text| !text.is_empty()) {
                     self.say(kind, &text, events);
                 }
             }
-            for call in &choice.delta.tool_calls {
+            for call in calls.filter_map(ToolCallDelta::begun) {
                 self.close_open(COMPLETED, events);
-                self.call(call, events);
+                self.begin_call(call, events);
             }
             if let Some(finish) = choice.finish_reason {
                 self.ending.finish = Some(finish);
@@ -85,6 +94,7 @@ impl Telling {
             head: None,
             output: Vec::new(),
             open: None,
+            call: None,
             ending: Ending::default(),
             number: 0,
             latest: None,
@@ -113,6 +123,7 @@ impl Telling {
     }
 
     fn close_open(&mut self, status: &str, events: &mut Events) {
+        self.close_call(status, events);
         let Some((kind, text)) = self.open.take() else {
             return;
         };
@@ -125,18 +136,32 @@ impl Telling {
         self.output.push(item);
     }
 
-    fn call(&mut self, call: &ToolCall, events: &mut Events) {
-        let id = ids::function(self.call_name(), self.output.len());
-        let mut item = answer::function(&id, IN_PROGRESS, call);
-        let arguments = item["arguments"].take();
-        item["arguments"] = json!("");
+    fn begin_call(&mut self, mut call: ToolCall, events: &mut Events) {
+        let arguments = std::mem::take(&mut call.function.arguments);
+        let item = answer::function(&self.function_id(), IN_PROGRESS, &call);
         self.item("response.output_item.added", &item, events);
-        let place = self.output.len();
-        let delta = json!({"item_id": id, "output_index": place, "delta": arguments});
+        self.call = Some(call);
+        self.arguments(&arguments, events);
+    }
+
+    fn arguments(&mut self, more: &str, events: &mut Events) {
+        let Some(call) = self.call.as_mut().filter(|_| !more.is_empty()) else {
+            return;
+        };
+        call.function.arguments.push_str(more);
+        let (id, place) = (self.function_id(), self.output.len());
+        let delta = json!({"item_id": id, "output_index": place, "delta": more});
         self.tell("response.function_call_arguments.delta", delta, events);
-        let done = json!({"item_id": id, "output_index": place, "name": call.function.name, "arguments": arguments});
+    }
+
+    fn close_call(&mut self, status: &str, events: &mut Events) {
+        let Some(call) = self.call.take() else { return };
+        let (id, place) = (self.function_id(), self.output.len());
+        let FunctionCall { name, arguments } = &call.function;
+        let done =
+            json!({"item_id": id, "output_index": place, "name": name, "arguments": arguments});
         self.tell("response.function_call_arguments.done", done, events);
-        let item = answer::function(&id, COMPLETED, call);
+        let item = answer::function(&id, status, &call);
         self.item("response.output_item.done", &item, events);
         self.output.push(item);
     }
@@ -188,6 +213,10 @@ impl Telling {
 
     fn saying_id(&self, kind: Saying) -> String {
         kind.id(self.call_name(), self.output.len())
+    }
+
+    fn function_id(&self) -> String {
+        ids::function(self.call_name(), self.output.len())
     }
 
     fn call_name(&self) -> &str {

@@ -39,14 +39,26 @@ fn function_call() -> Value {
     json!({"index": 0, "id": "call_c~0_0_0", "type": "function", "function": function})
 }
 
-/// A text, a call of a function, and a sign of life between.
+/// The call's first delta, or another one.
+fn piece(is_first: bool, arguments: &str) -> Value {
+    let mut piece = function_call();
+    piece["function"]["arguments"] = json!(arguments);
+    if !is_first {
+        piece = json!({"index": 0, "function": {"arguments": arguments}});
+    }
+    piece
+}
+
+/// A text, a call of a function in pieces, and a sign of life between.
 fn stream() -> String {
     [
         ": waiting\n\n".to_owned(),
         chunk(&json!({"role": "assistant", "content": ""}), None),
         chunk(&json!({"content": "Hä"}), None),
         chunk(&json!({"content": "?"}), None),
-        chunk(&json!({"tool_calls": [function_call()]}), None),
+        chunk(&json!({"tool_calls": [piece(true, "")]}), None),
+        chunk(&json!({"tool_calls": [piece(false, "{\"a\":")]}), None),
+        chunk(&json!({"tool_calls": [piece(false, " \"ä\"}")]}), None),
         chunk(&json!({}), Some("tool_calls")),
         last(),
     ]
@@ -162,7 +174,8 @@ fn a_stream_of_text_and_a_call_is_a_response_item_by_item() {
             1,
             open(call, "arguments", json!("")),
         ),
-        with(json!({"type": "response.function_call_arguments.delta", "delta": arguments})),
+        with(json!({"type": "response.function_call_arguments.delta", "delta": "{\"a\":"})),
+        with(json!({"type": "response.function_call_arguments.delta", "delta": " \"ä\"}"})),
         with(
             json!({"type": "response.function_call_arguments.done", "name": "add", "arguments": arguments}),
         ),
@@ -243,6 +256,34 @@ fn thoughts_that_reach_the_limit_are_incomplete() {
     assert_eq!(
         (&output[0]["type"], &output[0]["status"], &output[1]),
         (&json!("reasoning"), &json!("incomplete"), &Value::Null)
+    );
+}
+
+#[test]
+fn a_call_that_reaches_its_limit_is_incomplete() {
+    let begun = piece(true, "{\"a\": ");
+    let stream =
+        chunk(&json!({"tool_calls": [begun]}), None) + &chunk(&json!({}), Some("length")) + &last();
+    let events = told(&stream);
+    let last = &events[events.len() - 1]["response"]["output"][0];
+    assert_eq!(
+        (&last["status"], &last["arguments"]),
+        (&json!("incomplete"), &json!("{\"a\": "))
+    );
+}
+
+#[test]
+fn a_text_after_a_call_begins_when_it_is_complete() {
+    let end = piece(false, "}");
+    let stream = chunk(&json!({"tool_calls": [piece(true, "{")]}), None)
+        + &chunk(&json!({"content": "Hi", "tool_calls": [end]}), None)
+        + &chunk(&json!({}), Some("stop"))
+        + &last();
+    let events = told(&stream);
+    let output = &events[events.len() - 1]["response"]["output"];
+    assert_eq!(
+        (&output[0]["arguments"], &output[1]["content"][0]["text"]),
+        (&json!("{}"), &json!("Hi"))
     );
 }
 

@@ -1,52 +1,101 @@
-//! What follows a mark, as calls. Owns: where a block of calls ends and what it says, in text that grows. Pure.
+//! What follows a mark, as calls. Owns: which calls a block says and where it ends, in text that grows. A marked call of a tool
+//! that is offered is said as it comes, from where its arguments begin; any other when all of it was read. Pure.
 
-use serde_json::Value;
-
-use super::format::{Body, CALL_ID, Called, ToolCallFormat};
+use super::ToolRules;
+use super::format::{Body, ToolCallFormat};
+use super::head::{self, FENCE, Unknown};
+use super::json::{Extent, Json};
 use super::notation;
-use crate::text::python_json::{Layout, dumps};
+use super::whole;
 
-/// Text of one block, at most; a longer one is text.
+/// Text of one block, at most; what follows is text.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
-/// Of a tool's name. OpenAI takes 64.
-const NAME_BYTES_MAX: usize = 256;
-/// Around JSON in an answer that is nothing else.
-pub(super) const FENCE: &str = "```";
-/// What may follow it in its line, such as `tool_code`.
-const LANGUAGE_BYTES_MAX: usize = 16;
+
+/// What a block says, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// This tool is called.
+    Call(String),
+    /// With more of these arguments, which are JSON.
+    Arguments(String),
+    /// They are complete.
+    Complete,
+}
 
 /// What is known of a block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// It goes on.
     More,
-    /// Its calls, and where in the text it ends.
-    Calls(Vec<Called>, usize),
-    /// It is none.
+    /// Where in the text it ends.
+    Ended(usize),
+    /// It is none, or none from here on.
     Not,
 }
 
-/// A block that is being read. What was looked at is not looked at again.
+impl From<Unknown> for Read {
+    fn from(unknown: Unknown) -> Self {
+        match unknown {
+            Unknown::Open => Self::More,
+            Unknown::Other => Self::Not,
+        }
+    }
+}
+
+/// A block that is being read. What was looked at is not looked at again, but for a few hundred bytes before arguments.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     /// Where it begins in the text, after the mark.
     begin: usize,
     is_marked: bool,
-    /// The name, where it stands before the arguments, and where JSON begins.
-    head: Option<(Option<String>, usize)>,
-    json: Json,
-    /// Where a notation's end is looked for.
-    searched: usize,
+    /// What ends it.
+    close: &'static str,
+    stage: Stage,
+    /// Where the stage begins, or where its text is looked at next.
+    at: usize,
+    /// Whether a list of calls is open.
+    in_list: bool,
+    /// Calls that are said if the block ends well.
+    pending: Vec<Said>,
+    /// Up to where calls were said; `None`: none was.
+    told: Option<usize>,
+}
+
+/// What comes next in a block.
+#[derive(Debug, Clone)]
+enum Stage {
+    /// All of it.
+    Begin,
+    /// A notation up to its end.
+    Notation { in_text: bool },
+    /// A call's object.
+    Object,
+    /// A call that is said when it was read: its object, or its arguments after its name.
+    Whole { name: Option<String>, json: Json },
+    /// The arguments of a call that is said as it comes.
+    Arguments {
+        json: Json,
+        in_object: bool,
+        /// Whether only its name was said: clients know calls that begin so.
+        is_new: bool,
+    },
+    /// The end of the object around them.
+    Rest(Json),
+    /// Another call or the end.
+    Next,
 }
 
 impl Block {
-    pub(super) fn new(begin: usize, is_marked: bool) -> Self {
+    pub(super) fn new(begin: usize, is_marked: bool, format: &ToolCallFormat) -> Self {
         Self {
             begin,
             is_marked,
-            head: None,
-            json: Json::default(),
-            searched: begin,
+            close: if is_marked { format.close_mark() } else { "" },
+            stage: Stage::Begin,
+            at: begin,
+            in_list: false,
+            pending: Vec::new(),
+            told: None,
         }
     }
 
@@ -60,95 +109,209 @@ impl Block {
         self.is_marked
     }
 
+    /// Up to where its text was said as calls.
+    pub(super) fn told(&self) -> Option<usize> {
+        self.told
+    }
+
     /// Reads on; the text is that of before, or longer.
-    pub(super) fn read(&mut self, text: &str, format: &ToolCallFormat) -> Read {
-        let read = match format.body {
-            Body::Notation { quote } => self.notation(text, quote, format.close_mark()),
-            Body::Object { .. } | Body::Named { .. } => self.json(text, format),
-        };
-        match read {
-            Read::More if text.len() - self.begin > BLOCK_BYTES_MAX => Read::Not,
-            read => read,
-        }
-    }
-
-    fn notation(&mut self, text: &str, quote: &str, close: &str) -> Read {
-        while let Some(at) = text[self.searched..].find(close) {
-            let (end, after) = (self.searched + at, self.searched + at + close.len());
-            match notation::called(&text[self.begin..end], quote) {
-                Some(called) => return Read::Calls(vec![called], after),
-                None if notation::ends_in_text(&text[self.begin..end], quote) => {
-                    self.searched = after;
-                }
-                None => return Read::Not,
-            }
-        }
-        let again = text.len().saturating_sub(close.len());
-        self.searched = self.searched.max(text.floor_char_boundary(again));
-        Read::More
-    }
-
-    fn json(&mut self, text: &str, format: &ToolCallFormat) -> Read {
-        if self.head.is_none() {
-            match self.find_json(text, format.body) {
-                Ok(head) => self.head = Some(head),
+    pub(super) fn read(&mut self, text: &str, rules: &ToolRules, said: &mut Vec<Said>) -> Read {
+        loop {
+            match self.step(text, rules, said) {
+                Ok(()) => {}
+                Err(Read::More) if text.len() - self.begin > BLOCK_BYTES_MAX => return Read::Not,
                 Err(read) => return read,
             }
         }
-        let Some((name, begin)) = &self.head else {
-            return Read::More;
-        };
-        let end = match self.json.read(&text[*begin..]) {
-            Extent::Open => return Read::More,
-            Extent::Broken => return Read::Not,
-            Extent::Ended(end) => begin + end,
-        };
-        let close = match (self.is_marked, text[self.begin..].starts_with('{')) {
-            (true, _) => format.close_mark(),
-            (false, true) => "",
-            (false, false) => FENCE,
-        };
-        let after = match closed(&text[end..], close) {
-            Ok(length) => end + length,
-            Err(read) => return read,
-        };
-        let Ok(value) = serde_json::from_str(&text[*begin..end]) else {
-            return Read::Not;
-        };
-        let calls = match name {
-            Some(name) => Some(vec![Called {
-                name: name.clone(),
-                arguments: dumps(&value, Layout::default()),
-            }]),
-            None => all_called(&value, self.is_marked),
-        };
-        calls.map_or(Read::Not, |calls| Read::Calls(calls, after))
     }
 
-    /// Where JSON begins, and what name stands before it.
-    fn find_json(&self, text: &str, body: Body) -> Result<(Option<String>, usize), Read> {
-        let rest = text[self.begin..].trim_start();
-        let at = text.len() - rest.len();
-        let begins_like_json = rest.starts_with(['{', '[']);
-        match body {
-            _ if rest.is_empty() => Err(Read::More),
-            _ if begins_like_json => {
-                if !self.is_marked {
-                    begins_like_a_call(rest)?;
-                }
-                Ok((None, at))
+    /// Says what is left of a call that was begun, when nothing more comes.
+    pub(super) fn finish(mut self, text: &str, said: &mut Vec<Said>) {
+        if let Stage::Arguments { .. } = self.stage {
+            self.tell(text, text.len(), said);
+        }
+    }
+
+    fn step(&mut self, text: &str, rules: &ToolRules, said: &mut Vec<Said>) -> Result<(), Read> {
+        match &mut self.stage {
+            Stage::Begin => self.start(text, rules, said),
+            Stage::Notation { in_text } => {
+                let Body::Notation { quote } = rules.format.body else {
+                    return Err(Read::Not);
+                };
+                let end = notation::end(text, &mut self.at, in_text, [quote, self.close]);
+                let end = end.ok_or(Read::More)?;
+                let called = notation::called(&text[self.begin..end], quote);
+                let (name, arguments) = called.ok_or(Read::Not)?;
+                self.hold(name, arguments);
+                self.go_on(end, Stage::Next)
             }
-            Body::Named { mark } => {
-                let (name, begin) = name_before(rest, mark)?;
-                Ok((Some(name), at + begin))
+            Stage::Object => self.object(text, rules, said),
+            Stage::Whole { name, json } => {
+                let end = ended(json.read(text))?;
+                let json = &text[self.at..end];
+                let called = match name.take() {
+                    Some(name) => whole::is_json(json).then(|| (name, json.to_owned())),
+                    None => whole::called(json, self.is_marked),
+                };
+                let (name, arguments) = called.ok_or(Read::Not)?;
+                self.hold(name, arguments);
+                self.go_on(end, Stage::Next)
+            }
+            Stage::Arguments { .. } => self.arguments(text, said),
+            Stage::Rest(json) => {
+                let end = ended(json.read(text))?;
+                self.told = Some(end);
+                self.go_on(end, Stage::Next)
+            }
+            Stage::Next if self.in_list => match self.first(text)? {
+                ',' => self.go_on(self.at + 1, Stage::Object),
+                ']' => {
+                    self.in_list = false;
+                    self.go_on(self.at + 1, Stage::Next)
+                }
+                _ => Err(Read::Not),
+            },
+            Stage::Next => {
+                let length = closed(&text[self.at..], self.close)?;
+                said.append(&mut self.pending);
+                Err(Read::Ended(self.at + length))
+            }
+        }
+    }
+
+    fn start(&mut self, text: &str, rules: &ToolRules, said: &mut Vec<Said>) -> Result<(), Read> {
+        let first = self.first(text)?;
+        let rest = &text[self.at..];
+        match (rules.format.body, first) {
+            (Body::Notation { .. }, _) => {
+                self.go_on(self.begin, Stage::Notation { in_text: false })
+            }
+            (_, '{' | '[') if !self.is_marked => {
+                head::begins_like_a_call(rest)?;
+                self.go_on(self.at, Stage::Object)
+            }
+            (_, '{') => self.go_on(self.at, Stage::Object),
+            (_, '[') => {
+                self.in_list = true;
+                self.go_on(self.at + 1, Stage::Object)
+            }
+            (Body::Named { mark }, _) => {
+                let (name, length) = head::name_before(rest, mark)?;
+                let at = self.at + length;
+                if rules.offers(&name) {
+                    return self.open(name, at, false, said);
+                }
+                let (name, json) = (Some(name), Json::new(at));
+                self.go_on(at, Stage::Whole { name, json })
             }
             _ if !self.is_marked && rest.starts_with(FENCE) => {
-                let inside = fenced(rest)?;
-                begins_like_a_call(&rest[inside..])?;
-                Ok((None, at + inside))
+                let inside = head::fenced(rest)?;
+                head::begins_like_a_call(&rest[inside..])?;
+                self.close = FENCE;
+                self.go_on(self.at + inside, Stage::Object)
             }
             _ => Err(Read::Not),
         }
+    }
+
+    fn object(&mut self, text: &str, rules: &ToolRules, said: &mut Vec<Said>) -> Result<(), Read> {
+        if self.first(text)? != '{' {
+            return Err(Read::Not);
+        }
+        // What no mark tells from an answer in JSON may be one until its end.
+        if self.is_marked {
+            match head::name_within(&text[self.at..]) {
+                Ok((name, length)) if rules.offers(name) => {
+                    return self.open(name.to_owned(), self.at + length, true, said);
+                }
+                Err(Unknown::Open) => return Err(Read::More),
+                Ok(_) | Err(Unknown::Other) => {}
+            }
+        }
+        let (name, json) = (None, Json::new(self.at));
+        self.go_on(self.at, Stage::Whole { name, json })
+    }
+
+    fn arguments(&mut self, text: &str, said: &mut Vec<Said>) -> Result<(), Read> {
+        let Stage::Arguments {
+            json,
+            in_object,
+            is_new,
+        } = &mut self.stage
+        else {
+            return Err(Read::Not);
+        };
+        let in_object = *in_object;
+        match json.read(text) {
+            Extent::Open => {
+                if !std::mem::take(is_new) {
+                    self.tell(text, text.len(), said);
+                }
+                Err(Read::More)
+            }
+            Extent::Broken(at) => {
+                self.tell(text, at, said);
+                Err(Read::Not)
+            }
+            Extent::Ended(end) => {
+                self.tell(text, end, said);
+                said.push(Said::Complete);
+                let rest = Stage::Rest(Json::inside(end));
+                self.go_on(end, if in_object { rest } else { Stage::Next })
+            }
+        }
+    }
+
+    /// What stands next, after white space.
+    fn first(&mut self, text: &str) -> Result<char, Read> {
+        let rest = text[self.at..].trim_start();
+        self.at = text.len() - rest.len();
+        rest.chars().next().ok_or(Read::More)
+    }
+
+    fn go_on(&mut self, at: usize, stage: Stage) -> Result<(), Read> {
+        self.at = at;
+        self.stage = stage;
+        Ok(())
+    }
+
+    /// Begins a call that is said as it comes; its arguments stand there.
+    fn open(
+        &mut self,
+        name: String,
+        at: usize,
+        in_object: bool,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Read> {
+        said.append(&mut self.pending);
+        said.push(Said::Call(name));
+        self.told = Some(at);
+        let arguments = Stage::Arguments {
+            json: Json::new(at),
+            in_object,
+            is_new: true,
+        };
+        self.go_on(at, arguments)
+    }
+
+    /// Says arguments up to there.
+    fn tell(&mut self, text: &str, end: usize, said: &mut Vec<Said>) {
+        let begin = self.told.replace(end).unwrap_or(end);
+        said.push(Said::Arguments(text[begin..end].to_owned()));
+    }
+
+    fn hold(&mut self, name: String, arguments: String) {
+        let call = [Said::Call(name), Said::Arguments(arguments), Said::Complete];
+        self.pending.extend(call);
+    }
+}
+
+fn ended(extent: Extent) -> Result<usize, Read> {
+    match extent {
+        Extent::Ended(end) => Ok(end),
+        Extent::Open => Err(Read::More),
+        Extent::Broken(_) => Err(Read::Not),
     }
 }
 
@@ -163,135 +326,5 @@ fn closed(text: &str, close: &str) -> Result<usize, Read> {
         Err(Read::More)
     } else {
         Err(Read::Not)
-    }
-}
-
-/// An object's first key is one that calls have, so that other JSON need not wait for its end.
-fn begins_like_a_call(text: &str) -> Result<(), Read> {
-    let Some(inside) = text.strip_prefix('{') else {
-        return Err(Read::Not);
-    };
-    let inside = inside.trim_start();
-    let keys = ["\"name\"", "\"type\"", "\"parameters\"", "\"arguments\""];
-    if keys.iter().any(|key| inside.starts_with(key)) {
-        return Ok(());
-    }
-    let is_open = keys.iter().any(|key| key.starts_with(inside));
-    Err(if is_open { Read::More } else { Read::Not })
-}
-
-/// Where the second line begins, after a fence.
-fn fenced(text: &str) -> Result<usize, Read> {
-    let line = text.find('\n');
-    let language = &text[FENCE.len()..line.unwrap_or(text.len())];
-    let is_word = language.chars().all(|c| c.is_alphanumeric() || c == '_');
-    if language.len() > LANGUAGE_BYTES_MAX || !is_word {
-        return Err(Read::Not);
-    }
-    let begin = line.ok_or(Read::More)? + 1;
-    match text[begin..].trim_start() {
-        "" => Err(Read::More),
-        rest => Ok(text.len() - rest.len()),
-    }
-}
-
-/// The name that stands first, and where the object after it begins.
-fn name_before(text: &str, mark: &str) -> Result<(String, usize), Read> {
-    let is_part = |c: char| c.is_alphanumeric() || "_-.:".contains(c);
-    let length = text.find(|c| !is_part(c)).unwrap_or(text.len());
-    if length == 0 || length > NAME_BYTES_MAX {
-        return Err(Read::Not);
-    }
-    let mut rest = &text[length..];
-    let skipped = |rest: &mut &str, mark: &str| match rest.strip_prefix(mark) {
-        Some(after) => {
-            *rest = after;
-            Ok(true)
-        }
-        None if mark.starts_with(*rest) => Err(Read::More),
-        None => Ok(false),
-    };
-    if skipped(&mut rest, CALL_ID)? {
-        let id = rest.find(|c: char| !c.is_alphanumeric());
-        let id = id.ok_or(Read::More)?;
-        if id > NAME_BYTES_MAX {
-            return Err(Read::Not);
-        }
-        rest = &rest[id..];
-    }
-    skipped(&mut rest, mark)?;
-    match rest.trim_start() {
-        "" => Err(Read::More),
-        json if json.starts_with('{') => Ok((text[..length].to_owned(), text.len() - json.len())),
-        _ => Err(Read::Not),
-    }
-}
-
-/// The calls that an object or a list of objects says. What no mark told from text has both name and arguments.
-fn all_called(value: &Value, is_marked: bool) -> Option<Vec<Called>> {
-    match value {
-        Value::Array(calls) if is_marked && !calls.is_empty() => calls.iter().map(called).collect(),
-        Value::Object(call)
-            if is_marked || call.contains_key("parameters") || call.contains_key("arguments") =>
-        {
-            Some(vec![called(value)?])
-        }
-        _ => None,
-    }
-}
-
-fn called(call: &Value) -> Option<Called> {
-    let name = call.get("name")?.as_str()?.to_owned();
-    let arguments = match call.get("arguments").or_else(|| call.get("parameters")) {
-        None | Some(Value::Null) => "{}".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(object) => dumps(object, Layout::default()),
-    };
-    Some(Called { name, arguments })
-}
-
-/// Follows an object or a list to its end, as far as brackets and quotes tell it.
-#[derive(Debug, Clone, Default)]
-struct Json {
-    at: usize,
-    depth: usize,
-    in_text: bool,
-    is_escaped: bool,
-}
-
-/// How far a value goes.
-#[derive(Debug, PartialEq, Eq)]
-enum Extent {
-    Open,
-    Ended(usize),
-    /// There is something that no JSON has there.
-    Broken,
-}
-
-impl Json {
-    fn read(&mut self, text: &str) -> Extent {
-        if self.at > 0 && self.depth == 0 {
-            return Extent::Ended(self.at);
-        }
-        for &byte in &text.as_bytes()[self.at..] {
-            self.at += 1;
-            match byte {
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' if self.in_text => self.is_escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                _ if self.in_text => {}
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        return Extent::Ended(self.at);
-                    }
-                }
-                b',' | b':' | b'-' | b'+' | b'.' => {}
-                byte if byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() => {}
-                _ => return Extent::Broken,
-            }
-        }
-        Extent::Open
     }
 }

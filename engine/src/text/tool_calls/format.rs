@@ -55,14 +55,6 @@ pub(in crate::text) enum Body {
     },
 }
 
-/// A call that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Called {
-    pub(super) name: String,
-    /// JSON, as text.
-    pub(super) arguments: String,
-}
-
 /// Of NousResearch's Hermes, Qwen 2.5 and 3, and the demo model.
 pub(in crate::text) const HERMES: ToolCallFormat = ToolCallFormat {
     name: "hermes",

@@ -3,14 +3,13 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::format::Called;
 use crate::text::python_json::{Layout, dumps};
 
 /// Lists and objects inside each other, at most.
 const DEPTH_MAX: u32 = 64;
 
-/// The call that all of a text says.
-pub(super) fn called(text: &str, quote: &str) -> Option<Called> {
+/// The name and the arguments that all of a text says.
+pub(super) fn called(text: &str, quote: &str) -> Option<(String, String)> {
     let (name, arguments) = text.trim().strip_prefix("call:")?.split_once('{')?;
     let name = name.trim();
     if name.is_empty() {
@@ -21,15 +20,36 @@ pub(super) fn called(text: &str, quote: &str) -> Option<Called> {
         quote,
     };
     let arguments = reader.object(DEPTH_MAX)?;
-    reader.rest.trim().is_empty().then(|| Called {
-        name: name.to_owned(),
-        arguments: dumps(&Value::Object(arguments), Layout::default()),
+    reader.rest.trim().is_empty().then(|| {
+        let arguments = dumps(&Value::Object(arguments), Layout::default());
+        (name.to_owned(), arguments)
     })
 }
 
-/// Whether a text's end stands in the text of a value.
-pub(super) fn ends_in_text(text: &str, quote: &str) -> bool {
-    text.matches(quote).count() % 2 == 1
+/// Where the mark stands that closes a notation, if it came; a mark between quotes is part of a value. Looks on from `at`.
+pub(super) fn end(
+    text: &str,
+    at: &mut usize,
+    in_text: &mut bool,
+    [quote, close]: [&str; 2],
+) -> Option<usize> {
+    loop {
+        let rest = &text[*at..];
+        let next_quote = rest.find(quote);
+        let before = &rest[..next_quote.unwrap_or(rest.len())];
+        if let Some(found) = before.find(close).filter(|_| !*in_text) {
+            return Some(*at + found);
+        }
+        let Some(found) = next_quote else {
+            // The beginning of a mark may stand at the end.
+            let most = quote.len().max(close.len()) - 1;
+            let seen = text.floor_char_boundary(text.len().saturating_sub(most));
+            *at = seen.max(*at);
+            return None;
+        };
+        *in_text = !*in_text;
+        *at += found + quote.len();
+    }
 }
 
 struct Reader<'a> {
@@ -126,7 +146,7 @@ mod tests {
         let call = called(text, "<q>");
         let call = call
             .as_ref()
-            .map(|call| (call.name.as_str(), call.arguments.as_str()));
+            .map(|(name, arguments)| (name.as_str(), arguments.as_str()));
         assert_eq!(call, expected, "{text}");
     }
 

@@ -5,56 +5,95 @@ use proptest::prelude::*;
 use super::format::{ALL, FUNCTION_GEMMA, GEMMA, HERMES, LLAMA, MISTRAL, MISTRAL_LIST};
 use super::*;
 
-type Calls = Vec<(String, String)>;
+/// Names and arguments, and whether all calls came to their end.
+type Calls = (Vec<(String, String)>, bool);
 
 fn parser(format: &'static ToolCallFormat, only_one: bool) -> ToolCallParser {
     let call = CallId::parse("c").unwrap();
     let rules = ToolRules {
         format,
         call,
+        offered: vec!["f".to_owned()],
         only_one,
     };
     ToolCallParser::new(&rules, 0)
 }
 
+/// Puts a call together as clients do: its first delta names it, the others have more of its arguments.
+fn put_together(calls: &mut Vec<(String, String)>, deltas: Vec<ToolCallDelta>) {
+    for (place, delta) in deltas.iter().enumerate() {
+        let others = deltas.iter().filter(|other| other.index == delta.index);
+        assert_eq!(others.count(), 1, "one entry a call: {deltas:?}");
+        let arguments = &delta.function.arguments;
+        match delta.begun() {
+            Some(call) => {
+                assert_eq!(delta.index, calls.len() as u32);
+                assert_eq!(call.id, format!("call_c_0_{}", delta.index));
+                calls.push((call.function.name, arguments.clone()));
+            }
+            None => {
+                assert_eq!((place, delta.index + 1), (0, calls.len() as u32));
+                assert!(delta.id.is_none() && delta.function.name.is_none());
+                assert!(!arguments.is_empty());
+                calls.last_mut().unwrap().1 += arguments;
+            }
+        }
+    }
+}
+
 fn run(format: &'static ToolCallFormat, text: &str, piece_chars: usize) -> (String, Calls) {
+    let text: Vec<char> = text.chars().collect();
+    let pieces = text.chunks(piece_chars).map(|piece| piece.iter().collect());
+    run_pieces(format, &pieces.collect::<Vec<String>>())
+}
+
+fn run_pieces(format: &'static ToolCallFormat, pieces: &[String]) -> (String, Calls) {
     let mut parser = parser(format, false);
     let mut shown = String::new();
     let mut calls = Vec::new();
-    let text: Vec<char> = text.chars().collect();
-    for piece in text.chunks(piece_chars) {
-        let parsed = parser.push(&piece.iter().collect::<String>());
+    for piece in pieces {
+        let parsed = parser.push(piece);
         shown += &parsed.text;
-        calls.extend(parsed.calls);
+        put_together(&mut calls, parsed.calls);
     }
-    shown += &parser.finish();
-    for (index, call) in calls.iter().enumerate() {
-        assert_eq!(call.index, Some(index as u32));
-        assert_eq!(call.id, format!("call_c_0_{index}"));
-    }
-    let calls = calls
-        .into_iter()
-        .map(|call| (call.function.name, call.function.arguments));
-    (shown, calls.collect())
+    let parsed = parser.finish();
+    shown += &parsed.text;
+    put_together(&mut calls, parsed.calls);
+    (shown, (calls, parser.has_whole_calls()))
+}
+
+/// In pieces of every size, and cut in two at every place.
+#[track_caller]
+fn check(format: &'static ToolCallFormat, text: &str, shown: &str, calls: &[(&str, &str)]) {
+    check_all(format, text, shown, (calls, !calls.is_empty()));
 }
 
 #[track_caller]
-fn check(format: &'static ToolCallFormat, text: &str, shown: &str, calls: &[(&str, &str)]) {
+fn check_all(
+    format: &'static ToolCallFormat,
+    text: &str,
+    shown: &str,
+    (calls, are_whole): (&[(&str, &str)], bool),
+) {
+    let calls = calls
+        .iter()
+        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+    let expected = (shown.to_owned(), (calls.collect(), are_whole));
     for piece_chars in 1..=text.chars().count() {
-        let (got, found) = run(format, text, piece_chars);
-        let found: Vec<_> = found
-            .iter()
-            .map(|(a, b)| (a.as_str(), b.as_str()))
-            .collect();
+        let found = run(format, text, piece_chars);
         assert_eq!(
-            (got.as_str(), found.as_slice()),
-            (shown, calls),
+            found, expected,
             "{}: {text:?} by {piece_chars}",
             format.name
         );
     }
+    for (at, _) in text.char_indices() {
+        let found = run_pieces(format, &[text[..at].to_owned(), text[at..].to_owned()]);
+        assert_eq!(found, expected, "{}: {text:?} cut at {at}", format.name);
+    }
 }
 
+/// The name of a tool that is offered, and of one that is not.
 const F: (&str, &str) = ("f", "{\"b\": 1, \"a\": [2.0, \"é🌍\"]}");
 const G: (&str, &str) = ("g-1", "{}");
 
@@ -63,7 +102,7 @@ fn calls_are_told_from_text_wherever_the_pieces_end() {
     for (format, one, two) in [
         (
             &HERMES,
-            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\":1, \"a\":[2.0,\"é🌍\"]}}\n</tool_call>",
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\": 1, \"a\": [2.0, \"é🌍\"]}}\n</tool_call>",
             "\n<tool_call>{\"arguments\": \"{}\", \"name\": \"g-1\"}</tool_call>",
         ),
         (
@@ -161,7 +200,7 @@ fn what_is_no_call_stays_text() {
                 "[TOOL_CALLS] and more",
                 "[TOOL_CALLS]f",
                 "[TOOL_CALLS]f[ARGS]7",
-                "[TOOL_CALLS]f[ARGS]{\"a\": }",
+                "[TOOL_CALLS]g-1[ARGS]{\"a\": }",
                 "[TOOL_CALLS][7]",
                 "[TOOL_CALLS][]",
             ],
@@ -192,6 +231,172 @@ fn what_is_no_call_stays_text() {
         for text in texts {
             check(format, text, text, &[]);
         }
+    }
+}
+
+/// A call of each format as far as its arguments, and what follows them.
+const AROUND: [(&ToolCallFormat, &str, &str); 6] = [
+    (
+        &HERMES,
+        "<tool_call>\n{\"name\": \"NAME\", \"arguments\": ",
+        "}\n</tool_call>",
+    ),
+    (
+        &HERMES,
+        "<tool_call>[ {\"id\":\"7\",\"name\" :\"NAME\",\"arguments\":",
+        ", \"type\": \"function\"} ]</tool_call>",
+    ),
+    (&MISTRAL, "[TOOL_CALLS]NAME[ARGS]", ""),
+    (&MISTRAL, "[TOOL_CALLS]NAME[CALL_ID]7[ARGS] ", ""),
+    (
+        &MISTRAL_LIST,
+        "[TOOL_CALLS] [{\"name\": \"NAME\", \"arguments\": ",
+        ", \"id\": \"7\"}]",
+    ),
+    (
+        &LLAMA,
+        "<|python_tag|>{\"type\": \"function\", \"name\": \"NAME\", \"parameters\": ",
+        "}",
+    ),
+];
+
+/// Duplicate keys, numbers, escapes, half a surrogate pair, brackets and marks in texts: a model's own text stays as it is.
+const ODD: &str = "{\"a\":1,\t\"a\": -1.0E+5,\n\"\\u00e9\": [\"\\ud83d\\ude00 é🌍\\\\\", {\"}\\\"]\": null}], \"c\": \"</tool_call>[ARGS]\"}";
+
+#[test]
+fn arguments_are_what_the_model_wrote() {
+    for (format, before, after) in AROUND {
+        for name in ["f", "g-1"] {
+            for arguments in [ODD, "{}"] {
+                let text = format!("{before}{arguments}{after}").replace("NAME", name);
+                check(format, &text, "", &[(name, arguments)]);
+            }
+        }
+    }
+}
+
+fn deltas(format: &'static ToolCallFormat, text: &str) -> Vec<String> {
+    let mut parser = parser(format, false);
+    let pushed = text.chars().map(|c| parser.push(&c.to_string()).calls);
+    let mut calls: Vec<_> = pushed.flatten().collect();
+    calls.extend(parser.finish().calls);
+    let arguments = calls.into_iter().map(|call| call.function.arguments);
+    arguments.collect()
+}
+
+#[test]
+fn a_call_that_is_sure_is_told_as_it_is_written() {
+    for (format, before, after) in AROUND {
+        let of = |name| format!("{before}{ODD}{after}").replace("NAME", name);
+        let told = deltas(format, &of("f"));
+        assert_eq!(
+            (told[0].as_str(), told[1].as_str()),
+            ("", "{\""),
+            "{before}"
+        );
+        assert_eq!(told.len(), ODD.chars().count());
+        assert_eq!(deltas(format, &of("g-1")), [ODD], "no such tool");
+    }
+    let unsure = "{\"name\": \"f\", \"parameters\": {\"x\": 1}}";
+    assert_eq!(deltas(&LLAMA, unsure), ["{\"x\": 1}"]);
+    let notation = "<|tool_call>call:f{x:1}<tool_call|>";
+    assert_eq!(deltas(&GEMMA, notation), ["{\"x\": 1}"]);
+    let behind = "<tool_call>{\"arguments\": {\"x\": 1}, \"name\": \"f\"}</tool_call>";
+    assert_eq!(deltas(&HERMES, behind), ["{\"x\": 1}"]);
+    let long = format!(
+        "<tool_call>{{\"id\": \"{}\", \"name\": \"f\", \"arguments\": {{}}}}</tool_call>",
+        "x".repeat(2000)
+    );
+    assert_eq!(deltas(&HERMES, &long), ["{}"]);
+}
+
+#[test]
+fn what_was_begun_stays_a_call_wherever_it_is_cut() {
+    for (format, before, after) in AROUND {
+        let (before, after) = (before.replace("NAME", "f"), after);
+        let text = format!("{before}{ODD}{after}");
+        for (cut, _) in text.char_indices() {
+            let begun = cut > before.len();
+            let (shown, (calls, are_whole)) = run(format, &text[..cut], 1);
+            if begun {
+                let arguments = &text[before.len()..cut.min(before.len() + ODD.len())];
+                assert_eq!(calls, [("f".to_owned(), arguments.to_owned())]);
+                assert_eq!(shown, "");
+            } else {
+                assert_eq!((calls.len(), shown.as_str()), (0, &text[..cut]));
+            }
+            assert_eq!(are_whole, begun && cut >= before.len() + ODD.len());
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_call_that_broke_is_text() {
+    let hermes = "<tool_call>{\"name\": \"f\", \"arguments\": ";
+    for (format, text, shown, calls, are_whole) in [
+        (
+            &HERMES,
+            format!("{hermes}{{\"x\": 1}}}} and more"),
+            "and more",
+            &[("f", "{\"x\": 1}")][..],
+            true,
+        ),
+        (
+            &HERMES,
+            format!("{hermes}{{\"x\": 1}} and"),
+            "",
+            &[("f", "{\"x\": 1}")],
+            true,
+        ),
+        (
+            &HERMES,
+            format!("{hermes}{{\"x\": 'a'}}}}"),
+            "'a'}}",
+            &[("f", "{\"x\": ")],
+            false,
+        ),
+        (
+            &HERMES,
+            format!("{hermes}{{\"x\": </tool_call>"),
+            "</tool_call>",
+            &[("f", "{\"x\": ")],
+            false,
+        ),
+        (
+            &HERMES,
+            format!("{hermes}{{\"x\": }}}}</tool_call>"),
+            "",
+            &[("f", "{\"x\": }")],
+            true,
+        ),
+        (
+            &HERMES,
+            format!(
+                "{hermes}{{\"x\": <tool_call>{{\"name\": \"f\", \"arguments\": {{}}}}</tool_call>"
+            ),
+            "",
+            &[("f", "{\"x\": "), ("f", "{}")],
+            false,
+        ),
+    ] {
+        check_all(format, &text, shown, (calls, are_whole));
+    }
+}
+
+#[test]
+fn calls_of_a_list_stand_for_themselves() {
+    let list = "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}";
+    for (rest, shown) in [
+        ("] and more", "and more"),
+        (", 7]", ", 7]"),
+        (", {\"name\": \"g-1\"}, {", ""),
+    ] {
+        check(
+            &MISTRAL_LIST,
+            &format!("{list}{rest}"),
+            shown,
+            &[("f", "{}")],
+        );
     }
 }
 
@@ -259,7 +464,7 @@ proptest! {
         let text = words.concat();
         let whole = run(format, &text, usize::MAX);
         prop_assert_eq!(&run(format, &text, piece_chars), &whole);
-        if whole.1.is_empty() {
+        if whole.1.0.is_empty() {
             prop_assert_eq!(whole.0, text);
         }
     }
