@@ -72,10 +72,13 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    match runtime
-        .context("no runtime")
-        .and_then(|runtime| runtime.block_on(run(cli, telemetry)))
-    {
+    let ended = runtime.context("no runtime").and_then(|runtime| {
+        let ended = runtime.block_on(run(cli, telemetry));
+        // A file that hangs must not hold the process: what could be waited for was.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

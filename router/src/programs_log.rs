@@ -4,11 +4,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lps_runtime::clock::Clock;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::batches::{self, Batches, Taking};
 use crate::metrics::Metrics;
@@ -22,12 +23,22 @@ pub struct Error {
     source: io::Error,
 }
 
+/// Calls of programs that may wait to be written.
+const WAITING_CALLS_MAX: usize = 32_768;
+
 /// Where programs go when they have ended.
 #[derive(Debug, Clone)]
 pub struct ProgramsLog {
-    lines: mpsc::Sender<Vec<u8>>,
-    clock: Clock,
+    programs: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
     metrics: Metrics,
+}
+
+/// A program that waits to be written, and the room that it takes.
+#[derive(Debug)]
+struct Waiting {
+    program: ProgramView,
+    _room: OwnedSemaphorePermit,
 }
 
 /// A program as a line: as `GET /v1/programs/{id}` shows it, and when that was.
@@ -52,12 +63,15 @@ pub(crate) fn start(
         path: path.display().to_string(),
         source,
     })?;
-    let counts = metrics.clone();
-    let (lines, taking) =
-        batches::start("programs log", |batches| write_all(path, batches, counts));
-    let log = ProgramsLog {
-        lines,
+    let writer = Writer {
+        path,
         clock,
+        metrics: metrics.clone(),
+    };
+    let (programs, taking) = batches::start("programs log", |batches| writer.run(batches));
+    let log = ProgramsLog {
+        programs,
+        room: Arc::new(Semaphore::new(WAITING_CALLS_MAX)),
         metrics,
     };
     Ok((log, taking))
@@ -65,41 +79,65 @@ pub(crate) fn start(
 
 impl ProgramsLog {
     /// Never waits: what there is no room for is counted, and gone.
-    pub(crate) fn ended(&self, program: &ProgramView) {
-        let zero = self.clock.zero_on_the_wall().duration_since(UNIX_EPOCH);
-        let line = Line {
-            zero_unix_us: zero.map_or(0, |zero| zero.as_micros() as u64),
+    pub(crate) fn ended(&self, program: ProgramView) {
+        let calls = u32::try_from(program.calls.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(calls.saturating_add(1));
+        let waiting = room.map(|room| Waiting {
             program,
-        };
-        let mut line = serde_json::to_vec(&line).expect("a view has text keys only");
-        line.push(b'\n');
-        if self.lines.try_send(line).is_err() {
+            _room: room,
+        });
+        let sent = waiting.is_ok_and(|waiting| self.programs.try_send(waiting).is_ok());
+        if !sent {
             self.metrics.logged_programs("dropped", 1);
         }
     }
 }
 
-async fn write_all(path: PathBuf, mut batches: Batches<Vec<u8>>, metrics: Metrics) {
-    let mut is_failing = false;
-    while let Some(batch) = batches.next().await {
-        let (count, at) = (batch.len() as u64, path.clone());
-        let written = tokio::task::spawn_blocking(move || append(&at, &batch.concat()));
-        let written = written
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
-        let outcome = if written.is_ok() { "written" } else { "failed" };
-        metrics.logged_programs(outcome, count);
-        // Said once, when it changes: a disk that is full stays so for a while.
-        let was_failing = std::mem::replace(&mut is_failing, written.is_err());
-        match written {
-            Err(error) if !was_failing => tracing::warn!(
-                "{}: {error}; programs that end are not logged: make room or mend the folder, it is tried again",
-                path.display()
-            ),
-            Ok(()) if was_failing => tracing::info!("{}: written again", path.display()),
-            _ => {}
+/// Writes lines.
+struct Writer {
+    path: PathBuf,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Writer {
+    async fn run(self, mut batches: Batches<Waiting>) {
+        let mut is_failing = false;
+        while let Some(batch) = batches.next().await {
+            let (count, path) = (batch.len() as u64, self.path.clone());
+            let zero = self.clock.zero_on_the_wall();
+            let write = move || append(&path, &lines(&batch, zero));
+            let written = tokio::task::spawn_blocking(write).await;
+            let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let outcome = if written.is_ok() { "written" } else { "failed" };
+            self.metrics.logged_programs(outcome, count);
+            // Said once, when it changes: a disk that is full stays so for a while.
+            let was_failing = std::mem::replace(&mut is_failing, written.is_err());
+            match written {
+                Err(error) if !was_failing => tracing::warn!(
+                    "{}: {error}; programs that end are not logged: make room or mend the folder, it is tried again",
+                    self.path.display()
+                ),
+                Ok(()) if was_failing => tracing::info!("{}: written again", self.path.display()),
+                _ => {}
+            }
         }
     }
+}
+
+/// A batch as lines; `zero` is when the clock was zero.
+fn lines(batch: &[Waiting], zero: SystemTime) -> Vec<u8> {
+    let zero = zero.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut lines = Vec::new();
+    for Waiting { program, .. } in batch {
+        let line = Line {
+            zero_unix_us: zero.as_micros() as u64,
+            program,
+        };
+        serde_json::to_writer(&mut lines, &line).expect("a view has text keys only");
+        lines.push(b'\n');
+    }
+    lines
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -140,9 +178,13 @@ fn end_line(file: &mut File, len: u64) -> io::Result<()> {
 mod tests {
     use std::time::Duration;
 
+    use lps_api::ids::{ClassName, ProgramId, TenantId};
+    use lps_api::quantity::Micros;
     use prometheus::Registry;
 
     use super::*;
+    use crate::message::{Event, ProgramKey};
+    use crate::state::State;
 
     #[test]
     fn what_was_cut_off_does_not_spoil_the_line_after_it() {
@@ -178,19 +220,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disk_that_is_full_costs_lines_and_is_counted() {
+    async fn a_disk_that_is_full_costs_lines_and_what_there_is_no_room_for_too() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry);
-        let (lines, taking) = batches::start("test", |batches| {
-            write_all("/dev/full".into(), batches, metrics)
-        });
-        lines.send(b"1\n".to_vec()).await.unwrap();
+        let (log, taking) = start("/dev/full".into(), Clock::start(), metrics).unwrap();
+        log.ended(program());
+        let _all = Arc::clone(&log.room)
+            .try_acquire_many_owned(log.room.available_permits() as u32)
+            .unwrap();
+        log.ended(program());
         taking.end(Duration::from_secs(60)).await;
         let shown = registry.gather();
-        let failed = shown.iter().flat_map(|family| family.get_metric());
-        assert_eq!(
-            failed.map(|it| it.get_counter().get_value()).sum::<f64>(),
-            1.0
-        );
+        let counted = shown.iter().flat_map(|family| family.get_metric());
+        let outcomes: Vec<_> = counted
+            .map(|it| (it.get_label()[0].value(), it.get_counter().get_value()))
+            .collect();
+        assert_eq!(outcomes, [("dropped", 1.0), ("failed", 1.0)]);
+    }
+
+    fn program() -> ProgramView {
+        let mut state = State::new();
+        let program = ProgramKey {
+            tenant: TenantId::anonymous(),
+            program: ProgramId::parse("p").unwrap(),
+        };
+        let opened = Event::ProgramOpened {
+            program: program.clone(),
+            class: ClassName::unnamed(),
+            ttl: None,
+            blocks: None,
+        };
+        state.on(opened, Micros(1));
+        state.program(&program).unwrap()
     }
 }

@@ -62,10 +62,20 @@ impl Search {
         self.conversation.clone().map(Question::Conversation)
     }
 
-    /// `known` tells what is known of each call that it echoes.
+    /// `known` tells what is known of each call that it echoes. A request that comes again is no second way on.
     #[must_use]
-    pub fn follow(mut self, echoes: &Echoes, known: impl Fn(&CallId) -> Option<Before>) -> Self {
-        self.identity.follow(echoes, known);
+    pub fn follow(
+        mut self,
+        (echoes, is_again): (&Echoes, bool),
+        known: impl Fn(&CallId) -> Option<Before>,
+    ) -> Self {
+        self.identity.follow(echoes, |call| {
+            let before = known(call)?;
+            Some(Before {
+                is_fork: before.is_fork && !is_again,
+                ..before
+            })
+        });
         self
     }
 

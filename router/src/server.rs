@@ -356,8 +356,7 @@ impl Serving {
         if let Some(keeping) = keeping {
             keeping.end().await;
         }
-        // What ended before this is told; where the dispatcher ended, all is.
-        let _ = dispatcher.drain().await;
+        // What ended before this is told then; where the dispatcher ended, all is.
         let _ = dispatcher.read(|_| ()).await;
         futures::future::join_all(taking.into_iter().map(|it| it.end(LAST_BATCH_LIMIT))).await;
         drop(admin_end);

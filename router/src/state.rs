@@ -4,6 +4,7 @@
 mod demand;
 mod look;
 mod memory;
+mod passing;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -17,7 +18,7 @@ use lps_api::quantity::{Attempt, Micros};
 use lps_api::scheduling::Settings;
 
 use crate::message::{Action, CallKey, Event, NewCall, Outcome, ProgramKey, Refusal};
-use crate::process_table::{IDLE_LIMIT_OPENED, Opening, Phase, ProcessTable, Reason, Stage};
+use crate::process_table::{IDLE_LIMIT_OPENED, Opening, Phase, ProcessTable, Reason, RowId, Stage};
 use crate::scheduler::{Limits, Pool};
 use memory::Memory;
 
@@ -33,6 +34,8 @@ pub struct State {
     read_at: Micros,
     /// The wake that was asked for last, until it comes.
     wake: Option<Micros>,
+    /// Programs that the last events ended.
+    ended: Vec<RowId>,
 }
 
 impl Default for State {
@@ -67,6 +70,7 @@ impl State {
             now: Micros::ZERO,
             read_at: Micros::ZERO,
             wake: None,
+            ended: Vec::new(),
         }
     }
 
@@ -85,6 +89,8 @@ impl State {
     pub fn on_all(&mut self, events: Vec<Event>, now: Micros) -> Vec<Action> {
         let mut out = Vec::new();
         (self.now, self.read_at) = (now, now);
+        self.table.forget_ended();
+        self.ended.clear();
         let phase = |event: &Event| match event {
             Event::Ended { .. } | Event::AttemptFailed { .. } => 0,
             Event::Progress { .. } => 1,
@@ -425,40 +431,6 @@ impl State {
         };
         self.close_call(key, outcome);
         out.push(Action::Refuse { call: key, reason });
-    }
-
-    /// Ends what waited too long, and programs that nobody called.
-    fn pass_time(&mut self, out: &mut Vec<Action>) {
-        let now = self.now;
-        let given_up: Vec<CallKey> = self
-            .pools
-            .values()
-            .flat_map(|pool| pool.given_up(now))
-            .collect();
-        for call in given_up {
-            self.refuse(call, Refusal::NoEngine, out);
-        }
-        self.table.expire(now);
-        for over in self.table.take_over() {
-            let mut engines = over.homes.clone();
-            for (model, pool) in &mut self.pools {
-                if self.table.had_called(&over, model) {
-                    pool.learn(&over);
-                }
-                let kept = pool.program_over(over.row);
-                if !kept.is_empty() {
-                    pool.changed();
-                }
-                // A message for each plain call would cost more than its pages are worth.
-                if !over.is_single {
-                    engines.extend(kept);
-                }
-            }
-            out.extend(engines.into_iter().map(|engine| Action::Release {
-                program: over.program.clone(),
-                engine,
-            }));
-        }
     }
 
     fn decide(&mut self, out: &mut Vec<Action>) {

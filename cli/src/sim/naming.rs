@@ -69,7 +69,7 @@ impl Finder {
         let mut search = Search::new(identity, said.echoes.clone());
         while let Some(question) = search.next(|| self.digests.read(said.messages()?)) {
             search = match question {
-                Question::Echoes(echoes) => search.follow(&echoes, &known),
+                Question::Echoes(echoes) => search.follow((&echoes, false), &known),
                 Question::Conversation(conversation) => {
                     search.go_on_from(self.table.before(tenant, (&conversation, false), now))
                 }

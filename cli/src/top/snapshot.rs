@@ -57,11 +57,12 @@ pub(super) struct Ask {
     pub(super) program: Option<Name>,
 }
 
-/// A program: its id is its tenant's own.
+/// A program: its id is its tenant's own, and may have been another's before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) tenant: TenantId,
     pub(super) id: String,
+    generation: Option<u64>,
 }
 
 impl Name {
@@ -70,11 +71,17 @@ impl Name {
         Some(Self {
             tenant: TenantId::parse(row["tenant"].as_str()?).ok()?,
             id: row["id"].as_str()?.to_owned(),
+            generation: row["generation"].as_u64(),
         })
     }
 
     /// Whether a row is its.
     pub(super) fn is_of(&self, row: &Value) -> bool {
+        Self::of(row).as_ref() == Some(self)
+    }
+
+    /// Whether a row is of its name, which the router takes for the latest that had it.
+    fn is_like(&self, row: &Value) -> bool {
         row["tenant"] == self.tenant.as_str() && row["id"] == self.id
     }
 }
@@ -179,7 +186,7 @@ impl Known {
     /// A program with its calls, once it was asked for.
     pub(super) fn program(&self, name: &Name) -> Option<&Value> {
         let program = self.last.as_ref()?.program.as_ref();
-        program.filter(|whole| name.is_of(whole))
+        program.filter(|whole| name.is_like(whole))
     }
 
     /// Its calls: those that wait, those that run, the others; of each the last one first.

@@ -282,8 +282,14 @@ fn a_chosen_program_stays_chosen_where_others_pass_it() {
     assert_eq!(view.chosen(gone.iter()), 0);
     let mut another = program("b", [1, 0, 0]);
     another["tenant"] = json!("another");
-    let alike = [program("a", [1, 0, 0]), another, program("b", [1, 0, 0])];
-    assert_eq!(view.chosen(alike.iter()), 2, "ids are their tenants' own");
+    let mut later = program("b", [1, 0, 0]);
+    later["generation"] = json!(2);
+    let alike = [another, later, program("b", [1, 0, 0])];
+    assert_eq!(
+        view.chosen(alike.iter()),
+        2,
+        "ids are their tenants' own, and come again"
+    );
 }
 
 #[test]

@@ -26,11 +26,9 @@ use crate::message::{Before, CallKey, Event, Origin, Outcome, ProgramKey};
 use crate::metrics::Metrics;
 use crate::programs_log::ProgramsLog;
 use crate::state::State;
-use crate::state::view::Change;
+use crate::state::view::{Change, ProgramSummary, ProgramView};
 use crate::traces::{self, Traces};
 
-/// Programs that expire are counted at most this much later than the loop next wakes.
-const SWEEP_PERIOD: Micros = Micros::from_secs(10);
 /// The loop looks around at least this often.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -57,10 +55,8 @@ pub(super) struct Desk {
     pub(super) is_draining: bool,
     /// To those who watch.
     changes: broadcast::Sender<Arc<Change>>,
-    /// Programs whose end is not counted yet, each with its last call's model.
-    live: BTreeMap<ProgramKey, ModelName>,
-    /// When all of them were last looked at, for those that expired.
-    swept: Micros,
+    /// Programs that this turn ended.
+    ended: Vec<ProgramView>,
     pools: Vec<Pool>,
     rim: Rim,
 }
@@ -165,8 +161,7 @@ impl Desk {
             stranded,
             is_draining: false,
             changes,
-            live: BTreeMap::new(),
-            swept: Micros::ZERO,
+            ended: Vec::new(),
             pools: Vec::new(),
             rim,
         }
@@ -200,6 +195,7 @@ impl Desk {
         while !events.is_empty() {
             let now = self.now();
             let actions = self.state.on_all(events, now);
+            self.ended.extend(self.state.ended_programs());
             for change in self.state.changes() {
                 // Who watched may have left.
                 let _ = self.changes.send(Arc::new(change));
@@ -234,58 +230,34 @@ impl Desk {
         Some(open)
     }
 
-    /// Counts what the table says of a call that ended, and of its program where that ended too.
+    /// Counts what the table says of a call that ended.
     pub(super) fn count(&mut self, open: &OpenCall) {
         if let Some(call) = self.state.call(&open.program.tenant, &open.id) {
             self.metrics.call_moved(&call);
             let ended = traces::Call {
-                program: &open.program,
+                program: self.state.resolve(&open.program),
                 said: open.said,
                 path: open.outgoing.path,
                 now: self.now(),
             };
             self.traces.call_ended(ended, &call);
         }
-        self.live.insert(open.program.clone(), open.model.clone());
-        self.count_if_ended(&open.program);
     }
 
-    /// Counts, once in a while, programs that ended without a call's end.
-    pub(super) fn sweep_when_due(&mut self) {
-        let now = self.now();
-        if now.saturating_sub(self.swept) >= SWEEP_PERIOD {
-            self.swept = now;
-            self.sweep();
-        }
-    }
-
-    /// Counts the programs that ended and are not counted yet.
-    pub(super) fn sweep(&mut self) {
-        let programs: Vec<ProgramKey> = self.live.keys().cloned().collect();
-        for program in programs {
-            self.count_if_ended(&program);
-        }
-        self.traces
-            .keep(|program| self.live.contains_key(program) || self.state.is_live(program));
-    }
-
-    /// Counts a program once, when it has ended.
-    pub(super) fn count_if_ended(&mut self, program: &ProgramKey) {
-        if self.state.is_live(program) {
-            return;
-        }
-        let view = self.state.program(program);
-        if view
-            .as_ref()
-            .is_some_and(|view| !view.summary.state.is_end())
-        {
-            return;
-        }
-        if let (Some(model), Some(view)) = (self.live.remove(program), view) {
-            self.metrics.program_ended(&model, &view.summary);
-            self.traces.program_ended(program, &view.summary);
+    /// Tells of the programs that this turn ended; their calls were told before.
+    pub(super) fn tell_ended(&mut self) {
+        for program in std::mem::take(&mut self.ended) {
+            let ProgramSummary { tenant, id, .. } = &program.summary;
+            let key = ProgramKey {
+                tenant: tenant.clone(),
+                program: id.clone(),
+            };
+            if let Some(last) = program.calls.last() {
+                self.metrics.program_ended(&last.model, &program.summary);
+            }
+            self.traces.program_ended(&key, &program.summary);
             if let Some(log) = &self.programs_log {
-                log.ended(&view);
+                log.ended(program);
             }
         }
     }

@@ -102,29 +102,12 @@ impl Desk {
                     self.cancel_asked(key);
                 }
             }
-            Request::Tell(event) => self.asked(*event),
+            Request::Tell(event) => self.tell(*event),
             Request::Read(look) => {
                 self.state.as_of(self.now());
                 look(self.view());
             }
-            Request::Drain => {
-                self.is_draining = true;
-                self.sweep();
-            }
-        }
-    }
-
-    /// What a client asked for about a program or an engine.
-    fn asked(&mut self, event: Event) {
-        let program = match &event {
-            Event::ProgramEnd { program } | Event::ProgramCancel { program } => {
-                Some(program.clone())
-            }
-            _ => None,
-        };
-        self.tell(event);
-        if let Some(program) = program {
-            self.count_if_ended(&program);
+            Request::Drain => self.is_draining = true,
         }
     }
 
@@ -176,7 +159,8 @@ impl Desk {
             }
         };
         self.retries.earn();
-        self.traces.begin(&program, submission.said.as_ref());
+        let row = self.state.resolve(&program);
+        self.traces.begin(row, submission.said.as_ref());
         self.metrics.identified(submission.identity.source);
         self.names.insert(name, key);
         let open = OpenCall {

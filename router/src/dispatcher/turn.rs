@@ -131,7 +131,7 @@ async fn run(mut desk: Desk, mut inbox: Inbox) {
             Taken::End => return,
         }
         desk.run_due();
-        desk.sweep_when_due();
+        desk.tell_ended();
         desk.flush();
     }
 }

@@ -29,8 +29,9 @@ pub(super) async fn find(
         search = match question {
             Question::Echoes(echoes) => {
                 let whose = tenant.clone();
-                let look =
-                    move |view: View<'_>| search.follow(&echoes, |call| view.before(&whose, call));
+                let look = move |view: View<'_>| {
+                    search.follow((&echoes, is_again), |call| view.before(&whose, call))
+                };
                 context.dispatcher.read(look).await?
             }
             Question::Conversation(conversation) => {

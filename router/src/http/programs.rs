@@ -110,7 +110,7 @@ pub(super) struct Listing {
         pattern = "^(live|in_tool|ending|ended|expired)(,(live|in_tool|ending|ended|expired))*$"
     ))]
     state: Option<String>,
-    /// Of this tenant only; without a key of an administrator there is no other.
+    /// Of this tenant only. A key that is no administrator's has no other.
     tenant: Option<TenantId>,
     /// What stands first: who came first, or who has most of it.
     #[schemars(extend("enum" = ["arrival", "service", "critical_path", "wait"]))]

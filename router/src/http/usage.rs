@@ -17,7 +17,7 @@ use crate::state::view::UsageView;
 /// `GET /v1/usage?tenant=`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Asked {
-    /// Of this tenant only; without a key of an administrator there is no other.
+    /// Of this tenant only. A key that is no administrator's has no other.
     tenant: Option<TenantId>,
 }
 

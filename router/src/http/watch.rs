@@ -41,7 +41,7 @@ const WATCHING: Bytes = Bytes::from_static(b": watching\n\n");
 pub(super) struct Asked {
     /// Of this program only.
     program: Option<ProgramId>,
-    /// Of this tenant only; without a key of an administrator there is no other.
+    /// Of this tenant only. A key that is no administrator's has no other.
     tenant: Option<TenantId>,
 }
 

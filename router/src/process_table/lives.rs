@@ -226,6 +226,10 @@ impl ProcessTable {
         });
         self.models.ended(row.models);
         self.kept.add(id, row.ended.len());
+    }
+
+    /// Forgets programs that ended, the oldest first, where there are too many of them.
+    pub fn forget_ended(&mut self) {
         while let Some(evicted) = self.kept.evict() {
             let Some(row) = self.rows.remove(&evicted) else {
                 continue;

@@ -77,8 +77,13 @@ impl ProcessTable {
 
     /// The last row of a name that is remembered.
     pub fn last(&self, program: &ProgramKey) -> Option<&Row> {
-        let name = self.children.resolve(program);
+        let name = self.resolve(program);
         self.row(*self.names.get(name)?)
+    }
+
+    /// The program whose row is used for this one.
+    pub fn resolve<'a>(&'a self, program: &'a ProgramKey) -> &'a ProgramKey {
+        self.children.resolve(program)
     }
 
     /// Programs of a tenant that have not ended.

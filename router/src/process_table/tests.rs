@@ -469,6 +469,7 @@ fn what_is_remembered_is_bounded() {
         };
         table.arrive(call, &settings, Micros(index));
         table.end(CallKey(index), Outcome::Completed, Micros(index));
+        table.forget_ended();
     }
     table.check_integrity();
     let rows = table.rows().count();

@@ -70,7 +70,7 @@ impl State {
         let last = last.and_then(|last| self.table.named_call(tenant, last));
         let is_fork = match last {
             None => false,
-            Some((_, Known::Open(_))) => true,
+            Some((_, Known::Open(call))) => !call.is_cancelled,
             Some((_, Known::Ended(call))) => call.phase == Phase::Completed,
         };
         Some(Before { origin, is_fork })
@@ -84,6 +84,10 @@ impl State {
     /// The same with at most so many of its calls, the last ones.
     pub fn program_cut(&self, program: &ProgramKey, most: usize) -> Option<ProgramView> {
         let row = self.table.last(program)?;
+        Some(self.program_view(row, most))
+    }
+
+    pub(super) fn program_view(&self, row: &Row, most: usize) -> ProgramView {
         let home = |(model, engine): (&ModelName, &EngineId)| HomeView {
             model: model.clone(),
             engine: engine.clone(),
@@ -102,12 +106,17 @@ impl State {
             Known::Open(call) => self.call_view(call, row),
             Known::Ended(call) => self.ended_view(call, row),
         };
-        Some(ProgramView {
+        ProgramView {
             summary: self.summary(row),
             home_engines: row.stays.homes().map(home).collect(),
             threads: threads.collect(),
             calls: shown.into_iter().map(view).collect(),
-        })
+        }
+    }
+
+    /// The program whose row is used for this one: its parent, where that waits for it.
+    pub fn resolve<'a>(&'a self, program: &'a ProgramKey) -> &'a ProgramKey {
+        self.table.resolve(program)
     }
 
     /// Programs, live and ended lately, in order of arrival.

@@ -114,11 +114,6 @@ impl Traces {
         self.roots.remove(program);
     }
 
-    /// Forgets programs that are no more.
-    pub fn keep(&mut self, is_kept: impl Fn(&ProgramKey) -> bool) {
-        self.roots.retain(|program, _| is_kept(program));
-    }
-
     fn sampled(&self, program: &ProgramKey) -> Option<(&Sink, Root)> {
         let root = self.roots.get(program).filter(|root| root.is_sampled)?;
         Some((self.sink.as_ref()?, *root))

@@ -341,10 +341,64 @@ fn who_goes_on_from_a_call_that_another_went_on_from_is_a_fork() {
     assert!(!is_fork(&bench, first));
     let second = bench.small("x");
     assert!(is_fork(&bench, first) && !is_fork(&bench, second));
+    bench.tell(Event::CancelRequested { call: second });
+    assert!(!is_fork(&bench, first), "it is cut off already");
     let event = bench.ended(second, Outcome::Cancelled);
     bench.tell(event);
     assert!(!is_fork(&bench, first), "who was cut off tries again");
     let third = bench.small("x");
     bench.end(third);
     assert!(is_fork(&bench, first) && !is_fork(&bench, third));
+}
+
+#[test]
+fn each_program_that_ends_is_told_once_however_many_end_together() {
+    const MANY: usize = 2_000;
+    let mut bench = fcfs("a", 1);
+    let open = |name: usize| Event::ProgramOpened {
+        program: program(&format!("p{name}")),
+        class: ClassName::unnamed(),
+        ttl: Some(Micros(S)),
+        blocks: None,
+    };
+    bench.tell_all((0..MANY).map(open).collect());
+    assert_eq!(bench.state.ended_programs().count(), 0);
+    bench.now += 2 * S;
+    bench.tell(Event::Tick);
+    let ended: Vec<_> = bench.state.ended_programs().collect();
+    assert_eq!(ended.len(), MANY);
+    let states = ended.iter().map(|program| program.summary.state);
+    assert!(states.clone().all(|state| state == ProgramState::Expired));
+    bench.tell(Event::Tick);
+    assert_eq!(bench.state.ended_programs().count(), 0);
+    let kept = |number: &usize| {
+        let name = program(&format!("p{number}"));
+        bench.state.program(&name).is_some()
+    };
+    assert_eq!((0..MANY).filter(kept).count(), 1_000, "the last ones");
+}
+
+#[test]
+fn a_program_whose_calls_are_its_childs_is_told_with_them() {
+    let mut bench = fcfs("a", 1);
+    let open = |name, blocks: Option<&str>| Event::ProgramOpened {
+        program: program(name),
+        class: ClassName::unnamed(),
+        ttl: None,
+        blocks: blocks.map(program),
+    };
+    bench.tell(open("parent", None));
+    bench.tell(open("child", Some("parent")));
+    let call = bench.small("child");
+    let child = program("child");
+    assert_eq!(bench.state.resolve(&child), &program("parent"));
+    bench.end(call);
+    bench.tell(Event::ProgramEnd {
+        program: program("parent"),
+    });
+    let ended: Vec<_> = bench.state.ended_programs().collect();
+    let told = ended
+        .iter()
+        .map(|program| (program.summary.id.as_str(), program.calls.len()));
+    assert_eq!(told.collect::<Vec<_>>(), [("parent", 1)]);
 }
