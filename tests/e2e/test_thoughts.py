@@ -15,6 +15,7 @@ QUESTION = {"role": "user", "content": "Say the colours, please."}
 AGAIN = {"role": "user", "content": "And again?"}
 HELD = {"temperature": 0, "structured_outputs": REASONED}
 ASK = {"model": "m", "max_tokens": 400, "messages": [QUESTION], "extra_body": HELD}
+ASK_THOUGHTS = {**ASK, "thinking": {"type": "adaptive"}}
 ASK_RESPONSE = {"model": "m", "max_output_tokens": 400, "input": [QUESTION], "extra_body": HELD}
 
 
@@ -48,11 +49,11 @@ def tokens(thinker, answer, **more):
 
 
 def test_a_message_begins_with_thoughts_streamed_or_not(claude):
-    message = claude.messages.create(**ASK)
+    message = claude.messages.create(**ASK_THOUGHTS)
     thoughts, text = message.content
     assert (thoughts.type, thoughts.thinking, thoughts.signature) == ("thinking", HM, "unsigned")
     assert text.type == "text" and text.text.startswith("Yes: ")
-    with claude.messages.stream(**ASK) as stream:
+    with claude.messages.stream(**ASK_THOUGHTS) as stream:
         events = list(stream)
         final = stream.get_final_message()
     assert (final.content[0], final.content[1].text) == (thoughts, text.text)
@@ -63,14 +64,25 @@ def test_a_message_begins_with_thoughts_streamed_or_not(claude):
 
 
 def test_thoughts_that_come_back_are_told_the_model(thinker, claude):
-    message = claude.messages.create(**ASK)
+    message = claude.messages.create(**ASK_THOUGHTS)
     redacted = {"type": "redacted_thinking", "data": "x"}
     messages = [QUESTION, {"role": "assistant", "content": [redacted, *message.content]}, AGAIN]
     counted = claude.messages.count_tokens(model="m", messages=messages).input_tokens
     assert counted == tokens(thinker, message.content[1].text)
-    second = claude.messages.create(**{**ASK, "messages": messages})
+    second = claude.messages.create(**{**ASK_THOUGHTS, "messages": messages})
     assert second.usage.input_tokens + second.usage.cache_read_input_tokens == counted
     assert second.content[0].thinking == HM
+
+
+def test_a_client_that_does_not_ask_for_thoughts_finds_its_text_first(claude):
+    asked = claude.messages.create(**ASK_THOUGHTS)
+    message = claude.messages.create(**ASK)
+    assert [block.type for block in message.content] == ["text"]
+    assert message.content[0].text == asked.content[1].text
+    assert message.usage.output_tokens == asked.usage.output_tokens
+    with claude.messages.stream(**ASK) as stream:
+        assert "".join(stream.text_stream) == message.content[0].text
+        assert [block.type for block in stream.get_final_message().content] == ["text"]
 
 
 def test_thinking_is_turned_off_or_not_shown(thinker, claude):

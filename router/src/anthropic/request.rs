@@ -186,7 +186,7 @@ struct Thinking {
 #[serde(rename_all = "snake_case")]
 enum ThinkingType {
     Enabled,
-    /// As the model does where nobody asks.
+    /// As the model does where nobody asks; but it is told.
     Adaptive,
     /// What it thinks all the same is not told.
     Disabled,
@@ -201,24 +201,37 @@ enum ThinkingDisplay {
 }
 
 impl Thinking {
-    /// Asks for it as a chat does. What the client itself says of the template's variables stands.
-    fn ask(self, chat: &mut Object) {
-        let is_wanted = match self.r#type {
+    /// Whether the template is to make the model think, where that is not the template's to say.
+    const fn is_wanted(self) -> Option<bool> {
+        match self.r#type {
             ThinkingType::Enabled => Some(true),
             ThinkingType::Adaptive => None,
             ThinkingType::Disabled => Some(false),
-        };
-        if let Some(is_wanted) = is_wanted {
-            let variables = chat.entry("chat_template_kwargs").or_insert(json!({}));
-            if let Value::Object(variables) = variables {
-                for name in REASONING_SWITCHES {
-                    variables.entry(name).or_insert(Value::Bool(is_wanted));
-                }
+        }
+    }
+
+    fn is_told(self) -> bool {
+        self.r#type != ThinkingType::Disabled && self.display != Some(ThinkingDisplay::Omitted)
+    }
+}
+
+/// Asks for thoughts as a chat does. What the client itself says in a chat's fields stands.
+fn think(thinking: Option<Thinking>, chat: &mut Object) {
+    if let Some(is_wanted) = thinking.and_then(Thinking::is_wanted) {
+        let variables = chat.entry("chat_template_kwargs").or_insert(Value::Null);
+        if variables.is_null() {
+            *variables = json!({});
+        }
+        if let Value::Object(variables) = variables {
+            for name in REASONING_SWITCHES {
+                variables.entry(name).or_insert(Value::Bool(is_wanted));
             }
         }
-        if is_wanted == Some(false) || self.display == Some(ThinkingDisplay::Omitted) {
-            chat.insert("include_reasoning".to_owned(), Value::Bool(false));
-        }
+    }
+    // Clients that do not ask for thoughts take the first block for the text.
+    let is_told = thinking.is_some_and(Thinking::is_told);
+    if !is_told && !request::has(chat, "include_reasoning") {
+        chat.insert("include_reasoning".to_owned(), Value::Bool(false));
     }
 }
 
@@ -278,9 +291,7 @@ impl Request {
     fn into_chat(self) -> Result<Object, Error> {
         self.check()?;
         let mut chat = self.rest;
-        if let Some(thinking) = self.thinking {
-            thinking.ask(&mut chat);
-        }
+        think(self.thinking, &mut chat);
         let mut set = |field: &str, value: Value| chat.insert(field.to_owned(), value);
         let mut said = Vec::with_capacity(self.messages.len() + 1);
         if let Some(system) = self.system {

@@ -37,7 +37,9 @@ fn refused(more: &Value) -> String {
 fn what_both_forms_have_passes_as_it_is() {
     let more = json!({"temperature": 0.25, "top_p": 0.5, "top_k": 3, "metadata": {"user_id": "u"},
         "program": {"id": "p"}, "seed": 7, "stream": false});
-    assert_eq!(translated(&with(&more)).unwrap(), with(&more));
+    let mut expected = with(&more);
+    expected["include_reasoning"] = json!(false);
+    assert_eq!(translated(&with(&more)).unwrap(), expected);
 }
 
 #[test]
@@ -150,13 +152,21 @@ fn thinking_is_asked_for_by_the_templates_variables() {
         let field = |name: &str| chat.get(name).cloned().unwrap_or_default();
         (field("chat_template_kwargs"), field("include_reasoning"))
     };
-    let (none, hidden) = (Value::Null, json!(false));
+    let (none, hidden, shown) = (Value::Null, json!(false), json!(true));
     let both = |is_on: bool| json!({"enable_thinking": is_on, "thinking": is_on});
     let own = json!({"enable_thinking": true, "x": 1});
     let kept = json!({"enable_thinking": true, "x": 1, "thinking": false});
     let off = json!({"type": "disabled"});
     for (more, expected) in [
-        (json!({}), (none.clone(), none.clone())),
+        (json!({}), (none.clone(), hidden.clone())),
+        (
+            json!({"thinking": null, "include_reasoning": null}),
+            (none.clone(), hidden.clone()),
+        ),
+        (
+            json!({"include_reasoning": true}),
+            (none.clone(), shown.clone()),
+        ),
         (
             json!({"thinking": {"type": "adaptive"}}),
             (none.clone(), none.clone()),
@@ -170,6 +180,14 @@ fn thinking_is_asked_for_by_the_templates_variables() {
             (both(true), none),
         ),
         (json!({"thinking": off}), (both(false), hidden.clone())),
+        (
+            json!({"thinking": off, "include_reasoning": true}),
+            (both(false), shown),
+        ),
+        (
+            json!({"thinking": off, "chat_template_kwargs": null}),
+            (both(false), hidden.clone()),
+        ),
         (
             json!({"thinking": off, "chat_template_kwargs": own}),
             (kept, hidden),
