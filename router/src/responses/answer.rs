@@ -4,6 +4,7 @@ use lps_api::openai::{
     Answer, AssistantMessage, ChatCompletion, ErrorObject, FinishReason, Object, ToolCall, Usage,
 };
 use lps_api::protocol::CallUsage;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::responses::ids;
@@ -41,7 +42,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Of the response, and of what stands last in it.
+    /// Of the response, and of words that stand last in it.
     pub(super) fn status(&self) -> &'static str {
         match self.finish {
             Some(FinishReason::Length) => INCOMPLETE,
@@ -87,14 +88,9 @@ pub fn whole(told: &Object, body: &[u8]) -> serde_json::Result<Value> {
             let id = kind.id(&head.call, output.len());
             output.push(kind.item(&id, status, &[kind.part(&text)]));
         }
-        for (left, call) in (0..calls.len()).rev().zip(&calls) {
+        for call in &calls {
             let id = ids::function(&head.call, output.len());
-            let status = if left == 0 {
-                ending.status()
-            } else {
-                COMPLETED
-            };
-            output.push(function(&id, status, call));
+            output.push(function(&id, call_status(call), call));
         }
     }
     Ok(ended(told, &head, &output, &ending))
@@ -185,6 +181,14 @@ impl Saying {
                 json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
             }
         }
+    }
+}
+
+/// Of a call of which nothing more comes. What a limit cut may be the text after it, so only its arguments say it.
+pub(super) fn call_status(call: &ToolCall) -> &'static str {
+    match serde_json::from_str::<IgnoredAny>(&call.function.arguments) {
+        Ok(_) => COMPLETED,
+        Err(_) => INCOMPLETE,
     }
 }
 
@@ -299,6 +303,18 @@ mod tests {
             item("fc_c~0_2", "call_c~0_0_1"),
         ]);
         assert_eq!(response(&said, "tool_calls")["output"], expected);
+    }
+
+    #[test]
+    fn a_call_is_incomplete_where_its_arguments_are() {
+        for (arguments, expected) in [("{\"a\": 1}", "completed"), ("{\"a\": ", "incomplete")] {
+            let function = json!({"name": "add", "arguments": arguments});
+            let call = json!({"id": "call_c~0_0_0", "type": "function", "function": function});
+            let said = json!({"role": "assistant", "content": "Let me", "tool_calls": [call]});
+            let response = response(&said, "length");
+            assert_eq!(response["status"], "incomplete");
+            assert_eq!(response["output"][1]["status"], expected, "{arguments}");
+        }
     }
 
     #[test]

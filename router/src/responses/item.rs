@@ -94,11 +94,9 @@ impl Item {
         match self {
             Self::Message { role, content, .. } => {
                 let content = texts(content);
-                match said
-                    .last_mut()
-                    .filter(|last| role == Role::Assistant && is_thoughts(last))
-                {
-                    Some(thoughts) => thoughts["content"] = content,
+                let is_models = role == Role::Assistant;
+                match said.last_mut().filter(|last| is_models && is_mute(last)) {
+                    Some(message) => message["content"] = content,
                     None => said.push(json!({"role": role.in_chat(), "content": content})),
                 }
             }
@@ -153,33 +151,35 @@ fn texts(content: Content<Part>) -> Value {
     parts(content.0.into_iter().map(text).collect())
 }
 
-/// In a chat, thoughts belong to the message after them, which is begun by them.
-fn think(thoughts: Vec<Thought>, said: &mut Vec<Value>) {
-    let texts = thoughts.into_iter().map(|thought| thought.text);
-    let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
-    if !texts.is_empty() {
-        said.push(
-            json!({"role": "assistant", "content": "", "reasoning_content": texts.join("\n")}),
-        );
-    }
-}
-
-/// Whether a message has thoughts, and nothing else yet.
-fn is_thoughts(message: &Value) -> bool {
-    message.get("reasoning_content").is_some()
-        && message["content"] == ""
-        && message.get("tool_calls").is_none()
-}
-
-/// In a chat, calls of functions belong to the message before them, where that is the model's.
-fn call_function(call: Value, said: &mut Vec<Value>) {
+/// The message that thoughts and calls belong to: in a chat they have no messages of their own. Many templates refuse two
+/// of the model's in a row, and results have to follow their calls.
+fn models(said: &mut Vec<Value>) -> &mut Value {
     if said.last().is_none_or(|last| last["role"] != "assistant") {
         said.push(json!({"role": "assistant", "content": ""}));
     }
-    let Some(message) = said.last_mut() else {
-        return;
-    };
-    match &mut message["tool_calls"] {
+    said.last_mut().expect("one stands there by now")
+}
+
+/// Whether a message is the model's, and has no text yet.
+fn is_mute(message: &Value) -> bool {
+    message["role"] == "assistant" && message["content"] == ""
+}
+
+fn think(thoughts: Vec<Thought>, said: &mut Vec<Value>) {
+    let texts = thoughts.into_iter().map(|thought| thought.text);
+    for text in texts.filter(|text| !text.is_empty()) {
+        match &mut models(said)["reasoning_content"] {
+            Value::String(before) => {
+                before.push('\n');
+                before.push_str(&text);
+            }
+            none => *none = Value::String(text),
+        }
+    }
+}
+
+fn call_function(call: Value, said: &mut Vec<Value>) {
+    match &mut models(said)["tool_calls"] {
         Value::Array(calls) => calls.push(call),
         none => *none = json!([call]),
     }

@@ -120,8 +120,7 @@ fn items_are_messages_and_calls_belong_to_the_models() {
         {"role": "assistant", "content": "Let me see.", "tool_calls": calls(&["call_c~0_0_0", "call_c~0_0_1"])},
         tool("call_c~0_0_0", "3"),
         tool("call_c~0_0_1", "4"),
-        {"role": "assistant", "content": "", "tool_calls": calls(&["call_d~0_0_0"])},
-        {"role": "assistant", "content": "No."},
+        {"role": "assistant", "content": "No.", "tool_calls": calls(&["call_d~0_0_0"])},
     ]);
     assert_eq!(said(&input), expected);
 }
@@ -157,6 +156,59 @@ fn thoughts_belong_to_what_follows_them() {
         {"role": "assistant", "content": "Blue."},
     ]);
     assert_eq!(said(&input), expected);
+}
+
+#[test]
+fn thoughts_between_what_the_model_says_make_no_second_message() {
+    let thoughts =
+        |text: &str| json!({"type": "reasoning", "summary": [], "content": [{"text": text}]});
+    let text = |text: &str| json!({"role": "assistant", "content": text});
+    let called = |ids: &[&str]| -> Value {
+        let function = json!({"name": "add", "arguments": "{}"});
+        let call = |id| json!({"id": id, "type": "function", "function": function});
+        ids.iter().map(call).collect()
+    };
+    let tool = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "3"});
+    for (input, expected) in [
+        (
+            json!([thoughts("A."), thoughts("B."), text("Red.")]),
+            json!([{"role": "assistant", "content": "Red.", "reasoning_content": "A.\nB."}]),
+        ),
+        (
+            json!([text("Let me see."), thoughts("A."), call("c1")]),
+            json!([{
+                "role": "assistant", "content": "Let me see.", "reasoning_content": "A.",
+                "tool_calls": called(&["c1"]),
+            }]),
+        ),
+        (
+            json!([
+                thoughts("A."),
+                call("c1"),
+                thoughts("B."),
+                call("c2"),
+                output("c1"),
+                output("c2")
+            ]),
+            json!([
+                {
+                    "role": "assistant", "content": "", "reasoning_content": "A.\nB.",
+                    "tool_calls": called(&["c1", "c2"]),
+                },
+                tool("c1"),
+                tool("c2"),
+            ]),
+        ),
+        (
+            json!([call("c1"), text("Red."), output("c1")]),
+            json!([
+                {"role": "assistant", "content": "Red.", "tool_calls": called(&["c1"])},
+                tool("c1"),
+            ]),
+        ),
+    ] {
+        assert_eq!(said(&input), expected, "{input}");
+    }
 }
 
 #[test]

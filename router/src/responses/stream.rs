@@ -123,7 +123,7 @@ impl Telling {
     }
 
     fn close_open(&mut self, status: &str, events: &mut Events) {
-        self.close_call(status, events);
+        self.close_call(events);
         let Some((kind, text)) = self.open.take() else {
             return;
         };
@@ -154,14 +154,14 @@ impl Telling {
         self.tell("response.function_call_arguments.delta", delta, events);
     }
 
-    fn close_call(&mut self, status: &str, events: &mut Events) {
+    fn close_call(&mut self, events: &mut Events) {
         let Some(call) = self.call.take() else { return };
         let (id, place) = (self.function_id(), self.output.len());
         let FunctionCall { name, arguments } = &call.function;
         let done =
             json!({"item_id": id, "output_index": place, "name": name, "arguments": arguments});
         self.tell("response.function_call_arguments.done", done, events);
-        let item = answer::function(&id, status, &call);
+        let item = answer::function(&id, answer::call_status(&call), &call);
         self.item("response.output_item.done", &item, events);
         self.output.push(item);
     }

@@ -277,13 +277,31 @@ fn a_text_after_a_call_begins_when_it_is_complete() {
     let end = piece(false, "}");
     let stream = chunk(&json!({"tool_calls": [piece(true, "{")]}), None)
         + &chunk(&json!({"content": "Hi", "tool_calls": [end]}), None)
-        + &chunk(&json!({}), Some("stop"))
+        + &chunk(&json!({}), Some("length"))
         + &last();
     let events = told(&stream);
     let output = &events[events.len() - 1]["response"]["output"];
     assert_eq!(
         (&output[0]["arguments"], &output[1]["content"][0]["text"]),
         (&json!("{}"), &json!("Hi"))
+    );
+    assert_eq!(
+        (&output[0]["status"], &output[1]["status"]),
+        (&json!("completed"), &json!("incomplete"))
+    );
+}
+
+#[test]
+fn a_call_that_broke_is_incomplete_whatever_follows_it() {
+    let stream = chunk(&json!({"tool_calls": [piece(true, "{\"a\": ")]}), None)
+        + &chunk(&json!({"content": "Hi"}), None)
+        + &chunk(&json!({}), Some("stop"))
+        + &last();
+    let events = told(&stream);
+    let output = &events[events.len() - 1]["response"]["output"];
+    assert_eq!(
+        (&output[0]["status"], &output[1]["status"]),
+        (&json!("incomplete"), &json!("completed"))
     );
 }
 
