@@ -132,19 +132,17 @@ impl ToolCallParser {
         }
     }
 
-    /// What is held back, when nothing more comes. What was begun is a call all the same; any other without end is text.
+    /// What is held back, when nothing more comes: calls as far as they came, the rest as text.
     pub(super) fn finish(&mut self) -> Parsed {
         let mut parsed = Parsed::default();
-        let is_space = self.held.trim().is_empty();
-        match self.block.take() {
-            Some(block) if block.told().is_some() => {
-                let mut said = Vec::new();
-                block.finish(&self.held, &mut said);
-                self.say(said, &mut parsed.calls);
-                self.held.clear();
-            }
-            None if self.has_calls() && is_space => {}
-            _ => self.show(self.held.len(), &mut parsed.text),
+        if let Some(block) = self.block.take() {
+            let mut said = Vec::new();
+            let told = block.finish(&self.held, &mut said);
+            self.say(said, &mut parsed.calls);
+            self.held.drain(..told);
+        }
+        if !self.has_calls() || !self.held.trim().is_empty() {
+            self.show(self.held.len(), &mut parsed.text);
         }
         parsed
     }

@@ -55,8 +55,10 @@ pub(super) struct Block {
     at: usize,
     /// Whether a list of calls is open.
     in_list: bool,
-    /// Calls that are said if the block ends well.
+    /// Calls that are said if the block ends well, or nothing more comes.
     pending: Vec<Said>,
+    /// Where the last of them ends.
+    pending_end: usize,
     /// Up to where calls were said; `None`: none was.
     told: Option<usize>,
 }
@@ -81,6 +83,8 @@ enum Stage {
     },
     /// The end of the object around them.
     Rest(Json),
+    /// What closes the block, where its JSON broke.
+    Broken,
     /// Another call or the end.
     Next,
 }
@@ -95,6 +99,7 @@ impl Block {
             at: begin,
             in_list: false,
             pending: Vec::new(),
+            pending_end: begin,
             told: None,
         }
     }
@@ -125,11 +130,24 @@ impl Block {
         }
     }
 
-    /// Says what is left of a call that was begun, when nothing more comes.
-    pub(super) fn finish(mut self, text: &str, said: &mut Vec<Said>) {
-        if let Stage::Arguments { .. } = self.stage {
-            self.tell(text, text.len(), said);
+    /// Says what is left when nothing more comes: calls that are whole, and the beginning of one that was begun. Where in the
+    /// text they end.
+    pub(super) fn finish(mut self, text: &str, said: &mut Vec<Said>) -> usize {
+        // What no mark tells from an answer is one.
+        if !self.is_marked {
+            return 0;
         }
+        if !self.pending.is_empty() {
+            said.append(&mut self.pending);
+            self.told = Some(self.pending_end);
+        }
+        match self.stage {
+            Stage::Arguments { .. } => self.tell(text, text.len(), said),
+            // The end of a call's object is no text, nor is the beginning of the block's mark.
+            Stage::Rest(_) | Stage::Broken | Stage::Next => self.told = Some(text.len()),
+            _ => {}
+        }
+        self.told.unwrap_or(0)
     }
 
     fn step(&mut self, text: &str, rules: &ToolRules, said: &mut Vec<Said>) -> Result<(), Read> {
@@ -143,27 +161,30 @@ impl Block {
                 let end = end.ok_or(Read::More)?;
                 let called = notation::called(&text[self.begin..end], quote);
                 let (name, arguments) = called.ok_or(Read::Not)?;
-                self.hold(name, arguments);
-                self.go_on(end, Stage::Next)
+                self.hold(name, arguments, end)
             }
             Stage::Object => self.object(text, rules, said),
             Stage::Whole { name, json } => {
                 let end = ended(json.read(text))?;
                 let json = &text[self.at..end];
                 let called = match name.take() {
-                    Some(name) => whole::is_json(json).then(|| (name, json.to_owned())),
-                    None => whole::called(json, self.is_marked),
+                    Some(name) => Some((name, json.to_owned())),
+                    None => whole::called(json, rules.format, self.is_marked),
                 };
                 let (name, arguments) = called.ok_or(Read::Not)?;
-                self.hold(name, arguments);
-                self.go_on(end, Stage::Next)
+                self.hold(name, arguments, end)
             }
             Stage::Arguments { .. } => self.arguments(text, said),
-            Stage::Rest(json) => {
-                let end = ended(json.read(text))?;
-                self.told = Some(end);
-                self.go_on(end, Stage::Next)
-            }
+            Stage::Rest(json) => match json.read(text) {
+                Extent::Open => Err(Read::More),
+                Extent::Broken(at) => self.go_on(at, Stage::Broken),
+                Extent::Ended(end) => {
+                    self.told = Some(end);
+                    self.go_on(end, Stage::Next)
+                }
+            },
+            Stage::Broken if self.close.is_empty() => Err(Read::Not),
+            Stage::Broken => Err(Read::Ended(self.closed(text)?)),
             Stage::Next if self.in_list => match self.first(text)? {
                 ',' => self.go_on(self.at + 1, Stage::Object),
                 ']' => {
@@ -173,9 +194,9 @@ impl Block {
                 _ => Err(Read::Not),
             },
             Stage::Next => {
-                let length = closed(&text[self.at..], self.close)?;
+                let end = self.closed(text)?;
                 said.append(&mut self.pending);
-                Err(Read::Ended(self.at + length))
+                Err(Read::Ended(end))
             }
         }
     }
@@ -221,7 +242,7 @@ impl Block {
         }
         // What no mark tells from an answer in JSON may be one until its end.
         if self.is_marked {
-            match head::name_within(&text[self.at..]) {
+            match head::name_within(&text[self.at..], rules.format.arguments_key()) {
                 Ok((name, length)) if rules.offers(name) => {
                     return self.open(name.to_owned(), self.at + length, true, said);
                 }
@@ -252,7 +273,7 @@ impl Block {
             }
             Extent::Broken(at) => {
                 self.tell(text, at, said);
-                Err(Read::Not)
+                self.go_on(at, Stage::Broken)
             }
             Extent::Ended(end) => {
                 self.tell(text, end, said);
@@ -301,9 +322,28 @@ impl Block {
         said.push(Said::Arguments(text[begin..end].to_owned()));
     }
 
-    fn hold(&mut self, name: String, arguments: String) {
+    /// Keeps a call that was read, up to there.
+    fn hold(&mut self, name: String, arguments: String, end: usize) -> Result<(), Read> {
         let call = [Said::Call(name), Said::Arguments(arguments), Said::Complete];
         self.pending.extend(call);
+        self.pending_end = end;
+        self.go_on(end, Stage::Next)
+    }
+
+    /// Where the block ends: what closes it stands next, after white space.
+    fn closed(&mut self, text: &str) -> Result<usize, Read> {
+        if self.close.is_empty() {
+            return Ok(self.at);
+        }
+        self.first(text)?;
+        let rest = &text[self.at..];
+        if rest.starts_with(self.close) {
+            Ok(self.at + self.close.len())
+        } else if self.close.starts_with(rest) {
+            Err(Read::More)
+        } else {
+            Err(Read::Not)
+        }
     }
 }
 
@@ -312,19 +352,5 @@ fn ended(extent: Extent) -> Result<usize, Read> {
         Extent::Ended(end) => Ok(end),
         Extent::Open => Err(Read::More),
         Extent::Broken(_) => Err(Read::Not),
-    }
-}
-
-/// What closes a block, after white space: where it ends.
-fn closed(text: &str, close: &str) -> Result<usize, Read> {
-    let rest = text.trim_start();
-    if close.is_empty() {
-        Ok(0)
-    } else if rest.starts_with(close) {
-        Ok(text.len() - rest.len() + close.len())
-    } else if close.starts_with(rest) {
-        Err(Read::More)
-    } else {
-        Err(Read::Not)
     }
 }

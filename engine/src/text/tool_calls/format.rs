@@ -203,6 +203,14 @@ impl ToolCallFormat {
         !matches!(self.body, Body::Notation { .. })
     }
 
+    /// The key of arguments in a call's object.
+    pub(in crate::text) fn arguments_key(&self) -> &'static str {
+        match self.body {
+            Body::Object { arguments } => arguments,
+            Body::Named { .. } | Body::Notation { .. } => "arguments",
+        }
+    }
+
     /// What stands around calls and may be special tokens.
     pub(in crate::text) fn marks(&self) -> impl Iterator<Item = &'static str> {
         let inside = match self.body {

@@ -2,16 +2,18 @@
 //! that may end anywhere. Pure.
 
 use super::format::CALL_ID;
+use super::json::SPACE;
 
 /// Of a tool's name. OpenAI takes 64.
 const NAME_BYTES_MAX: usize = 256;
-/// Of a call's object before its arguments; what is longer is read when it is whole.
+/// Of a call before its arguments, from its name or its object's bracket on; an object in which it is longer is read when it is
+/// whole.
 const HEAD_BYTES_MAX: usize = 1024;
 /// Around JSON in an answer that is nothing else.
 pub(super) const FENCE: &str = "```";
 /// What may follow it in its line, such as `tool_code`.
 const LANGUAGE_BYTES_MAX: usize = 16;
-/// The keys of arguments; what has both means the first.
+/// The keys of arguments. What has both means the one that its format has.
 pub(super) const ARGUMENTS: [&str; 2] = ["arguments", "parameters"];
 
 /// Why there is no answer.
@@ -23,8 +25,24 @@ pub(super) enum Unknown {
     Other,
 }
 
+/// What the beginning of a text says, at most so much that it may be read again with each token.
+fn early<'a, T>(
+    text: &'a str,
+    read: impl FnOnce(&'a str) -> Result<T, Unknown>,
+) -> Result<T, Unknown> {
+    let end = text.floor_char_boundary(HEAD_BYTES_MAX);
+    match read(&text[..end]) {
+        Err(Unknown::Open) if text.len() > end => Err(Unknown::Other),
+        found => found,
+    }
+}
+
 /// The name that stands first, and where the object after it begins.
 pub(super) fn name_before(text: &str, mark: &str) -> Result<(String, usize), Unknown> {
+    early(text, |text| named(text, mark))
+}
+
+fn named(text: &str, mark: &str) -> Result<(String, usize), Unknown> {
     let is_part = |c: char| c.is_alphanumeric() || "_-.:".contains(c);
     let length = text.find(|c| !is_part(c)).unwrap_or(text.len());
     if length == 0 || length > NAME_BYTES_MAX {
@@ -54,18 +72,18 @@ pub(super) fn name_before(text: &str, mark: &str) -> Result<(String, usize), Unk
     }
 }
 
-/// The name in a call's object, and where the object of its arguments begins, if only short texts stand before it.
-pub(super) fn name_within(text: &str) -> Result<(&str, usize), Unknown> {
-    let end = text.floor_char_boundary(HEAD_BYTES_MAX);
-    let found = Head { rest: &text[..end] }.read();
-    match found {
-        Err(Unknown::Open) if text.len() > end => Err(Unknown::Other),
-        found => found,
-    }
+/// The name in a call's object, and where the object of its arguments begins, if only short texts stand before it. These are
+/// under that key: under the other, what comes later may be meant.
+pub(super) fn name_within<'a>(text: &'a str, key: &str) -> Result<(&'a str, usize), Unknown> {
+    early(text, |text| Head { rest: text }.read(key))
 }
 
 /// An object's first key is one that calls have, so that other JSON need not wait for its end.
 pub(super) fn begins_like_a_call(text: &str) -> Result<(), Unknown> {
+    early(text, has_a_key_of_calls)
+}
+
+fn has_a_key_of_calls(text: &str) -> Result<(), Unknown> {
     let inside = text.strip_prefix('{').ok_or(Unknown::Other)?.trim_start();
     let keys = ["\"name\"", "\"type\"", "\"parameters\"", "\"arguments\""];
     if keys.iter().any(|key| inside.starts_with(key)) {
@@ -81,6 +99,10 @@ pub(super) fn begins_like_a_call(text: &str) -> Result<(), Unknown> {
 
 /// Where JSON begins, after a fence and the rest of its line.
 pub(super) fn fenced(text: &str) -> Result<usize, Unknown> {
+    early(text, after_fence)
+}
+
+fn after_fence(text: &str) -> Result<usize, Unknown> {
     let line = text.find('\n');
     let language = &text[FENCE.len()..line.unwrap_or(text.len())];
     let is_word = language.chars().all(|c| c.is_alphanumeric() || c == '_');
@@ -100,14 +122,17 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn read(mut self) -> Result<(&'a str, usize), Unknown> {
+    fn read(mut self, own_key: &str) -> Result<(&'a str, usize), Unknown> {
         let length = self.rest.len();
         self.take("{")?;
         let mut name = None;
         loop {
             let key = self.word()?;
             self.take(":")?;
-            if ARGUMENTS.contains(&key) {
+            if ARGUMENTS.contains(&key) && key != own_key {
+                return Err(Unknown::Other);
+            }
+            if key == own_key {
                 self.take("{")?;
                 let begin = length - self.rest.len() - 1;
                 return Ok((name.ok_or(Unknown::Other)?, begin));
@@ -122,7 +147,7 @@ impl<'a> Head<'a> {
 
     /// Takes what stands next, after white space, if it is that.
     fn take(&mut self, what: &str) -> Result<(), Unknown> {
-        let rest = self.rest.trim_start();
+        let rest = self.rest.trim_start_matches(SPACE);
         if rest.is_empty() {
             return Err(Unknown::Open);
         }
@@ -133,12 +158,10 @@ impl<'a> Head<'a> {
     /// A text in quotes, without escapes.
     fn word(&mut self) -> Result<&'a str, Unknown> {
         self.take("\"")?;
-        let end = self.rest.find(['"', '\\']).ok_or(Unknown::Open)?;
-        if self.rest[end..].starts_with('\\') {
-            return Err(Unknown::Other);
-        }
+        let ends = |c: char| c == '"' || c == '\\' || c < ' ';
+        let end = self.rest.find(ends).ok_or(Unknown::Open)?;
         let (word, rest) = self.rest.split_at(end);
-        self.rest = &rest[1..];
+        self.rest = rest.strip_prefix('"').ok_or(Unknown::Other)?;
         Ok(word)
     }
 }

@@ -1,6 +1,10 @@
 //! Calls in all formats, in pieces of every size.
 
+/// Calls that are cut, or break.
+mod begun;
+
 use proptest::prelude::*;
+use serde::de::IgnoredAny;
 
 use super::format::{ALL, FUNCTION_GEMMA, GEMMA, HERMES, LLAMA, MISTRAL, MISTRAL_LIST};
 use super::*;
@@ -47,7 +51,10 @@ fn run(format: &'static ToolCallFormat, text: &str, piece_chars: usize) -> (Stri
     run_pieces(format, &pieces.collect::<Vec<String>>())
 }
 
+/// What is told of arguments is the beginning of JSON all the time, and JSON where all of it came.
 fn run_pieces(format: &'static ToolCallFormat, pieces: &[String]) -> (String, Calls) {
+    let begins_json =
+        |calls: &[(String, String)]| calls.iter().all(|(_, told)| json::begins_json(told));
     let mut parser = parser(format, false);
     let mut shown = String::new();
     let mut calls = Vec::new();
@@ -55,10 +62,16 @@ fn run_pieces(format: &'static ToolCallFormat, pieces: &[String]) -> (String, Ca
         let parsed = parser.push(piece);
         shown += &parsed.text;
         put_together(&mut calls, parsed.calls);
+        assert!(begins_json(&calls), "{pieces:?}: {calls:?}");
     }
     let parsed = parser.finish();
     shown += &parsed.text;
     put_together(&mut calls, parsed.calls);
+    assert!(begins_json(&calls), "{pieces:?}: {calls:?}");
+    if parser.has_whole_calls() {
+        let is_json = |told: &str| serde_json::from_str::<IgnoredAny>(told).is_ok();
+        assert!(calls.iter().all(|(_, told)| is_json(told)), "{pieces:?}");
+    }
     (shown, (calls, parser.has_whole_calls()))
 }
 
@@ -189,6 +202,9 @@ fn what_is_no_call_stays_text() {
                 " \n<tool_call>{\"name\": \"f\", </tool_call> and more",
                 "<tool_call>\n{\"name\": \"f\"",
                 "<tool_call>\n{\"name\": \"f\"} and more",
+                "<tool_call>{\"name\": \"g-1\", \"arguments\": {\"x\": True}}</tool_call>",
+                "<tool_call>{\"name\": \"g-1\", \"arguments\": \"{'x': 1}\"}</tool_call>",
+                "<tool_call>{\"id\": \"\n\", \"name\": \"f\", \"arguments\": {}}</tool_call>",
                 "<tool",
                 "<tool_call>",
             ][..],
@@ -311,96 +327,6 @@ fn a_call_that_is_sure_is_told_as_it_is_written() {
 }
 
 #[test]
-fn what_was_begun_stays_a_call_wherever_it_is_cut() {
-    for (format, before, after) in AROUND {
-        let (before, after) = (before.replace("NAME", "f"), after);
-        let text = format!("{before}{ODD}{after}");
-        for (cut, _) in text.char_indices() {
-            let begun = cut > before.len();
-            let (shown, (calls, are_whole)) = run(format, &text[..cut], 1);
-            if begun {
-                let arguments = &text[before.len()..cut.min(before.len() + ODD.len())];
-                assert_eq!(calls, [("f".to_owned(), arguments.to_owned())]);
-                assert_eq!(shown, "");
-            } else {
-                assert_eq!((calls.len(), shown.as_str()), (0, &text[..cut]));
-            }
-            assert_eq!(are_whole, begun && cut >= before.len() + ODD.len());
-        }
-    }
-}
-
-#[test]
-fn what_follows_a_call_that_broke_is_text() {
-    let hermes = "<tool_call>{\"name\": \"f\", \"arguments\": ";
-    for (format, text, shown, calls, are_whole) in [
-        (
-            &HERMES,
-            format!("{hermes}{{\"x\": 1}}}} and more"),
-            "and more",
-            &[("f", "{\"x\": 1}")][..],
-            true,
-        ),
-        (
-            &HERMES,
-            format!("{hermes}{{\"x\": 1}} and"),
-            "",
-            &[("f", "{\"x\": 1}")],
-            true,
-        ),
-        (
-            &HERMES,
-            format!("{hermes}{{\"x\": 'a'}}}}"),
-            "'a'}}",
-            &[("f", "{\"x\": ")],
-            false,
-        ),
-        (
-            &HERMES,
-            format!("{hermes}{{\"x\": </tool_call>"),
-            "</tool_call>",
-            &[("f", "{\"x\": ")],
-            false,
-        ),
-        (
-            &HERMES,
-            format!("{hermes}{{\"x\": }}}}</tool_call>"),
-            "",
-            &[("f", "{\"x\": }")],
-            true,
-        ),
-        (
-            &HERMES,
-            format!(
-                "{hermes}{{\"x\": <tool_call>{{\"name\": \"f\", \"arguments\": {{}}}}</tool_call>"
-            ),
-            "",
-            &[("f", "{\"x\": "), ("f", "{}")],
-            false,
-        ),
-    ] {
-        check_all(format, &text, shown, (calls, are_whole));
-    }
-}
-
-#[test]
-fn calls_of_a_list_stand_for_themselves() {
-    let list = "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}";
-    for (rest, shown) in [
-        ("] and more", "and more"),
-        (", 7]", ", 7]"),
-        (", {\"name\": \"g-1\"}, {", ""),
-    ] {
-        check(
-            &MISTRAL_LIST,
-            &format!("{list}{rest}"),
-            shown,
-            &[("f", "{}")],
-        );
-    }
-}
-
-#[test]
 fn other_json_does_not_wait_for_its_end() {
     let mut parser = parser(&LLAMA, false);
     assert_eq!(parser.push("{\"an").text, "{\"an");
@@ -427,7 +353,7 @@ fn a_block_without_end_becomes_text() {
 }
 
 /// Parts of calls in every format, and what is between them.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 33] = [
     "<tool_call>",
     "</tool_call>",
     "[TOOL_CALLS]",
@@ -441,6 +367,15 @@ const WORDS: [&str; 24] = [
     "```",
     "{\"name\": \"f\", \"arguments\": {\"x\": 1}}",
     "{\"name\": \"f\", \"parameters\": {}}",
+    "{\"name\": \"f\", \"arguments\": {\"x\": ",
+    "{\"name\": \"g-1\", \"arguments\": \"{\\\"x\\\": 1",
+    "{\"name\": \"f\", \"parameters\": {\"x\": 1}, \"arguments\": {}}",
+    "True",
+    "-01.5e",
+    "\"y\": ",
+    "null",
+    ",",
+    ", ",
     "call:f{x:1}",
     "f",
     "{",
