@@ -104,6 +104,19 @@ fn a_block_whose_json_breaks_at_its_mark_ends_with_it() {
 }
 
 #[test]
+fn a_call_that_broke_is_the_only_one_where_one_is_asked_for() {
+    let mut parser = parser(&HERMES, true);
+    let next = "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
+    let parsed = parser.push(&format!("{BEGUN}{{\"x\": </tool_call>{next}"));
+    let arguments = { parsed.calls.iter() }.map(|call| call.function.arguments.as_str());
+    assert_eq!(arguments.collect::<Vec<_>>(), ["{\"x\": "]);
+    assert_eq!(
+        (parsed.text.as_str(), parser.has_whole_calls()),
+        ("", false)
+    );
+}
+
+#[test]
 fn calls_of_a_list_stand_for_themselves() {
     let list = "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}";
     let (f, g) = (("f", "{}"), ("g-1", "{}"));
