@@ -97,6 +97,16 @@ def test_a_program_is_one_trace(traced, collector):
     assert collector.services == {"lps-router"}
 
 
+def test_the_calls_of_a_child_are_in_the_trace_of_the_parent_that_waits(traced, collector):
+    traced.post("/v1/programs", {"id": "parent"})
+    traced.post("/v1/programs", {"id": "child", "parent": "parent", "blocking": True})
+    ask(traced, "child", "child-1")
+    traced.post("/v1/programs/child/end", {})
+    traced.post("/v1/programs/parent/end", {})
+    program, call = sorted(collector.of("parent", 2), key=lambda span: said(span, "lps.call.id") or "")
+    assert (call.trace_id, call.parent_span_id) == (program.trace_id, program.span_id)
+
+
 def test_a_client_that_traces_finds_its_calls_in_its_trace(traced, collector):
     ask(traced, "theirs", "theirs-1", traceparent=f"00-{TRACE}-{SPAN}-01")
     (span,) = collector.of("theirs", 1)

@@ -97,9 +97,7 @@ impl Desk {
             engine: engine.clone(),
             uri: target.endpoint.url.at(open.outgoing.path),
             queued: waited,
-            trace: self
-                .traces
-                .parent_of_engines(self.state.resolve(&open.program), &open.id),
+            trace: self.traces.parent_of_engines(&open.row, &open.id),
             request: Arc::clone(&open.outgoing),
             resume: open.resume.clone(),
         };

@@ -192,10 +192,12 @@ impl Desk {
     /// so on until nothing is left.
     pub(super) fn tell_all(&mut self, mut events: Vec<Event>) {
         self.state.watch(self.changes.receiver_count() > 0);
+        // The last call tells the model; the log has them all.
+        let calls_shown = self.programs_log.as_ref().map_or(1, |_| usize::MAX);
         while !events.is_empty() {
             let now = self.now();
             let actions = self.state.on_all(events, now);
-            self.ended.extend(self.state.ended_programs());
+            self.ended.extend(self.state.ended_programs(calls_shown));
             for change in self.state.changes() {
                 // Who watched may have left.
                 let _ = self.changes.send(Arc::new(change));
@@ -232,16 +234,21 @@ impl Desk {
 
     /// Counts what the table says of a call that ended.
     pub(super) fn count(&mut self, open: &OpenCall) {
-        if let Some(call) = self.state.call(&open.program.tenant, &open.id) {
-            self.metrics.call_moved(&call);
-            let ended = traces::Call {
-                program: self.state.resolve(&open.program),
-                said: open.said,
-                path: open.outgoing.path,
-                now: self.now(),
-            };
-            self.traces.call_ended(ended, &call);
-        }
+        let Some(call) = self.state.call(&open.program.tenant, &open.id) else {
+            // It was not let in, and where no other of its program is live there is nothing to trace.
+            if !self.state.is_live(&open.row) {
+                self.traces.forget(&open.row);
+            }
+            return;
+        };
+        self.metrics.call_moved(&call);
+        let ended = traces::Call {
+            program: &open.row,
+            said: open.said,
+            path: open.outgoing.path,
+            now: self.now(),
+        };
+        self.traces.call_ended(ended, &call);
     }
 
     /// Tells of the programs that this turn ended; their calls were told before.

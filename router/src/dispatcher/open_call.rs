@@ -21,6 +21,8 @@ use crate::traces::Said;
 pub(super) struct OpenCall {
     pub(super) id: CallId,
     pub(super) program: ProgramKey,
+    /// The program whose row it is in, as of its arrival: its program's parent, where that waits for it.
+    pub(super) row: ProgramKey,
     pub(super) model: ModelName,
     pub(super) arrived: Micros,
     pub(super) place: Place,

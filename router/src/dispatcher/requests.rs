@@ -159,13 +159,14 @@ impl Desk {
             }
         };
         self.retries.earn();
-        let row = self.state.resolve(&program);
-        self.traces.begin(row, submission.said.as_ref());
+        let row = self.state.resolve(&program).clone();
+        self.traces.begin(&row, submission.said.as_ref());
         self.metrics.identified(submission.identity.source);
         self.names.insert(name, key);
         let open = OpenCall {
             id: submission.identity.call,
             program,
+            row: row.clone(),
             model: submission.model,
             arrived: now,
             place: Place::Waiting,

@@ -41,9 +41,10 @@ impl State {
         }
     }
 
-    /// The programs that the last events ended. They are known at least until the next events.
-    pub fn ended_programs(&self) -> impl Iterator<Item = ProgramView> {
+    /// The programs that the last events ended, each with at most so many of its calls, the last ones. They are known at least
+    /// until the next events.
+    pub fn ended_programs(&self, most: usize) -> impl Iterator<Item = ProgramView> {
         let rows = self.ended.iter().filter_map(|row| self.table.row(*row));
-        rows.map(|row| self.program_view(row, usize::MAX))
+        rows.map(move |row| self.program_view(row, most))
     }
 }

@@ -114,6 +114,11 @@ impl Traces {
         self.roots.remove(program);
     }
 
+    /// A program of which no call was let in.
+    pub fn forget(&mut self, program: &ProgramKey) {
+        self.roots.remove(program);
+    }
+
     fn sampled(&self, program: &ProgramKey) -> Option<(&Sink, Root)> {
         let root = self.roots.get(program).filter(|root| root.is_sampled)?;
         Some((self.sink.as_ref()?, *root))

@@ -362,15 +362,15 @@ fn each_program_that_ends_is_told_once_however_many_end_together() {
         blocks: None,
     };
     bench.tell_all((0..MANY).map(open).collect());
-    assert_eq!(bench.state.ended_programs().count(), 0);
+    assert_eq!(bench.state.ended_programs(2).count(), 0);
     bench.now += 2 * S;
     bench.tell(Event::Tick);
-    let ended: Vec<_> = bench.state.ended_programs().collect();
+    let ended: Vec<_> = bench.state.ended_programs(2).collect();
     assert_eq!(ended.len(), MANY);
     let states = ended.iter().map(|program| program.summary.state);
     assert!(states.clone().all(|state| state == ProgramState::Expired));
     bench.tell(Event::Tick);
-    assert_eq!(bench.state.ended_programs().count(), 0);
+    assert_eq!(bench.state.ended_programs(2).count(), 0);
     let kept = |number: &usize| {
         let name = program(&format!("p{number}"));
         bench.state.program(&name).is_some()
@@ -396,7 +396,7 @@ fn a_program_whose_calls_are_its_childs_is_told_with_them() {
     bench.tell(Event::ProgramEnd {
         program: program("parent"),
     });
-    let ended: Vec<_> = bench.state.ended_programs().collect();
+    let ended: Vec<_> = bench.state.ended_programs(2).collect();
     let told = ended
         .iter()
         .map(|program| (program.summary.id.as_str(), program.calls.len()));
