@@ -9,7 +9,7 @@ FILE ?= examples/quickstart.yaml
 PORT ?= 8080
 ADMIN_PORT ?= 8081
 
-.PHONY: help setup run demo test test-local test-long fuzz-api test-cluster check cuda bench-engine bench-router soak bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
+.PHONY: help setup run demo test test-local test-long draws fuzz-api test-cluster check cuda bench-engine bench-router soak bench-scheduler bench-scheduling bench-engines sim dist generate images cluster cluster-shell clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test-local: setup ## Run the tests that need no Kubernetes
 
 test-long: setup ## Run the long end-to-end tests: a thousand calls at random, a thousand cancels, small machines (root; ARGS="-k …")
 	@scripts/test.sh long $(ARGS)
+
+draws: setup ## Run the tests by random draws with fresh ones, TIMES as many (TIMES=1; PROPTEST_RNG_SEED=… repeats a run)
+	@scripts/test.sh draws $(or $(TIMES),1)
 
 fuzz-api: setup ## Ask a running stack what its OpenAPI document says and does not say, for TIME seconds each way (SEED=1 TIME=300)
 	@LPS_FUZZ_SEED=$(or $(SEED),1) LPS_FUZZ_TIME=$(or $(TIME),300) scripts/test.sh fuzz

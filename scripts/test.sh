@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: test.sh [all|local]. The end-to-end level drives the built programs with the official clients;
 # the last level, left out with `local`, runs the release on a real Kubernetes.
+#   test.sh draws N   the tests by random draws with fresh ones, N times as many; says the seed that repeats them
 #   test.sh fuzz      the API under schemathesis only; LPS_FUZZ_SEED and LPS_FUZZ_TIME say which run and how long
 #   test.sh long …    the long end-to-end tests instead, with released programs; what follows is pytest's
 set -euo pipefail
@@ -22,7 +23,13 @@ if [ "${1:-all}" = fuzz ]; then
   fuzz
   exit
 fi
-cargo test --locked --workspace
+if [ "${1:-all}" = draws ]; then
+  export PROPTEST_CASES=$((256 * $2)) PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
+  echo "draws: PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED"
+  exec cargo test --locked --workspace --no-fail-fast
+fi
+# The same draws each time: a change is refused for what it does, and not for what a draw finds beside it.
+PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-1}" cargo test --locked --workspace
 
 # The end-to-end tests start these, built as the tests were.
 cargo build --locked -p lps-cli -p lps-router -p lps-engine --bins

@@ -78,6 +78,9 @@ pub enum GrammarError {
     /// It is too long to be looked at.
     #[error("it has {0} bytes as a grammar; at most {BYTES_MAX} are taken")]
     TooLong(usize),
+    /// A number of a schema that no text can be held to: what it is, and which.
+    #[error("{0}: it is out of range, or has too many digits, for texts to be held to it")]
+    Number(String),
     /// Nothing would end a text.
     #[error("the model has no token that ends a text, so none can be held to a form")]
     Endless,
@@ -233,6 +236,10 @@ pub mod compiler;
 mod lark;
 /// Objects that have only what their schema names.
 mod closed;
+/// Numbers that a grammar can count in.
+mod numbers;
+/// Grammars that clients wrote.
+mod own;
 
 #[cfg(test)]
 mod tests;

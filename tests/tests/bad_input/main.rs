@@ -3,7 +3,8 @@
 //! panics, runs on, or asks for more memory than the file has bytes for. The forms that clients want answers in are looked
 //! at the same way.
 //!
-//! Every run has fresh mutations, as many each time; `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` repeats a run.
+//! `make test` has the same mutations each time, `make draws` fresh ones; `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED`
+//! repeats a run.
 
 mod checkpoint;
 mod config;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use llguidance::{JsonCompileOptions, regex_to_lark};
 use serde_json::Value;
 
-use super::{Calls, Form, GrammarError, Shape, closed};
+use super::{Calls, Form, GrammarError, Shape, closed, numbers, own};
 use crate::text::reasoning::{ReasoningFormat, Stage};
 use crate::text::tokenizer::Tokenizer;
 use crate::text::tool_calls::format::{Body, Part, ToolCallFormat};
@@ -27,7 +27,7 @@ pub(super) fn of(form: &Form, tokenizer: &Tokenizer) -> Result<String, GrammarEr
         (Some(Shape::Lark(_)), None) if stage == Stage::Inside => {
             return refused("a grammar of one's own excludes reasoning, which the prompt begins");
         }
-        (Some(Shape::Lark(text)), None) => return Ok(text.clone()),
+        (Some(Shape::Lark(text)), None) => return own::checked(text),
         _ => {}
     }
     let mut lark = Lark {
@@ -149,7 +149,7 @@ impl Lark<'_> {
             let call = self.call(&tool.name, &arguments, format.body)?;
             self.rule(&format!("t{index}"), &call);
             // A text of their own, so that what their schema refers to stays where it is.
-            let schema = with(spaced(), tool.parameters.clone());
+            let schema = with(spaced(), tool.parameters.clone())?;
             self.rule(&arguments, &format!("%json {schema}"));
         }
         Ok(())
@@ -226,7 +226,7 @@ fn text(shape: &Shape) -> Result<String, GrammarError> {
                 whitespace_pattern: Some(r"[\x20\x0A\x0D\x09]{1,20}".to_owned()),
                 ..JsonCompileOptions::default()
             };
-            format!("%json {}", with(options, schema.clone()))
+            format!("%json {}", with(options, schema.clone())?)
         }
         Shape::Regex(pattern) if pattern.is_empty() => {
             return Err(GrammarError::Form("the pattern is empty".to_owned()));
@@ -239,7 +239,7 @@ fn text(shape: &Shape) -> Result<String, GrammarError> {
             // One word, not a rule for each.
             format!("TEXT\nTEXT: {}", texts.collect::<Vec<_>>().join(" | "))
         }
-        Shape::Lark(text) => text.clone(),
+        Shape::Lark(text) => own::checked(text)?,
     })
 }
 
@@ -253,11 +253,12 @@ fn spaced() -> JsonCompileOptions {
     }
 }
 
-/// Says how the schema's texts are written, whatever it says about that itself, and closes its objects.
-fn with(options: JsonCompileOptions, mut schema: Value) -> Value {
+/// Says how the schema's texts are written, whatever it says about that itself, closes its objects and fits its numbers.
+fn with(options: JsonCompileOptions, mut schema: Value) -> Result<Value, GrammarError> {
     closed::close(&mut schema);
+    numbers::fit(&mut schema)?;
     if schema.is_object() {
         options.apply_to(&mut schema);
     }
-    schema
+    Ok(schema)
 }

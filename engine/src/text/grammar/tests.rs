@@ -321,3 +321,88 @@ fn a_form_that_cannot_be_is_refused_in_one_line() {
     let error = endless.compile(&json_form(json!({}))).err();
     assert_eq!(error, Some(GrammarError::Endless));
 }
+
+#[test]
+fn numbers_are_held_to_as_far_as_they_can_be_counted() {
+    let (min, max) = (i64::MIN, i64::MAX);
+    let wide = json!({"type": "integer", "minimum": min, "maximum": max});
+    check(
+        &json_form(wide),
+        &["-9000000000000000000", "7"],
+        &["1.5", "\"7\""],
+    );
+    let float = json!({"type": "number", "minimum": -3.4e38, "maximum": 3.4e38});
+    check(
+        &json_form(float),
+        &["-17.25", "9000000000000000000"],
+        &["true"],
+    );
+    let whole = json!({"type": "integer", "multipleOf": 12});
+    let steps = json!({"anyOf": [whole, {"type": "number", "multipleOf": 0.25}]});
+    check(&json_form(steps), &["24", "-0.75"], &["0.2"]);
+    let largest = json!({"type": "integer", "multipleOf": 65_535});
+    check(&json_form(largest), &["131070"], &["131071"]);
+    // What looks like a step and is none.
+    let fields = json!({"multipleOf": {"const": {"multipleOf": 70_000}}});
+    let named = json!({"type": "object", "properties": fields, "required": ["multipleOf"]});
+    check(
+        &json_form(named),
+        &[r#"{"multipleOf": {"multipleOf": 70000}}"#],
+        &[],
+    );
+}
+
+#[test]
+fn numbers_that_cannot_be_counted_are_refused() {
+    let prime = |step: u32| json!({"type": "integer", "multipleOf": step});
+    for (schema, expected) in [
+        (prime(65_536), "multipleOf: 65536"),
+        (json!({"multipleOf": 0}), "multipleOf: 0"),
+        (json!({"multipleOf": -2}), "multipleOf: -2"),
+        (json!({"multipleOf": 1e-9}), "multipleOf: 0.000000001"),
+        (
+            json!({"anyOf": [prime(9973), {"items": prime(9967)}]}),
+            "multipleOf: 9967",
+        ),
+        (json!({"type": "integer", "minimum": 1e19}), "minimum"),
+        (json!({"exclusiveMaximum": -1e19}), "exclusiveMaximum"),
+        // They would be written as ...992 and ...616.
+        (
+            json!({"enum": [9_007_199_254_740_993_i64]}),
+            "9007199254740993",
+        ),
+        (json!({"const": {"x": [u64::MAX]}}), "18446744073709551615"),
+    ] {
+        let error = demo().compiler.grammars.compile(&json_form(schema)).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn a_grammar_of_ones_own_costs_bounded_work() {
+    let own = |text: &str| Form {
+        text: Some(Shape::Lark(text.to_owned())),
+        ..Form::default()
+    };
+    check(
+        &own("start: \"a & ~\" b~2 // & ~c\nb: /[&~]\\/?/ # & ~c"),
+        &["a & ~&~/", "a & ~~&"],
+        &["a"],
+    );
+    let schema = "{\"type\": \"integer\", \"maximum\": 9223372036854775807}";
+    let with_schema = own(&format!("start: %json {schema} \"&\""));
+    check(&with_schema, &["5&", "-5&"], &["5"]);
+    for (text, expected) in [
+        ("start: T\nT: /(a{997})*b/ & /(a{991})*b/", "`&`"),
+        ("start: T\nT: ~(~/(a{997})*b/ | ~/(a{991})*b/)", "`~`"),
+        (
+            "start: \"x\" | %lark { start: a\na: %json {\"multipleOf\": 1000000007} }",
+            "multipleOf",
+        ),
+    ] {
+        let error = demo().compiler.grammars.compile(&own(text)).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
