@@ -224,10 +224,15 @@ fn limits() -> ParserLimits {
     }
 }
 
-/// The first line of what the library says, without what it says about itself.
+/// The first line of what the library says, without what it says about itself. It catches panics of its own, some of which
+/// come while it words an error.
 fn one_line(error: &str) -> String {
     let line = error.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or("no reason was given").trim().to_owned()
+    let line = line.unwrap_or("no reason was given").trim();
+    match line.strip_prefix("panic: ") {
+        Some(reason) => format!("it could not be looked at: {reason}"),
+        None => line.to_owned(),
+    }
 }
 
 /// Where grammars are made: on what stack, and how many at once.

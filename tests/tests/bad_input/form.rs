@@ -142,6 +142,11 @@ fn form() -> impl Strategy<Value = Form> {
     ]
 }
 
+/// Whether a reason is one line, and none that only a debug build has: what runs over here is a wrong number there.
+fn is_told(reason: &str) -> bool {
+    !reason.contains('\n') && !reason.contains("overflow")
+}
+
 proptest! {
     #![proptest_config(cases(150))]
 
@@ -153,7 +158,7 @@ proptest! {
             Ok(grammar) => grammar,
             Err(error) => {
                 let line = error.to_string();
-                prop_assert!(!line.contains('\n') && !line.contains("panic"), "{line}");
+                prop_assert!(is_told(&line), "{line}");
                 return Ok(());
             }
         };
@@ -164,7 +169,7 @@ proptest! {
             let allowed = match matcher.follow(last.as_slice()) {
                 Ok(allowed) => allowed,
                 Err(reason) => {
-                    prop_assert!(!reason.contains('\n') && !reason.contains("panic"), "{reason}");
+                    prop_assert!(is_told(&reason), "{reason}");
                     return Ok(());
                 }
             };

@@ -7,6 +7,8 @@ use super::GrammarError;
 
 /// Largest bound that is still one in `i64`: the last `f64` before 2^63.
 const BOUND_MAX: i64 = i64::MAX - 1023;
+/// Whole numbers below are exact in `f64`: 2^53.
+const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 /// Remainders that are told apart at most, of all steps of a schema together. The library multiplies two of them in `u32`.
 const REMAINDERS_MAX: u64 = u16::MAX as u64;
 /// Places behind the point of a step, at most, for the same reason.
@@ -34,7 +36,7 @@ const BY_NAME: [&str; 5] = [
 ///
 /// # Errors
 /// When nothing can be counted within a bound, the steps are too large, or have too many places, to be told apart, or a value is
-/// a whole number that `f64` does not have.
+/// a number that would not be written as it is.
 pub(super) fn fit(schema: &mut Value) -> Result<(), GrammarError> {
     let mut steps = Vec::new();
     fit_all(schema, &mut steps)?;
@@ -92,14 +94,15 @@ fn fit_all(schema: &mut Value, steps: &mut Vec<Step>) -> Result<(), GrammarError
     Ok(())
 }
 
-/// Refuses whole numbers that would be written as others, since the library reads them as `f64`.
+/// Refuses numbers that may be written as others, since the library reads them as `f64`: those that have neighbours there
+/// which are not the next whole numbers.
 fn are_exact(value: &Value) -> Result<(), GrammarError> {
     match value {
         Value::Array(values) => values.iter().try_for_each(are_exact),
         Value::Object(fields) => fields.values().try_for_each(are_exact),
         Value::Number(number) => {
-            let is_other = |whole: i128| whole.unsigned_abs() > 1 << f64::MANTISSA_DIGITS;
-            match number.as_i128().is_some_and(is_other) {
+            let is_sparse = |number: f64| number.abs() >= EXACT_BELOW;
+            match number.as_f64().is_some_and(is_sparse) {
                 true => Err(GrammarError::Number(number.to_string())),
                 false => Ok(()),
             }
