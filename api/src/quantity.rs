@@ -8,23 +8,20 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Microseconds: of service, of waiting, or since the process started (`now`).
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(transparent)]
-pub struct Micros(pub u64);
+macro_rules! quantity {
+    ($(#[doc = $doc:literal])+ $name:ident($number:ty)) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub $number);
+    };
+}
+
+quantity! {
+    /// Microseconds: of service, of waiting, or since the process started (`now`).
+    Micros(u64)
+}
 
 impl Micros {
     /// No time at all.
@@ -108,41 +105,15 @@ impl fmt::Display for Micros {
     }
 }
 
-/// A number of tokens.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(transparent)]
-pub struct Tokens(pub u32);
+quantity! {
+    /// A number of tokens.
+    Tokens(u32)
+}
 
-/// Which try of a call this is: 0 for the first.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(transparent)]
-pub struct Attempt(pub u32);
+quantity! {
+    /// Which try of a call this is: 0 for the first.
+    Attempt(u32)
+}
 
 /// A call's place among all calls of a pool. Smaller runs first: the queue outranks the rank, because a better
 /// queue means less attained service, and the rank only says who came first inside it.

@@ -111,32 +111,37 @@ def openai(recorder):
                 messages.append({"role": "tool", "tool_call_id": call.id, "content": product(expression)})
 
 
+def rounds():
+    """Two agents turn by turn, then a person's next question to each. Who takes a program and its messages adds the answer,
+    and the results of the calls in it; without such it was the agent's last to that question."""
+    agents = {left: [] for left in (17, 18)}
+    for question in ("What is {} * 23?", "Say hello."):
+        for left, messages in agents.items():
+            messages.append({"role": "user", "content": question.format(left)})
+        asking = dict(agents)
+        while asking:
+            for left, messages in list(asking.items()):
+                yield f"agent-{left}", messages
+                if messages[-1]["role"] == "assistant":
+                    del asking[left]
+
+
 def own_ids(recorder):
     """Two agents around OpenAI's client that count tool calls themselves, so no id of ours comes back; then a person's next
     question."""
     from openai import OpenAI
 
-    agents = {f"agent-{left}": [{"role": "user", "content": f"What is {left} * 23?"}] for left in (17, 18)}
-    for question in (None, "Say hello."):
-        turn = dict(agents)
-        for messages in agents.values():
-            messages += [{"role": "user", "content": question}] if question else []
-        while turn:
-            for program, messages in list(turn.items()):
-                client = OpenAI(base_url=recorder.url(program), api_key="none", max_retries=0)
-                said = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=64,
-                                                      tools=[CALCULATOR]).choices[0].message
-                if not said.tool_calls:
-                    messages.append({"role": "assistant", "content": said.content})
-                    del turn[program]
-                    continue
-                calls = [{"id": f"tool-{len(messages)}-{number}", "type": "function",
-                          "function": {"name": call.function.name, "arguments": call.function.arguments}}
-                         for number, call in enumerate(said.tool_calls)]
-                messages.append({"role": "assistant", "content": said.content, "tool_calls": calls})
-                messages += [{"role": "tool", "tool_call_id": call["id"],
-                              "content": product(json.loads(call["function"]["arguments"])["expression"])}
-                             for call in calls]
+    for program, messages in rounds():
+        client = OpenAI(base_url=recorder.url(program), api_key="none", max_retries=0)
+        said = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=64,
+                                              tools=[CALCULATOR]).choices[0].message
+        calls = [{"id": f"tool-{len(messages)}-{number}", "type": "function",
+                  "function": {"name": call.function.name, "arguments": call.function.arguments}}
+                 for number, call in enumerate(said.tool_calls or [])]
+        asked = {"tool_calls": calls} if calls else {}
+        messages.append({"role": "assistant", "content": said.content, **asked})
+        messages += [{"role": "tool", "tool_call_id": call["id"],
+                      "content": product(json.loads(call["function"]["arguments"])["expression"])} for call in calls]
 
 
 def anthropic(recorder):
@@ -157,22 +162,14 @@ def anthropic(recorder):
     ask = {"model": "demo", "max_tokens": 64, "system": "Be brief.", "extra_body": {"temperature": 0}}
     tool = {"name": "calculator", "description": "Computes an arithmetic expression",
             "input_schema": CALCULATOR["function"]["parameters"]}
-    agents = {f"agent-{left}": [{"role": "user", "content": f"What is {left} * 23?"}] for left in (17, 18)}
-    for question in (None, "Say hello."):
-        turn = dict(agents)
-        for messages in agents.values():
-            messages += [{"role": "user", "content": question}] if question else []
-        while turn:
-            for program, messages in list(turn.items()):
-                said = client(program).messages.create(**ask, messages=marked(messages), tools=[tool])
-                messages.append({"role": "assistant", "content": said.content})
-                calls = [block for block in said.content if block.type == "tool_use"]
-                if not calls:
-                    del turn[program]
-                    continue
-                messages.append({"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": call.id, "content": product(call.input["expression"])}
-                    for call in calls]})
+    for program, messages in rounds():
+        said = client(program).messages.create(**ask, messages=marked(messages), tools=[tool])
+        messages.append({"role": "assistant", "content": said.content})
+        calls = [block for block in said.content if block.type == "tool_use"]
+        if calls:
+            messages.append({"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": call.id, "content": product(call.input["expression"])}
+                for call in calls]})
 
     @beta_tool
     def calculator(expression: str) -> str:

@@ -1,12 +1,12 @@
 //! A chat's stream as a message's events. Owns: which events come of a chunk, and which are the last: `message_stop`, or
 //! `error`.
 
-use lps_api::openai::{ChatChunk, ErrorBody, Object, ToolCall, ToolCallDelta, Usage};
+use lps_api::openai::{ChatChunk, ErrorBody, Object, ToolCall, Usage};
 use serde_json::{Value, json};
 
 use crate::anthropic::answer::{self, Ending};
 use crate::anthropic::error;
-use crate::translation::stream::{Events, Target};
+use crate::translation::stream::{Events, Part, Target, parts};
 
 /// A message, and how much of it was told.
 #[derive(Debug)]
@@ -40,20 +40,13 @@ impl Target for Message {
             events.tell(&json!({"type": "message_start", "message": message}));
         }
         for choice in chunk.choices {
-            let calls = choice.delta.tool_calls.iter();
-            // A call that goes on stands before what is new beside it.
-            for call in calls.clone().filter(|call| call.begun().is_none()) {
-                self.arguments(&call.function.arguments, events);
-            }
-            let thoughts = (Growing::Thoughts, choice.delta.reasoning_content);
-            for (kind, text) in [thoughts, (Growing::Text, choice.delta.content)] {
-                if let Some(text) = text.filter(|text| !text.is_empty()) {
-                    self.grow(kind, &text, events);
+            for part in parts(&choice.delta) {
+                match part {
+                    Part::Arguments(more) => self.arguments(more, events),
+                    Part::Thoughts(text) => self.grow(Growing::Thoughts, text, events),
+                    Part::Text(text) => self.grow(Growing::Text, text, events),
+                    Part::Call(call) => self.begin_call(call, events),
                 }
-            }
-            for call in calls.filter_map(ToolCallDelta::begun) {
-                self.close_open(events);
-                self.begin_call(call, events);
             }
             if let Some(finish) = choice.finish_reason {
                 self.close_open(events);
@@ -113,6 +106,7 @@ impl Message {
     }
 
     fn begin_call(&mut self, mut call: ToolCall, events: &mut Events) {
+        self.close_open(events);
         self.start(&answer::tool_block(&call, &Object::new()), events);
         let arguments = std::mem::take(&mut call.function.arguments);
         self.is_object = false;

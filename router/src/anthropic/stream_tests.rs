@@ -3,36 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::translation::stream::Stream;
-
-fn chunk(delta: &Value, finish: Option<&str>) -> String {
-    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
-    data(&[choice], &json!({}))
-}
-
-fn data(choices: &[Value], more: &Value) -> String {
-    let mut chunk = json!({
-        "id": "chatcmpl-c~0", "object": "chat.completion.chunk", "created": 1, "model": "m",
-        "choices": choices,
-    });
-    for (key, value) in more.as_object().unwrap() {
-        chunk[key] = value.clone();
-    }
-    format!("data: {chunk}\n\n")
-}
-
-fn figures() -> Value {
-    json!({"prompt_tokens": 9, "cached_tokens": 4, "output_tokens": 3, "executor_us": 7})
-}
-
-fn last() -> String {
-    let usage = json!({
-        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12,
-        "prompt_tokens_details": {"cached_tokens": 4},
-    });
-    let chunk = data(&[], &json!({"usage": usage, "lps": figures()}));
-    format!("{chunk}data: [DONE]\n\n")
-}
+use crate::translation::stream::tests::{self, chunk, data, figures, last};
 
 fn begun(index: u32, arguments: &str) -> Value {
     let function = json!({"name": "add", "arguments": arguments});
@@ -67,34 +38,12 @@ fn stream() -> String {
     .concat()
 }
 
-/// All that comes of a stream that is cut at these places.
 fn run(whole: &str, cuts: &[usize]) -> String {
-    let mut cuts = cuts.to_vec();
-    cuts.extend([0, whole.len()]);
-    cuts.sort_unstable();
-    let mut stream = Stream::new(Message::new("msg_c".to_owned()));
-    let mut told = Vec::new();
-    for pair in cuts.windows(2) {
-        told.extend_from_slice(&stream.push(&whole.as_bytes()[pair[0]..pair[1]]));
-    }
-    told.extend_from_slice(&stream.finish());
-    String::from_utf8(told).unwrap()
+    tests::run(Message::new("msg_c".to_owned()), whole, cuts)
 }
 
-/// The objects of a stream's events, each of which is named as its type says.
 fn told(stream: &str) -> Vec<Value> {
-    let whole = run(stream, &[]);
-    let events = whole.split_terminator("\n\n");
-    let objects = events.filter_map(|event| {
-        let (name, data) = event
-            .strip_prefix("event: ")?
-            .split_once("\ndata: ")
-            .unwrap();
-        let object: Value = serde_json::from_str(data).unwrap();
-        assert_eq!(object["type"], name);
-        Some(object)
-    });
-    objects.collect()
+    tests::told(Message::new("msg_c".to_owned()), stream)
 }
 
 #[test]
@@ -184,7 +133,7 @@ fn thoughts_are_a_block_of_their_own_that_ends_with_its_signature() {
 #[test]
 fn a_stop_text_is_told() {
     let choice = json!({"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END"});
-    let stream = data(&[choice], &json!({})) + &last();
+    let stream = data(&json!({"choices": [choice]})) + &last();
     let events = told(&stream);
     assert_eq!(
         &events[1]["delta"],

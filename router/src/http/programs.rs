@@ -184,15 +184,7 @@ pub(super) async fn end(
     Path(program): Path<String>,
 ) -> Result<Json<Program>, Error> {
     let key = key(&headers, &program)?;
-    let before = row(&context, key.clone()).await?;
-    context
-        .dispatcher
-        .tell(Event::ProgramEnd {
-            program: key.clone(),
-        })
-        .await?;
-    // A blocking child has its parent's row, and none once it has ended.
-    Ok(Json(row(&context, key).await.unwrap_or(before)))
+    close(&context, key, |program| Event::ProgramEnd { program }).await
 }
 
 /// `POST /v1/programs/{id}/cancel`: its open calls are cancelled, and it has ended.
@@ -202,15 +194,18 @@ pub(super) async fn cancel(
     Path(program): Path<String>,
 ) -> Result<Json<Program>, Error> {
     let key = key(&headers, &program)?;
-    let before = row(&context, key.clone()).await?;
-    context
-        .dispatcher
-        .tell(Event::ProgramCancel {
-            program: key.clone(),
-        })
-        .await?;
+    close(&context, key, |program| Event::ProgramCancel { program }).await
+}
+
+async fn close(
+    context: &Context,
+    key: ProgramKey,
+    how: impl FnOnce(ProgramKey) -> Event,
+) -> Result<Json<Program>, Error> {
+    let before = row(context, key.clone()).await?;
+    context.dispatcher.tell(how(key.clone())).await?;
     // A blocking child has its parent's row, and none once it has ended.
-    Ok(Json(row(&context, key).await.unwrap_or(before)))
+    Ok(Json(row(context, key).await.unwrap_or(before)))
 }
 
 fn key(headers: &HeaderMap, program: &str) -> Result<ProgramKey, Error> {

@@ -1,15 +1,13 @@
 //! A chat's stream as a response's events. Owns: which events come of a chunk, their numbers, and which are the last:
 //! `response.completed`, `.incomplete` or `.failed`, or `error` where no response had begun.
 
-use lps_api::openai::{
-    ChatChunk, ErrorBody, ErrorObject, FunctionCall, Object, ToolCall, ToolCallDelta,
-};
+use lps_api::openai::{ChatChunk, ErrorBody, ErrorObject, FunctionCall, Object, ToolCall};
 use serde_json::{Value, json};
 
 use crate::responses::answer::{self, COMPLETED, Ending, Head, IN_PROGRESS, INCOMPLETE, Saying};
 use crate::responses::ids;
 use crate::translation::error;
-use crate::translation::stream::{Events, Target};
+use crate::translation::stream::{Events, Part, Target, parts};
 
 /// A response, and how much of it was told.
 #[derive(Debug)]
@@ -39,20 +37,13 @@ impl Target for Telling {
             self.stage("response.in_progress", response, events);
         }
         for choice in chunk.choices {
-            let calls = choice.delta.tool_calls.iter();
-            // A call that goes on stands before what is new beside it.
-            for call in calls.clone().filter(|call| call.begun().is_none()) {
-                self.arguments(&call.function.arguments, events);
-            }
-            let thoughts = (Saying::Thoughts, choice.delta.reasoning_content);
-            for (kind, text) in [thoughts, (Saying::Text, choice.delta.content)] {
-                if let Some(text) = text.filter(|text| !text.is_empty()) {
-                    self.say(kind, &text, events);
+            for part in parts(&choice.delta) {
+                match part {
+                    Part::Arguments(more) => self.arguments(more, events),
+                    Part::Thoughts(text) => self.say(Saying::Thoughts, text, events),
+                    Part::Text(text) => self.say(Saying::Text, text, events),
+                    Part::Call(call) => self.begin_call(call, events),
                 }
-            }
-            for call in calls.filter_map(ToolCallDelta::begun) {
-                self.close_open(COMPLETED, events);
-                self.begin_call(call, events);
             }
             if let Some(finish) = choice.finish_reason {
                 self.ending.finish = Some(finish);
@@ -137,6 +128,7 @@ impl Telling {
     }
 
     fn begin_call(&mut self, mut call: ToolCall, events: &mut Events) {
+        self.close_open(COMPLETED, events);
         let arguments = std::mem::take(&mut call.function.arguments);
         let item = answer::function(&self.function_id(), IN_PROGRESS, &call);
         self.item("response.output_item.added", &item, events);

@@ -3,36 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::translation::stream::Stream;
-
-fn data(more: &Value) -> String {
-    let mut chunk = json!({
-        "id": "chatcmpl-c~0", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [],
-    });
-    for (key, value) in more.as_object().unwrap() {
-        chunk[key] = value.clone();
-    }
-    format!("data: {chunk}\n\n")
-}
-
-fn chunk(delta: &Value, finish: Option<&str>) -> String {
-    data(&json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
-}
-
-fn figures() -> Value {
-    json!({"prompt_tokens": 9, "cached_tokens": 4, "output_tokens": 3, "executor_us": 7})
-}
-
-fn usage() -> Value {
-    json!({
-        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 4},
-    })
-}
-
-fn last() -> String {
-    let figures = data(&json!({"usage": usage(), "lps": figures()}));
-    format!("{figures}data: [DONE]\n\n")
-}
+use crate::translation::stream::tests::{self, chunk, figures, last, usage};
 
 fn function_call() -> Value {
     let function = json!({"name": "add", "arguments": "{\"a\": \"ä\"}"});
@@ -69,32 +40,13 @@ fn asked() -> Object {
     Object::from_iter([("store".to_owned(), json!(true))])
 }
 
-/// All that comes of a stream that is cut at these places.
 fn run(whole: &str, cuts: &[usize]) -> String {
-    let mut cuts = cuts.to_vec();
-    cuts.extend([0, whole.len()]);
-    cuts.sort_unstable();
-    let mut stream = Stream::new(Telling::new(asked()));
-    let mut told = Vec::new();
-    for pair in cuts.windows(2) {
-        told.extend_from_slice(&stream.push(&whole.as_bytes()[pair[0]..pair[1]]));
-    }
-    told.extend_from_slice(&stream.finish());
-    String::from_utf8(told).unwrap()
+    tests::run(Telling::new(asked()), whole, cuts)
 }
 
-/// The objects of a stream's events, each of which is named as its type says and numbered as it stands.
+/// The objects of a stream's events, each of which is numbered as it stands.
 fn told(stream: &str) -> Vec<Value> {
-    let whole = run(stream, &[]);
-    let events = whole.split_terminator("\n\n");
-    let objects = events.filter_map(|event| {
-        let event = event.strip_prefix("event: ")?;
-        let (name, data) = event.split_once("\ndata: ").unwrap();
-        let object: Value = serde_json::from_str(data).unwrap();
-        assert_eq!(object["type"], name);
-        Some(object)
-    });
-    let mut objects: Vec<Value> = objects.collect();
+    let mut objects = tests::told(Telling::new(asked()), stream);
     for (number, object) in objects.iter_mut().enumerate() {
         let own = object
             .as_object_mut()

@@ -1,8 +1,9 @@
-//! Streams that chats' streams become. Owns: taking the chat's stream apart, and that a stream never ends without its last
-//! event, whether it is complete or failed. Comments, the signs of life, stay. It must not know what an event looks like.
+//! Streams that chats' streams become. Owns: taking the chat's stream apart, in which order the parts of a chunk were said,
+//! and that a stream never ends without its last event, whether it is complete or failed. Comments, the signs of life, stay.
+//! It must not know what an event looks like.
 
 use bytes::{Bytes, BytesMut};
-use lps_api::openai::{ChatChunk, ErrorBody};
+use lps_api::openai::{ChatChunk, Delta, ErrorBody, ToolCall, ToolCallDelta};
 use serde_json::Value;
 
 use crate::engine_client::sse::event_end;
@@ -16,6 +17,34 @@ pub trait Target {
     fn done(&mut self, events: &mut Events);
     /// There will be no more of it.
     fn fail(&mut self, error: ErrorBody, events: &mut Events);
+}
+
+/// A part of what is new in a chunk.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// More arguments of the call that is open.
+    Arguments(&'a str),
+    /// More of the thoughts; not empty.
+    Thoughts(&'a str),
+    /// More of the text; not empty.
+    Text(&'a str),
+    /// A call begins, with what it has of its arguments.
+    Call(ToolCall),
+}
+
+/// What is new in a chunk, in the order in which it was said: a call that goes on stands before what is new beside it.
+pub fn parts(delta: &Delta) -> impl Iterator<Item = Part<'_>> {
+    let calls = delta.tool_calls.iter();
+    let going_on = calls.clone().filter(|call| call.begun().is_none());
+    let arguments = going_on.map(|call| Part::Arguments(&call.function.arguments));
+    let thoughts = said(delta.reasoning_content.as_deref()).map(Part::Thoughts);
+    let text = said(delta.content.as_deref()).map(Part::Text);
+    let begun = calls.filter_map(ToolCallDelta::begun).map(Part::Call);
+    arguments.chain(thoughts).chain(text).chain(begun)
+}
+
+fn said(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// Events that are to be sent.
@@ -102,3 +131,7 @@ impl<T: Target> Stream<T> {
         self.is_over = true;
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+pub mod tests;
