@@ -90,15 +90,15 @@ impl Item {
     }
 
     /// Appends what it is in a chat.
-    pub(super) fn say(self, said: &mut Vec<Value>) {
+    pub(super) fn say(self, said: &mut Said) {
         match self {
+            Self::Message {
+                role: Role::Assistant,
+                content,
+                ..
+            } => said.text(texts(content)),
             Self::Message { role, content, .. } => {
-                let content = texts(content);
-                let is_models = role == Role::Assistant;
-                match said.last_mut().filter(|last| is_models && is_mute(last)) {
-                    Some(message) => message["content"] = content,
-                    None => said.push(json!({"role": role.in_chat(), "content": content})),
-                }
+                said.other(json!({"role": role.in_chat(), "content": texts(content)}));
             }
             Self::FunctionCall {
                 call_id,
@@ -106,16 +106,15 @@ impl Item {
                 arguments,
             } => {
                 let function = json!({"name": name, "arguments": arguments});
-                let call = json!({"id": call_id, "type": "function", "function": function});
-                call_function(call, said);
+                said.call(json!({"id": call_id, "type": "function", "function": function}));
             }
             Self::FunctionCallOutput { call_id, output } => {
                 let content = texts(output);
-                said.push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
+                said.other(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
             }
             Self::Reasoning { content, summary } => {
                 let thoughts = content.filter(|content| !content.is_empty()).or(summary);
-                think(thoughts.unwrap_or_default(), said);
+                said.think(thoughts.unwrap_or_default());
             }
         }
     }
@@ -151,36 +150,81 @@ fn texts(content: Content<Part>) -> Value {
     parts(content.0.into_iter().map(text).collect())
 }
 
-/// The message that thoughts and calls belong to: in a chat they have no messages of their own. Many templates refuse two
-/// of the model's in a row, and results have to follow their calls.
-fn models(said: &mut Vec<Value>) -> &mut Value {
-    if said.last().is_none_or(|last| last["role"] != "assistant") {
-        said.push(json!({"role": "assistant", "content": ""}));
+/// A chat's messages, as item after item says them.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    messages: Vec<Value>,
+    /// Thoughts whose item, the one after them, has not come.
+    thoughts: Vec<String>,
+}
+
+impl Said {
+    /// A message that is not the model's. Thoughts before it have no item: they were cut off.
+    pub(super) fn other(&mut self, message: Value) {
+        self.settle();
+        self.messages.push(message);
     }
-    said.last_mut().expect("one stands there by now")
+
+    /// All messages.
+    pub(super) fn end(mut self) -> Vec<Value> {
+        self.settle();
+        self.messages
+    }
+
+    fn settle(&mut self) {
+        if !self.thoughts.is_empty() {
+            self.models();
+        }
+    }
+
+    fn text(&mut self, content: Value) {
+        if !self.messages.last().is_some_and(is_mute) {
+            self.messages.push(blank());
+        }
+        self.models()["content"] = content;
+    }
+
+    fn call(&mut self, call: Value) {
+        match &mut self.models()["tool_calls"] {
+            Value::Array(calls) => calls.push(call),
+            none => *none = json!([call]),
+        }
+    }
+
+    fn think(&mut self, thoughts: Vec<Thought>) {
+        let texts = thoughts.into_iter().map(|thought| thought.text);
+        self.thoughts.extend(texts.filter(|text| !text.is_empty()));
+    }
+
+    /// The message that calls belong to, and thoughts before them: in a chat they have no messages of their own. Many
+    /// templates refuse two of the model's in a row, and results have to follow their calls.
+    fn models(&mut self) -> &mut Value {
+        if self.messages.last().is_none_or(|last| !is_models(last)) {
+            self.messages.push(blank());
+        }
+        let message = self.messages.last_mut().expect("one stands there by now");
+        for text in self.thoughts.drain(..) {
+            match &mut message["reasoning_content"] {
+                Value::String(before) => {
+                    before.push('\n');
+                    before.push_str(&text);
+                }
+                none => *none = Value::String(text),
+            }
+        }
+        message
+    }
+}
+
+fn blank() -> Value {
+    json!({"role": "assistant", "content": ""})
+}
+
+fn is_models(message: &Value) -> bool {
+    message["role"] == "assistant"
 }
 
 /// Whether a message is the model's, and has no text yet.
 fn is_mute(message: &Value) -> bool {
-    message["role"] == "assistant" && message["content"] == ""
-}
-
-fn think(thoughts: Vec<Thought>, said: &mut Vec<Value>) {
-    let texts = thoughts.into_iter().map(|thought| thought.text);
-    for text in texts.filter(|text| !text.is_empty()) {
-        match &mut models(said)["reasoning_content"] {
-            Value::String(before) => {
-                before.push('\n');
-                before.push_str(&text);
-            }
-            none => *none = Value::String(text),
-        }
-    }
-}
-
-fn call_function(call: Value, said: &mut Vec<Value>) {
-    match &mut models(said)["tool_calls"] {
-        Value::Array(calls) => calls.push(call),
-        none => *none = json!([call]),
-    }
+    is_models(message) && message["content"] == ""
 }

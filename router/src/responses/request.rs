@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::echoes::Echoes;
-use crate::responses::item::{Item, Part, Role};
+use crate::responses::item::{Item, Part, Role, Said};
 use crate::translation::request::{self, Content, Error};
 
 /// Fields that only come back in the answer; it is kept, so they are short. OpenAI's `metadata` has 16 pairs of short texts.
@@ -139,15 +139,16 @@ impl Request {
         let begun = before.len();
         let mut input = before;
         input.extend(self.input.0.into_iter().map(|Given(item)| item));
-        let (mut said, mut echoes) = (Vec::with_capacity(input.len() + 1), Vec::new());
+        let (mut said, mut echoes) = (Said::default(), Vec::new());
         if let Some(instructions) = self.instructions {
-            said.push(json!({"role": "system", "content": instructions}));
+            said.other(json!({"role": "system", "content": instructions}));
         }
         for (place, item) in input.iter().enumerate() {
             let item = Item::read(place.saturating_sub(begun), item.clone())?;
             echoes.extend(item.echo());
             item.say(&mut said);
         }
+        let said = said.end();
         if said.is_empty() {
             return Err(Error::field("input", "has no message"));
         }

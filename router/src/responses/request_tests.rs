@@ -200,6 +200,27 @@ fn thoughts_between_what_the_model_says_make_no_second_message() {
             ]),
         ),
         (
+            json!([thoughts("A."), text("Hm."), thoughts("B."), text("Red.")]),
+            json!([
+                {"role": "assistant", "content": "Hm.", "reasoning_content": "A."},
+                {"role": "assistant", "content": "Red.", "reasoning_content": "B."},
+            ]),
+        ),
+        (
+            json!([text("Red."), thoughts("Cut off")]),
+            json!([{"role": "assistant", "content": "Red.", "reasoning_content": "Cut off"}]),
+        ),
+        (
+            json!([call("c1"), thoughts("A."), text("Red."), output("c1")]),
+            json!([
+                {
+                    "role": "assistant", "content": "Red.", "reasoning_content": "A.",
+                    "tool_calls": called(&["c1"]),
+                },
+                tool("c1"),
+            ]),
+        ),
+        (
             json!([call("c1"), text("Red."), output("c1")]),
             json!([
                 {"role": "assistant", "content": "Red.", "tool_calls": called(&["c1"])},
