@@ -108,19 +108,47 @@ async fn checked(State(post): State<Arc<Post>>, mut request: Request, next: Next
     }
 }
 
-/// Whose programs a caller may see that asks for more than one tenant's: those of the tenant that it names; of all, where it
-/// names none and is an administrator, or there are no keys.
+/// Whose programs a caller may see that asks for more than one tenant's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scope(Option<TenantId>);
+pub(super) enum Scope {
+    /// Those of all: it names no tenant, and is an administrator, or there are no keys.
+    All,
+    /// Those of the tenant that its header names.
+    Named(TenantId),
+    /// Those of its key's tenant.
+    Own(TenantId),
+}
 
 impl Scope {
     /// The tenant whose programs are seen, where a query names one beside; `None`: those of all.
-    pub(super) fn within(self, named: Option<TenantId>) -> Result<Option<TenantId>, Error> {
-        match (self.0, named) {
-            (Some(own), Some(named)) if own != named => Err(Denied::Tenant.into()),
-            (own, named) => Ok(own.or(named)),
+    pub(super) fn within(
+        self,
+        named: Option<TenantId>,
+        metrics: &Metrics,
+    ) -> Result<Option<TenantId>, Error> {
+        match (self, named) {
+            (Self::All, named) => Ok(named),
+            (Self::Named(own) | Self::Own(own), None) => Ok(Some(own)),
+            (Self::Named(own) | Self::Own(own), Some(named)) if own == named => Ok(Some(own)),
+            (Self::Named(_), Some(_)) => {
+                let header = known::TENANT_ID;
+                let says =
+                    format!("the query names one tenant and {header} another; leave one out");
+                Err(Error::invalid("tenant", says))
+            }
+            (Self::Own(_), Some(_)) => Err(denied(metrics, Denied::Tenant)),
         }
     }
+
+    /// Of who may see all, and names this tenant.
+    fn of(named: Option<TenantId>) -> Self {
+        named.map_or(Self::All, Self::Named)
+    }
+}
+
+fn denied(metrics: &Metrics, why: Denied) -> Error {
+    metrics.denied(why.reason());
+    why.into()
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Scope {
@@ -129,7 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Scope {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         match parts.extensions.get::<Self>() {
             Some(scope) => Ok(scope.clone()),
-            None => named_tenant(&parts.headers).map(Self),
+            None => named_tenant(&parts.headers).map(Self::of),
         }
     }
 }
@@ -159,20 +187,17 @@ impl Gate {
         let keys = self.keys.borrow();
         let key = keys.find(shown(headers), now);
         let key = key.and_then(|key| key.may(role).map(|()| key));
-        let key = key.map_err(|denied| self.denied(denied))?;
+        let key = key.map_err(|why| denied(&self.metrics, why))?;
         let named = named_tenant(headers)?;
-        let sees_all = named.is_none() && key.may(Role::Admin).is_ok();
-        let tenant = key.tenant(named);
-        let tenant = tenant.map_err(|denied| self.denied(denied))?;
-        let scope = Scope((!sees_all).then(|| tenant.clone()));
+        let tenant = key.tenant(named.clone());
+        let tenant = tenant.map_err(|why| denied(&self.metrics, why))?;
+        let scope = match key.may(Role::Admin) {
+            Ok(()) => Scope::of(named),
+            Err(_) => Scope::Own(tenant.clone()),
+        };
         let tenant = HeaderValue::from_str(tenant.as_str()).expect("an id is printable");
         headers.insert(known::TENANT_ID, tenant);
         Ok(scope)
-    }
-
-    fn denied(&self, denied: Denied) -> Error {
-        self.metrics.denied(denied.reason());
-        denied.into()
     }
 }
 
@@ -185,9 +210,8 @@ impl admin::Gate for Gate {
         };
         let keys = self.keys.borrow();
         let key = keys.find(shown(headers), Timestamp::now());
-        let denied = key.and_then(|key| key.may(role)).err()?;
-        self.metrics.denied(denied.reason());
-        Some((Error::from(denied).status(), denied.to_string()))
+        let why = key.and_then(|key| key.may(role)).err()?;
+        Some((denied(&self.metrics, why).status(), why.to_string()))
     }
 }
 

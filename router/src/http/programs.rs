@@ -130,7 +130,7 @@ pub(super) async fn list(
     let states = states.flat_map(|list| list.split(',')).map(parse_state);
     let sort = parse_sort(listing.sort.as_deref())?;
     let states = states.collect::<Result<_, _>>()?;
-    let tenant = scope.within(listing.tenant)?;
+    let tenant = scope.within(listing.tenant, &context.metrics)?;
     let filter = ProgramFilter { tenant, states };
     let listed = context
         .dispatcher

@@ -36,7 +36,7 @@ pub(super) async fn list(
     scope: Scope,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Usage>, Error> {
-    let tenant = scope.within(asked.tenant)?;
+    let tenant = scope.within(asked.tenant, &context.metrics)?;
     let look = context
         .dispatcher
         .read(move |view| (view.state.usage(tenant.as_ref()), view.now));

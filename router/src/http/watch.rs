@@ -59,7 +59,7 @@ pub(super) async fn programs(
         return Err(Error::too_many("too_many_watchers", message, RETRY_AFTER));
     }
     let watcher = Watcher {
-        tenant: scope.within(asked.tenant)?,
+        tenant: scope.within(asked.tenant, &context.metrics)?,
         program: asked.program,
         changes: context.dispatcher.changes(),
         period: context.limits.heartbeat,

@@ -64,7 +64,7 @@ pub enum Denied {
     #[error("this API key has not the role {0}, which is needed here")]
     Role(Role),
     /// Somebody else's name.
-    #[error("this API key is another tenant's; leave x-tenant-id out, or use a key of that tenant")]
+    #[error("this API key is another tenant's; name no tenant, or use a key of that tenant")]
     Tenant,
 }
 

@@ -189,9 +189,42 @@ async fn who_is_no_administrator_sees_its_own_tenant_only() {
     for path in ["/v1/usage?tenant=bob", "/v1/programs/events?tenant=bob"] {
         assert_eq!(alice.get(path).await.status, 403, "{path}");
     }
+    let told = rig.admin.get("/metrics").await.text();
+    assert!(
+        told.contains(r#"lps_router_denied_total{reason="tenant"} 2"#),
+        "{told}"
+    );
     let named = [("x-tenant-id", "alice")];
     let named = rig
         .client
         .ask(Method::GET, "/v1/usage", (&named, Bytes::new()));
     assert_eq!(named.await.json()["data"], json!([used("alice")]));
+}
+
+#[tokio::test]
+async fn who_may_see_all_and_names_two_tenants_is_asked_for_one() {
+    let mounted = Mounted::new(&text(&KEYS));
+    for rig in [
+        Rig::start(config(), &[]).await,
+        Rig::start_with_key(mounted.config(), &[], Some(ADMIN)).await,
+    ] {
+        let named = [("x-tenant-id", "alice")];
+        for path in ["/v1/programs", "/v1/usage", "/v1/programs/events"] {
+            let path = format!("{path}?tenant=bob");
+            let asking = rig.client.ask(Method::GET, &path, (&named, Bytes::new()));
+            let answer = asking.await;
+            let error = &answer.json()["error"];
+            assert_eq!(
+                (answer.status.as_u16(), &error["param"]),
+                (400, &json!("tenant"))
+            );
+            assert_eq!(
+                error["message"],
+                "the query names one tenant and x-tenant-id another; leave one out"
+            );
+        }
+        let path = "/v1/usage?tenant=alice";
+        let same = rig.client.ask(Method::GET, path, (&named, Bytes::new()));
+        assert_eq!(same.await.status, 200);
+    }
 }
