@@ -1,8 +1,11 @@
 //! Reading a request's body. Owns: its bounds in bytes and time. Room is reserved before the first byte is read.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -16,12 +19,43 @@ use crate::http::error::Error;
 const DISCARDED_BYTES_MAX: usize = 128 << 20;
 const DISCARDED_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A request's body before anything of it is read.
+pub(super) struct Unread {
+    body: Body,
+    /// Whether its client sends it only once it is asked to, as reading does.
+    is_held_back: bool,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Unread {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let expects = request.headers().get(header::EXPECT);
+        Ok(Self {
+            is_held_back: expects
+                .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+            body: request.into_body(),
+        })
+    }
+}
+
 /// The whole body, and the room that it takes.
-pub(super) async fn read(context: &Context, body: Body) -> Result<(Bytes, BodyPermit), Error> {
-    let limit = context.limits.body_bytes;
+pub(super) async fn read(context: &Context, body: Unread) -> Result<(Bytes, BodyPermit), Error> {
+    read_most(context, body, context.limits.body_bytes).await
+}
+
+/// The same of a body that may have so many bytes at most.
+pub(super) async fn read_most(
+    context: &Context,
+    Unread { body, is_held_back }: Unread,
+    most: u32,
+) -> Result<(Bytes, BodyPermit), Error> {
+    let limit = most.min(context.limits.body_bytes);
     let announced = body.size_hint().upper();
     if announced.is_some_and(|bytes| bytes > u64::from(limit)) {
-        discard(body).await;
+        if !is_held_back {
+            discard(body).await;
+        }
         return Err(Error::too_large(limit));
     }
     let room = announced
@@ -40,7 +74,7 @@ pub(super) async fn read(context: &Context, body: Body) -> Result<(Bytes, BodyPe
 /// A small JSON body; an empty one is an empty object.
 pub(super) async fn read_json<T: DeserializeOwned>(
     context: &Context,
-    body: Body,
+    body: Unread,
 ) -> Result<T, Error> {
     let (bytes, _room) = read(context, body).await?;
     let text: &[u8] = if bytes.trim_ascii().is_empty() {

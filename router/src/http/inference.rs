@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +15,7 @@ use crate::dispatcher::Submission;
 use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
 use crate::http::answer::{self, Asked};
+use crate::http::body::Unread;
 use crate::http::context::{Context, header_text, tenant};
 use crate::http::error::Error;
 use crate::http::facts::{Facts, Form};
@@ -43,7 +43,7 @@ pub(super) struct Asking {
 pub(super) async fn chat(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Response {
     answered(&context, &headers, as_written(&context, body, Form::Chat)).await
 }
@@ -52,7 +52,7 @@ pub(super) async fn chat(
 pub(super) async fn plain(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Response {
     answered(&context, &headers, as_written(&context, body, Form::Plain)).await
 }
@@ -61,7 +61,7 @@ pub(super) async fn plain(
 pub(super) async fn vectors(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Response {
     answered(
         &context,
@@ -72,7 +72,7 @@ pub(super) async fn vectors(
 }
 
 /// A request that goes to an engine as it is.
-async fn as_written(context: &Context, body: Body, form: Form) -> Result<Asking, Error> {
+async fn as_written(context: &Context, body: Unread, form: Form) -> Result<Asking, Error> {
     let (body, room) = body::read(context, body).await?;
     Ok(Asking {
         body,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::anthropic::stream::Message;
 use crate::anthropic::{answer, error, request};
-use crate::http::body;
+use crate::http::body::Unread;
 use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::http::facts::Form;
@@ -27,7 +27,7 @@ const REQUEST_ID: &str = "request-id";
 pub(super) async fn create(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Response {
     let mut chat = inference::answered(&context, &headers, asked(&context, body)).await;
     name_request(chat.headers_mut());
@@ -44,13 +44,13 @@ pub(super) async fn create(
 }
 
 /// `POST /v1/messages/count_tokens`.
-pub(super) async fn count(State(context): State<Context>, body: Body) -> Response {
+pub(super) async fn count(State(context): State<Context>, body: Unread) -> Response {
     let counted = counted(&context, body).await;
     let tokens = counted.unwrap_or_else(IntoResponse::into_response);
     whole(tokens, answer::count).await
 }
 
-async fn asked(context: &Context, body: Body) -> Result<Asking, Error> {
+async fn asked(context: &Context, body: Unread) -> Result<Asking, Error> {
     let (body, room) = translated::read(context, body).await?;
     Ok(Asking {
         body: Bytes::from(request::chat(&body)?),
@@ -60,8 +60,8 @@ async fn asked(context: &Context, body: Body) -> Result<Asking, Error> {
     })
 }
 
-async fn counted(context: &Context, body: Body) -> Result<Response, Error> {
-    let (bytes, _room) = body::read(context, body).await?;
+async fn counted(context: &Context, body: Unread) -> Result<Response, Error> {
+    let (bytes, _room) = translated::read(context, body).await?;
     let asked = request::counted(&bytes)?;
     let body = Bytes::from(asked.body);
     tokens::ask(context, &asked.model, ("/tokenize", body)).await

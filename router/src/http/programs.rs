@@ -1,7 +1,6 @@
 //! Programs: open, read, end, cancel. Owns: their JSON. A program of another tenant is not there.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use lps_api::ids::{ClassName, ProgramId, TenantId};
@@ -10,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::engine_client::Failure;
-use crate::http::body;
+use crate::http::body::{self, Unread};
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
@@ -48,7 +47,7 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
 pub(super) async fn open(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Result<(StatusCode, Json<Program>), Error> {
     let tenant = tenant(&headers)?;
     let opening: Opening = body::read_json(&context, body).await?;

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::http::body::Unread;
 use crate::http::context::{Context, tenant};
 use crate::http::error::Error;
 use crate::http::extract::{Path, Query};
@@ -52,7 +53,7 @@ struct Keeping {
 pub(super) async fn create(
     State(context): State<Context>,
     headers: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Response {
     let mut asked = None;
     let asking = asking(&context, (&headers, body), &mut asked);
@@ -86,7 +87,7 @@ pub(super) async fn create(
 
 async fn asking(
     context: &Context,
-    (headers, body): (&HeaderMap, Body),
+    (headers, body): (&HeaderMap, Unread),
     told: &mut Option<Asked>,
 ) -> Result<Asking, Error> {
     let tenant = tenant(headers)?;

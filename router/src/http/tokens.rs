@@ -1,7 +1,6 @@
 //! `/tokenize` and `/detokenize`, forwarded to any engine of the model. Owns: which engine. These are no calls: they
 //! wait in no queue and are charged to nobody.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::discovery::EngineUrl;
-use crate::http::body;
+use crate::http::body::{self, Unread};
 use crate::http::context::Context;
 use crate::http::error::Error;
 
@@ -21,7 +20,7 @@ struct Named {
 /// `POST /tokenize`.
 pub(super) async fn tokenize(
     State(context): State<Context>,
-    body: Body,
+    body: Unread,
 ) -> Result<Response, Error> {
     forward(&context, "/tokenize", body).await
 }
@@ -29,12 +28,12 @@ pub(super) async fn tokenize(
 /// `POST /detokenize`.
 pub(super) async fn detokenize(
     State(context): State<Context>,
-    body: Body,
+    body: Unread,
 ) -> Result<Response, Error> {
     forward(&context, "/detokenize", body).await
 }
 
-async fn forward(context: &Context, path: &str, body: Body) -> Result<Response, Error> {
+async fn forward(context: &Context, path: &str, body: Unread) -> Result<Response, Error> {
     let (bytes, _room) = body::read(context, body).await?;
     let named: Named = serde_json::from_slice(&bytes)
         .map_err(|error| Error::malformed(format!("the body is not valid: {error}")))?;

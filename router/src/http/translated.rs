@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 
 use crate::admission::BodyPermit;
-use crate::http::body;
+use crate::http::body::{self, Unread};
 use crate::http::context::Context;
 use crate::http::error::Error;
 use crate::translation::stream::{Stream, Target};
@@ -20,12 +20,8 @@ use crate::translation::stream::{Stream, Target};
 pub(super) const BODY_BYTES_MAX: u32 = 4 << 20;
 
 /// The whole body, and the room that it takes.
-pub(super) async fn read(context: &Context, body: Body) -> Result<(Bytes, BodyPermit), Error> {
-    let (bytes, room) = body::read(context, body).await?;
-    if bytes.len() > BODY_BYTES_MAX as usize {
-        return Err(Error::too_large(BODY_BYTES_MAX));
-    }
-    Ok((bytes, room))
+pub(super) async fn read(context: &Context, body: Unread) -> Result<(Bytes, BodyPermit), Error> {
+    body::read_most(context, body, BODY_BYTES_MAX).await
 }
 
 /// Whether an answer comes event by event.

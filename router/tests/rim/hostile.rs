@@ -195,15 +195,11 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
     let bytes = 4 * BODY_BYTES as usize;
     let body = "x".repeat(bytes);
     let announced = format!("content-length: {bytes}\r\n");
-    let expecting = format!("{announced}expect: 100-continue\r\n");
     let chunked = "transfer-encoding: chunked\r\n".to_owned();
     let chunk = format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n");
-    for (headers, body) in [(announced, &body), (expecting, &body), (chunked, &chunk)] {
+    for (headers, body) in [(announced, &body), (chunked, &chunk)] {
         for _ in 0..CONNECTIONS {
             let mut wire = Wire::open(&rig, post(CHAT, &headers, "")).await;
-            if headers.contains("expect") {
-                wire.until("\r\n\r\n").await;
-            }
             wire.send(body).await;
             let told = wire.rest().await;
             assert!(told.contains("HTTP/1.1 413 "), "{headers}: {told}");
@@ -211,6 +207,34 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
         }
     }
     is_well(&rig).await;
+}
+
+#[tokio::test]
+async fn who_asks_before_it_sends_a_body_is_told_whether_to() {
+    let rig = Rig::start(small(), &[]).await;
+    let asking = |bytes: u32| format!("expect: 100-continue\r\ncontent-length: {bytes}\r\n");
+    for path in [CHAT, "/v1/messages", "/v1/programs", "/tokenize"] {
+        let too_large = post(path, &asking(BODY_BYTES + 1), "");
+        let told = Wire::open(&rig, too_large).await.rest().await;
+        assert!(told.starts_with("HTTP/1.1 413 "), "{path}: {told}");
+        let fits = post(path, &asking(BODY_BYTES), "");
+        let told = Wire::open(&rig, fits).await.until("\r\n\r\n").await;
+        assert_eq!(told, "HTTP/1.1 100 Continue\r\n\r\n", "{path}");
+    }
+    is_well(&rig).await;
+}
+
+/// It has a smaller limit of its own.
+#[tokio::test]
+async fn what_is_too_large_to_become_a_chat_is_not_asked_for() {
+    let rig = Rig::start(config(), &[]).await;
+    let asking = format!("expect: 100-Continue\r\ncontent-length: {}\r\n", 5 << 20);
+    for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/responses"] {
+        let wire = Wire::open(&rig, post(path, &asking, "")).await;
+        let told = wire.rest().await;
+        assert!(told.starts_with("HTTP/1.1 413 "), "{path}: {told}");
+        assert!(told.contains("4194304"), "{path}: {told}");
+    }
 }
 
 #[tokio::test]
