@@ -244,3 +244,7 @@ impl Acceptor {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
