@@ -16,7 +16,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/e2e"
 from stack import BIN, Stack, manifest, wait_for  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
-PROGRAMS = {"report-7": 5, "review-12": 4, "agents/search-3": 6, "chat-41": 1, "best-of-8": 8}
+# Of each its tenant and its calls.
+PROGRAMS = {"report-7": ("docs", 5), "review-12": ("code", 4), "agents/search-3": ("code", 6), "chat-41": ("docs", 1),
+            "best-of-8": ("docs", 8)}
 TEXT, GROUND = "#d8dee9", "#1e222a"
 WIDTH, HEIGHT = 8.4, 18
 
@@ -53,7 +55,12 @@ def picture(screen):
 def ask(stack, program, call, tokens):
     body = {"model": "demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True}
     headers = {"x-program-id": program, "x-call-id": f"{program}.{call}", "x-thread-id": f"step-{call}"}
-    return stack.post("/v1/completions", body, headers)
+    return stack.post("/v1/completions", body, headers | of_tenant(program))
+
+
+def of_tenant(program):
+    tenant, _ = PROGRAMS[program]
+    return {"x-tenant-id": tenant}
 
 
 def main(out):
@@ -62,19 +69,19 @@ def main(out):
           concurrent.futures.ThreadPoolExecutor(32) as pool):
         for program in PROGRAMS:
             ask(stack, program, "plan", 60)
-        for program, calls in PROGRAMS.items():
+        for program, (_, calls) in PROGRAMS.items():
             for call in range(calls):
                 pool.submit(ask, stack, program, call, 30_000)
-        calls = sum(PROGRAMS.values())
+        calls = sum(calls for _, calls in PROGRAMS.values())
         wait_for("the calls", lambda: stack.get("/v1/models")["data"][0]["calls"]["waiting"] == calls - 8)
-        with Terminal(BIN / "lps", "top", "--url", stack.url, size=(112, 16)) as terminal:
-            terminal.wait_for("OLDEST", *PROGRAMS)
+        with Terminal(BIN / "lps", "top", "--url", stack.url, size=(132, 16)) as terminal:
+            terminal.wait_for("OLDEST", "TENANT", *PROGRAMS)
             wait_for("a wait of seconds", lambda: re.search(r" [3-9]\.\d\d s ", terminal.lines()[2]))
             pathlib.Path(out).write_text(picture(terminal.screen))
             terminal.press(b"q")
             terminal.end()
         for program in PROGRAMS:
-            stack.post(f"/v1/programs/{program}/cancel", {})
+            stack.post(f"/v1/programs/{program}/cancel", {}, of_tenant(program))
 
 
 main(*sys.argv[1:])
