@@ -276,13 +276,18 @@ mod tests {
             .collect()
     }
 
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 12] = [
         "<think>",
         "</think>",
         "<tool_call>",
         "</tool_call>",
         "[TOOL_CALLS]f[ARGS]",
         "{\"name\": \"f\", \"arguments\": {\"x\": 1}}",
+        // Arguments that are cut, or that break.
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": ",
+        "{\"x\": ",
+        "True",
+        "}",
         "<|tool_call>call:f{x:1}<tool_call|>",
         "\n",
     ];
@@ -298,14 +303,14 @@ mod tests {
                 1..12,
             ),
             stops in proptest::collection::vec("[a-c🌍 ]{1,3}", 0..3),
-            format in proptest::option::of(prop::sample::select(&ALL[..])),
+            (format, only_one) in (proptest::option::of(prop::sample::select(&ALL[..])), proptest::bool::ANY),
             stage in proptest::option::of(prop_oneof![Just(Stage::Before), Just(Stage::Inside)]),
         ) {
             let tokenizer = tokenizer();
             let call = CallId::parse("c").unwrap();
             let rules = TextRules {
                 stops,
-                tools: format.map(|format| ToolRules { format, call, offered: vec!["f".to_owned()], only_one: false }),
+                tools: format.map(|format| ToolRules { format, call, offered: vec!["f".to_owned()], only_one }),
                 reasoning: stage.map(|stage| ReasoningRules { format: &THINK, stage, is_shown: true }),
                 ..TextRules::default()
             };
