@@ -12,6 +12,11 @@ use lps_router::kubernetes;
 use lps_router::server::{self, Process};
 use lps_runtime::shutdown::Shutdown;
 use lps_runtime::telemetry::{self, Format};
+use mimalloc::MiMalloc;
+
+/// Between rows that live long the C library's keeps what requests leave (docs/adr/021).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Routes the calls of LLM programs to engines.
 #[derive(Debug, Parser)]
