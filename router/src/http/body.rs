@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -62,13 +62,25 @@ pub(super) async fn read_most(
         .and_then(|bytes| u32::try_from(bytes).ok())
         .unwrap_or(limit);
     let permit = context.bodies.reserve(room)?;
-    let mut limited = Limited::new(body, limit as usize);
-    match tokio::time::timeout(context.limits.body_time, (&mut limited).collect()).await {
-        Ok(Ok(whole)) => Ok((whole.to_bytes(), permit)),
+    let limited = Limited::new(body, limit as usize);
+    match tokio::time::timeout(context.limits.body_time, whole(limited)).await {
+        Ok(Ok(whole)) => Ok((whole, permit)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::too_large(limit)),
         Ok(Err(_)) => Err(Error::body_lost("the body broke off")),
         Err(_) => Err(Error::body_lost("the body did not come in time")),
     }
+}
+
+/// All pieces in one. Each is copied as it comes, so that the connection reads the next one into the same memory.
+async fn whole(mut body: Limited<Body>) -> Result<Bytes, axum::BoxError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(announced);
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            whole.extend_from_slice(&piece);
+        }
+    }
+    Ok(whole.freeze())
 }
 
 /// A small JSON body; an empty one is an empty object.
