@@ -5,6 +5,8 @@
 pub mod digest;
 /// Which conversations are remembered.
 pub mod table;
+/// A chat's messages, as they are written.
+pub mod said;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::dispatcher::Ended;
 use crate::message::{Before, Origin};
 use crate::owner::Owner;
 use digest::{Conversation, Digests};
+use said::Messages;
 use table::Table;
 
 /// A handle to the task; clones are the same.
@@ -33,8 +36,8 @@ impl Conversations {
         }
     }
 
-    /// Reads the text of a list of messages.
-    pub fn read(&self, messages: &str) -> Option<Conversation> {
+    /// What a list of messages is in numbers.
+    pub fn read(&self, messages: &Messages<'_>) -> Option<Conversation> {
         self.digests.read(messages)
     }
 

@@ -39,6 +39,15 @@ pub struct HeaderSays<'a> {
     pub trace: Option<&'a str>,
 }
 
+impl HeaderSays<'_> {
+    /// Whether they say which program it is, so that nothing else has to.
+    pub fn names_program(&self) -> bool {
+        self.program.is_some()
+            || self.client.is_some()
+            || self.trace.and_then(program_of_trace).is_some()
+    }
+}
+
 /// An id in a body, not yet checked: text, or a whole number as some clients count them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyId(pub String);

@@ -67,7 +67,7 @@ impl Finder {
     ) -> anyhow::Result<Found> {
         let identity = identify(&HeaderSays::default(), &said.fields, fresh)?;
         let mut search = Search::new(identity, said.echoes.clone());
-        while let Some(question) = search.next(|| self.digests.read(said.messages()?)) {
+        while let Some(question) = search.next(|| self.digests.read(&said.messages()?)) {
             search = match question {
                 Question::Echoes(echoes) => search.follow((&echoes, false), &known),
                 Question::Conversation(conversation) => {

@@ -15,6 +15,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::conversations::said::{Message, Messages, Role};
 use crate::few::Few;
 
 /// Points of one conversation that are looked up, the last ones.
@@ -63,15 +64,6 @@ pub struct Digests {
     key: RandomState,
 }
 
-/// A message, as written.
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Cow<'a, str>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-}
-
 /// What a part of a message has that counts. Marks and thoughts have none of it.
 #[derive(Deserialize)]
 struct Part<'a> {
@@ -92,26 +84,6 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Who speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    System,
-    Model,
-    Tool,
-    User,
-}
-
-impl Message<'_> {
-    fn role(&self) -> Role {
-        match &*self.role {
-            "system" | "developer" => Role::System,
-            "assistant" => Role::Model,
-            "tool" => Role::Tool,
-            _ => Role::User,
-        }
-    }
-}
-
 /// The conversation up to the message that was read last.
 struct Chain {
     all: u64,
@@ -120,12 +92,11 @@ struct Chain {
 }
 
 impl Digests {
-    /// Reads the text of a list of messages; nothing of one that has no message beside the system's, or none as engines
-    /// take it: a beginning that many share makes no conversation.
-    pub fn read(&self, messages: &str) -> Option<Conversation> {
-        let Few(messages) =
-            serde_json::from_str::<Few<Message<'_>, MESSAGES_MAX>>(messages).ok()?;
-        let is_system = |message: &&Message<'_>| message.role() == Role::System;
+    /// Nothing of messages that are all the system's, or of one that no engine takes: a beginning that many share makes no
+    /// conversation.
+    pub fn read(&self, messages: &Messages<'_>) -> Option<Conversation> {
+        let messages = messages.all();
+        let is_system = |message: &&Message<'_>| message.role == Role::System;
         let lead = messages.iter().take_while(is_system).count();
         let (lead, rest) = messages.split_at(lead);
         let mut chain = Chain {
@@ -135,7 +106,7 @@ impl Digests {
         let mut points = Vec::new();
         let mut is_begun = false;
         for message in rest {
-            let role = message.role();
+            let role = message.role;
             if role == Role::System {
                 continue;
             }

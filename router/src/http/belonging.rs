@@ -3,6 +3,7 @@
 use lps_api::ids::TenantId;
 
 use crate::conversations::Conversations;
+use crate::conversations::said::Messages;
 use crate::dispatcher::View;
 use crate::echoes::Echoes;
 use crate::http::context::Context;
@@ -21,11 +22,11 @@ pub(super) struct Said {
 pub(super) async fn find(
     context: &Context,
     (identity, tenant): (Identity, &TenantId),
-    (echoes, messages, is_again): (Option<Echoes>, Option<&str>, bool),
+    (echoes, messages, is_again): (Option<Echoes>, Option<Messages<'_>>, bool),
 ) -> Result<(Identity, Option<Said>), Error> {
     let conversations = &context.conversations;
     let mut search = Search::new(identity, echoes);
-    while let Some(question) = search.next(|| conversations.read(messages?)) {
+    while let Some(question) = search.next(|| conversations.read(messages.as_ref()?)) {
         search = match question {
             Question::Echoes(echoes) => {
                 let whose = tenant.clone();

@@ -13,6 +13,7 @@ use serde::de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::conversations::said::{Messages, place};
 use crate::dispatcher::PromptSize;
 use crate::echoes::Echoes;
 use crate::few::few_or_none;
@@ -32,13 +33,20 @@ pub(super) enum Form {
     Vectors,
 }
 
-/// The fields that are looked at, as written.
+impl Form {
+    const fn is_chat(self) -> bool {
+        matches!(self, Self::Chat | Self::Response)
+    }
+}
+
+/// The fields that are looked at, as written; `M` is what is read of the messages.
 #[derive(Deserialize)]
-struct Written<'a> {
+#[serde(bound(deserialize = "M: Deserialize<'de>"))]
+struct Written<'a, M> {
     #[serde(borrow, default)]
     model: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    messages: Option<&'a RawValue>,
+    #[serde(default)]
+    messages: Option<M>,
     #[serde(borrow, default)]
     prompt: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -102,15 +110,43 @@ impl Facts {
         if !body.trim_ascii_start().starts_with(b"{") && !body.trim_ascii().is_empty() {
             return Err(Error::malformed("the body is not a JSON object"));
         }
-        let written: Written<'_> =
+        let written: Written<'_, &RawValue> =
             serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
+        let text = written.messages.map(RawValue::get);
+        Self::of(written, (body, text), form)
+    }
+
+    /// Reads a body, and in the same go a chat's messages. Where those are none as engines take them only their text is read:
+    /// it says best what is wrong.
+    pub(super) fn read_with_messages(
+        body: &[u8],
+        form: Form,
+    ) -> Result<(Self, Option<Messages<'_>>), Error> {
+        if form.is_chat()
+            && let Ok(json) = std::str::from_utf8(body)
+            && json.trim_ascii_start().starts_with('{')
+            && let Ok(mut written) = serde_json::from_str::<Written<'_, Messages<'_>>>(json)
+            && let Some(messages) = written.messages.take()
+            && let Some(text) = messages.text(json)
+        {
+            let facts = Self::of(written, (body, Some(text)), form)?;
+            return Ok((facts, Some(messages)));
+        }
+        Ok((Self::read(body, form)?, None))
+    }
+
+    fn of<M>(
+        written: Written<'_, M>,
+        (body, messages): (&[u8], Option<&str>),
+        form: Form,
+    ) -> Result<Self, Error> {
         let model_text = written.model.ok_or_else(|| missing("model"))?.get();
         let model: String = serde_json::from_str(model_text)
             .map_err(|_| Error::invalid("model", "model is a text: the name of a served model"))?;
-        let messages_at = written.messages.map(|messages| place(messages.get(), body));
         check(&written)?;
+        let messages = messages.filter(|_| form.is_chat());
         let prompt = match form {
-            Form::Chat | Form::Response => messages(&written)?,
+            Form::Chat | Form::Response => chat(messages, written.tools)?,
             Form::Plain => prompt("prompt", written.prompt)?,
             Form::Vectors => prompt("input", written.input)?,
         };
@@ -125,7 +161,7 @@ impl Facts {
         Ok(Self {
             model,
             model_at: place(model_text, body),
-            messages_at: messages_at.filter(|_| matches!(form, Form::Chat | Form::Response)),
+            messages_at: messages.map(|messages| place(messages, body)),
             prompt,
             expected_output: expected.map(|tokens| Tokens(tokens.try_into().unwrap_or(u32::MAX))),
             stream: form != Form::Vectors && written.stream.unwrap_or(false),
@@ -139,10 +175,9 @@ impl Facts {
                 may_be_followed: form == Form::Response
                     || written.tools.is_some_and(|tools| tools.get().contains('{')),
             },
-            echoes: written
-                .messages
+            echoes: messages
                 .filter(|_| form == Form::Chat)
-                .and_then(|messages| Echoes::find(messages.get())),
+                .and_then(Echoes::find),
         })
     }
 
@@ -164,12 +199,6 @@ impl Facts {
     }
 }
 
-/// Where a raw text stands in the body that it is a part of: the difference of their addresses.
-fn place(text: &str, body: &[u8]) -> Range<usize> {
-    let start = text.as_ptr().addr() - body.as_ptr().addr();
-    start..start + text.len()
-}
-
 fn missing(field: &'static str) -> Error {
     Error::invalid(field, format!("{field} is missing"))
 }
@@ -181,7 +210,7 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Error {
     }
     // The path costs time, so it is looked for only when it is needed.
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    match serde_path_to_error::deserialize::<_, Written<'_>>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, Written<'_, &RawValue>>(&mut deserializer) {
         Err(error) if error.path().iter().next().is_some() => {
             let path = error.path().to_string();
             Error::invalid(path.clone(), format!("{path}: {}", error.inner()))
@@ -192,7 +221,7 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Error {
     }
 }
 
-fn check(written: &Written<'_>) -> Result<(), Error> {
+fn check<M>(written: &Written<'_, M>) -> Result<(), Error> {
     if written.lps_resume.is_some() {
         let message = format!("{RESUME_FIELD} is the router's own");
         return Err(Error::invalid(RESUME_FIELD, message));
@@ -239,8 +268,8 @@ fn program(object: &RawValue) -> Result<ProgramObject, Error> {
     })
 }
 
-fn messages(written: &Written<'_>) -> Result<PromptSize, Error> {
-    let messages = written.messages.ok_or_else(|| missing("messages"))?.get();
+fn chat(messages: Option<&str>, tools: Option<&RawValue>) -> Result<PromptSize, Error> {
+    let messages = messages.ok_or_else(|| missing("messages"))?;
     let inner = messages
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -248,7 +277,7 @@ fn messages(written: &Written<'_>) -> Result<PromptSize, Error> {
         None => Err(Error::invalid("messages", "messages is a list of messages")),
         Some("") => Err(Error::invalid("messages", "messages has no message")),
         Some(_) => {
-            let tools = written.tools.map_or(0, |tools| tools.get().len());
+            let tools = tools.map_or(0, |tools| tools.get().len());
             Ok(PromptSize::Bytes(messages.len() + tools))
         }
     }

@@ -6,7 +6,10 @@ use lps_api::ids::ModelName;
 use super::*;
 
 fn read(form: Form, body: &str) -> Result<Facts, Error> {
-    Facts::read(body.as_bytes(), form)
+    let facts = Facts::read(body.as_bytes(), form);
+    let other = Facts::read_with_messages(body.as_bytes(), form).map(|(facts, _)| facts);
+    assert_eq!(format!("{facts:?}"), format!("{other:?}"), "{body}");
+    facts
 }
 
 #[test]
@@ -26,6 +29,27 @@ fn prompts_are_measured_in_each_form() {
         for (form, field) in [(Form::Plain, "prompt"), (Form::Vectors, "input")] {
             let body = format!(r#"{{"{field}": {prompt}, "model": "m"}}"#);
             assert_eq!(read(form, &body).unwrap().prompt, expected, "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_list_is_as_long_as_it_is_written_whatever_is_read_of_it() {
+    for (list, is_read) in [
+        (r#"[{"role":"user","content":"a ] b"}]"#, true),
+        (r#"[ {"x":[],"role":"user"} , {"role":"tool"} ]"#, true),
+        (r#"[ {"content":"nobody says it"} ]"#, false),
+        (r#"[ {"\u0072ole":"user"} ]"#, false),
+        (r#"[ 1, ["a"] ]"#, false),
+    ] {
+        for body in [
+            format!(r#"{{"model":"m","messages": {list} ,"tools":[]}}"#),
+            format!(r#"{{"tools":[],"model":"m","messages":{list}}}"#),
+        ] {
+            let (facts, messages) = Facts::read_with_messages(body.as_bytes(), Form::Chat).unwrap();
+            assert_eq!(facts.prompt, PromptSize::Bytes(list.len() + 2), "{body}");
+            assert_eq!(facts.messages(body.as_bytes()), Some(list));
+            assert_eq!(messages.is_some(), is_read, "{body}");
         }
     }
 }

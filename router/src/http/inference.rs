@@ -11,6 +11,7 @@ use lps_api::quantity::Micros;
 use lps_api::wellknown::header as known;
 
 use crate::admission::BodyPermit;
+use crate::conversations::said::Messages;
 use crate::dispatcher::Submission;
 use crate::echoes::Echoes;
 use crate::engine_client::leg::Outgoing;
@@ -137,14 +138,14 @@ async fn call(
         echoes,
         room,
     } = asking.await?;
-    let facts = Facts::read(&body, form)?;
+    let (facts, messages) = read(&says, &body, form)?;
     let model = context.pool(&facts.model)?;
     let fresh = retry.fresh.clone();
     let fresh = fresh.unwrap_or_else(|| context.names.fresh());
     let made = fresh.call.clone();
     let identity = identify(&says, &facts.says, fresh)?;
     let echoes = echoes.or_else(|| facts.echoes.clone());
-    let said = (echoes, facts.messages(&body), retry.is_again);
+    let said = (echoes, messages, retry.is_again);
     let (identity, said) = belonging::find(context, (identity, &tenant), said).await?;
     let mut outgoing = outgoing(form, facts.body_for(body, &model), (headers, request_id));
     if context.tenants_are_apart {
@@ -196,6 +197,18 @@ async fn remembered(
         said.answered().await;
     }
     answer
+}
+
+/// What the router needs of a body; with a chat's messages, where they may have to tell where it belongs.
+fn read<'a>(
+    says: &HeaderSays<'_>,
+    body: &'a [u8],
+    form: Form,
+) -> Result<(Facts, Option<Messages<'a>>), Error> {
+    if says.names_program() {
+        return Ok((Facts::read(body, form)?, None));
+    }
+    Facts::read_with_messages(body, form)
 }
 
 fn outgoing(form: Form, body: Bytes, (headers, request_id): (&HeaderMap, &str)) -> Outgoing {

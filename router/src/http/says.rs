@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::anthropic;
+use crate::conversations::said::Messages;
 use crate::echoes::Echoes;
 use crate::http::facts::{Facts, Form};
 use crate::identity::BodySays;
@@ -49,8 +50,8 @@ impl<'a> ChatSays<'a> {
         })
     }
 
-    /// The text of its messages.
-    pub fn messages(&self) -> Option<&str> {
-        self.facts.messages(&self.chat)
+    /// Its messages.
+    pub fn messages(&self) -> Option<Messages<'_>> {
+        Messages::read(self.facts.messages(&self.chat)?)
     }
 }

@@ -195,6 +195,31 @@ fn known_clients_tell_their_sessions_and_are_not_refused_for_how() {
 }
 
 #[test]
+fn headers_that_name_a_program_are_known_before_the_body() {
+    let (header, _) = everything();
+    let nothing = HeaderSays::default();
+    let traced = |trace| HeaderSays {
+        trace: Some(trace),
+        ..nothing
+    };
+    let client = HeaderSays {
+        client: header.client,
+        ..nothing
+    };
+    for (header, is_named) in [
+        (header, true),
+        (client, true),
+        (traced(TRACE), true),
+        (traced("00-0-1-01"), false),
+        (nothing, false),
+    ] {
+        assert_eq!(header.names_program(), is_named, "{header:?}");
+        let identity = identify(&header, &BodySays::default(), fresh()).unwrap();
+        assert_eq!(identity.is_alone(), !is_named, "{header:?}");
+    }
+}
+
+#[test]
 fn only_a_trace_is_a_program() {
     assert!(program_of_trace(TRACE).is_some());
     for other in [

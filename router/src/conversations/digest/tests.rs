@@ -16,10 +16,14 @@ fn system(text: &str) -> Value {
     json!({"role": "system", "content": text})
 }
 
+fn digested(digests: &Digests, messages: &str) -> Option<Conversation> {
+    digests.read(&Messages::read(messages)?)
+}
+
 /// The digests of several conversations, under one key.
 fn read<const N: usize>(conversations: [&[Value]; N]) -> [Option<Conversation>; N] {
     let digests = Digests::default();
-    conversations.map(|messages| digests.read(&Value::from(messages).to_string()))
+    conversations.map(|messages| digested(&digests, &Value::from(messages).to_string()))
 }
 
 /// Whether the second goes on from the first.
@@ -180,7 +184,7 @@ fn what_no_engine_takes_is_no_conversation() {
         r#"[{"content":"a"}]"#,
         r#"[{"role":"user","content":[1]}]"#,
     ] {
-        assert_eq!(digests.read(messages), None, "{messages}");
+        assert_eq!(digested(&digests, messages), None, "{messages}");
     }
 }
 
@@ -190,9 +194,9 @@ fn what_is_read_is_bounded_while_it_is_read() {
     for (count, is_read) in [(MESSAGES_MAX, true), (MESSAGES_MAX + 1, false)] {
         let parts = vec!["{}"; count].join(",");
         let one = format!(r#"[{{"role":"user","content":[{parts}]}}]"#);
-        assert_eq!(digests.read(&one).is_some(), is_read, "{count} parts");
+        assert_eq!(digested(&digests, &one).is_some(), is_read, "{count} parts");
         let messages = vec![r#"{"role":"user"}"#; count].join(",");
-        let all = digests.read(&format!("[{messages}]"));
+        let all = digested(&digests, &format!("[{messages}]"));
         assert_eq!(all.is_some(), is_read, "{count} messages");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::conversations::digest::Digests;
+use crate::conversations::said::Messages;
 
 fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).expect("a name")
@@ -36,7 +37,8 @@ impl Bench {
             .map(|(role, text)| json!({"role": role, "content": text}));
         let messages: Vec<Value> = messages.collect();
         let text = Value::from(messages).to_string();
-        self.digests.read(&text).expect("it is a conversation")
+        let messages = Messages::read(&text).expect("they are messages");
+        self.digests.read(&messages).expect("it is a conversation")
     }
 
     fn answered(&mut self, whose: &str, texts: &[&str], call: &str) {
