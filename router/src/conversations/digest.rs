@@ -92,7 +92,7 @@ struct Chain {
 }
 
 impl Digests {
-    /// Nothing of messages that are all the system's, or of one that no engine takes: a beginning that many share makes no
+    /// Nothing of messages that are all the system's, or of a list with content that no engine takes: a beginning that many share makes no
     /// conversation.
     pub fn read(&self, messages: &Messages<'_>) -> Option<Conversation> {
         let messages = messages.all();

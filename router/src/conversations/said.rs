@@ -45,7 +45,7 @@ impl<'a> Messages<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// The list's own text, in the one that it was read from. Between its brackets and what is known of its first and its last
+    /// The list's own text, in `body`, which it was read from. Between its brackets and what is known of its first and its last
     /// message stand braces and blanks only.
     pub(crate) fn text<'b>(&self, body: &'b str) -> Option<&'b str> {
         let (first, last) = (self.all().first()?, self.all().last()?);
@@ -63,6 +63,7 @@ impl<'a> Messages<'a> {
 
 /// Where a text stands in the bytes that it is a part of: the difference of their addresses.
 pub(crate) fn place(text: &str, body: &[u8]) -> Range<usize> {
+    debug_assert!(body.as_ptr_range().contains(&text.as_ptr()) || text.is_empty());
     let start = text.as_ptr().addr() - body.as_ptr().addr();
     start..start + text.len()
 }

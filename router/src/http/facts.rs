@@ -116,8 +116,8 @@ impl Facts {
         Self::of(written, (body, text), form)
     }
 
-    /// Reads a body, and in the same go a chat's messages. Where those are none as engines take them only their text is read:
-    /// it says best what is wrong.
+    /// Reads a body, and in the same go a chat's messages. Where that does not come off they are read one after the other: that
+    /// says best what is wrong.
     pub(super) fn read_with_messages(
         body: &[u8],
         form: Form,
@@ -132,7 +132,9 @@ impl Facts {
             let facts = Self::of(written, (body, Some(text)), form)?;
             return Ok((facts, Some(messages)));
         }
-        Ok((Self::read(body, form)?, None))
+        let facts = Self::read(body, form)?;
+        let messages = facts.messages(body).filter(|_| form.is_chat());
+        Ok((facts, messages.and_then(Messages::read)))
     }
 
     fn of<M>(
