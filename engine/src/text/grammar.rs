@@ -20,6 +20,9 @@ use crate::text::tool_calls::format::ToolCallFormat;
 /// and a tenth of it without.
 const BYTES_MAX: usize = 1 << 20;
 
+/// Of a reason; the library quotes forms.
+const REASON_CHARS_MAX: usize = 300;
+
 /// A mark that no text can hold: what follows it is a special token's name.
 const SPECIAL: u8 = TokTrie::SPECIAL_TOKEN_MARKER;
 
@@ -75,9 +78,9 @@ pub enum GrammarError {
     /// The form is wrong, or asks for too much.
     #[error("{0}")]
     Form(String),
-    /// It is too long to be looked at.
-    #[error("it has {0} bytes as a grammar; at most {BYTES_MAX} are taken")]
-    TooLong(usize),
+    /// It, or a pattern in it, is too long to be looked at: how long it is, and may be.
+    #[error("it has {0} bytes; at most {1} are taken")]
+    TooLong(usize, usize),
     /// A number of a schema that no text can be held to: what it is, and which.
     #[error("{0}: it is out of range, or has too many digits, for texts to be held to it")]
     Number(String),
@@ -161,7 +164,7 @@ impl Grammars {
         let text = lark::of(form, &self.tokenizer)?;
         match text.len() {
             0..=BYTES_MAX => Ok(TopLevelGrammar::from_lark(text)),
-            bytes => Err(GrammarError::TooLong(bytes)),
+            bytes => Err(GrammarError::TooLong(bytes, BYTES_MAX)),
         }
     }
 }
@@ -229,6 +232,8 @@ fn limits() -> ParserLimits {
 fn one_line(error: &str) -> String {
     let line = error.lines().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("no reason was given").trim();
+    let end = line.char_indices().nth(REASON_CHARS_MAX);
+    let line = end.map_or(line, |(end, _)| &line[..end]);
     match line.strip_prefix("panic: ") {
         Some(reason) => format!("it could not be looked at: {reason}"),
         None => line.to_owned(),
@@ -239,12 +244,14 @@ fn one_line(error: &str) -> String {
 pub mod compiler;
 /// A form in Lark's notation.
 mod lark;
-/// Objects that have only what their schema names.
-mod closed;
-/// Numbers that a grammar can count in.
-mod numbers;
 /// Grammars that clients wrote.
 mod own;
+/// Schemas that cost too much.
+mod cost;
+/// Numbers that a grammar can count in.
+mod numbers;
+/// Objects that have only what their schema names.
+mod closed;
 
 #[cfg(test)]
 mod tests;

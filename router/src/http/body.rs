@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::header;
+use axum::http::{Version, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ const DISCARDED_TIME_MAX: Duration = Duration::from_secs(10);
 /// A request's body before anything of it is read.
 pub(super) struct Unread {
     body: Body,
-    /// Whether its client sends it only once it is asked to, as reading does.
+    /// Whether its client may hold it back until it is asked for, as reading does.
     is_held_back: bool,
 }
 
@@ -30,7 +30,8 @@ impl<S: Send + Sync> FromRequest<S> for Unread {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
-        let expects = request.headers().get(header::EXPECT);
+        let knows = request.version() >= Version::HTTP_11;
+        let expects = request.headers().get(header::EXPECT).filter(|_| knows);
         Ok(Self {
             is_held_back: expects
                 .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue")),

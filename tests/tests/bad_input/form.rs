@@ -142,9 +142,11 @@ fn form() -> impl Strategy<Value = Form> {
     ]
 }
 
-/// Whether a reason is one line, and none that only a debug build has: what runs over here is a wrong number there.
+/// Whether a reason is one line, and no panic of the library's but the one that comes while it cuts a text for its message. What
+/// runs over in a debug build is a wrong number in another.
 fn is_told(reason: &str) -> bool {
-    !reason.contains('\n') && !reason.contains("overflow")
+    let is_panic = reason.contains("could not be looked at") && !reason.contains("char boundary");
+    !reason.contains('\n') && !is_panic
 }
 
 proptest! {

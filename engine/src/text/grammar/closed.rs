@@ -43,7 +43,7 @@ pub(super) fn close(schema: &mut Value) {
 
 /// Whether definitions may be parts of objects: where schemas are put together with `allOf`, or stand beside a reference, or
 /// where alternatives stand beside properties.
-fn composes(schema: &Value) -> bool {
+pub(super) fn composes(schema: &Value) -> bool {
     match schema {
         Value::Array(schemas) => schemas.iter().any(composes),
         Value::Object(fields) => {

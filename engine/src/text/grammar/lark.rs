@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use llguidance::{JsonCompileOptions, regex_to_lark};
 use serde_json::Value;
 
-use super::{Calls, Form, GrammarError, Shape, closed, numbers, own};
+use super::cost::PATTERN_BYTES_MAX;
+use super::{Calls, Form, GrammarError, Shape, closed, cost, numbers, own};
 use crate::text::reasoning::{ReasoningFormat, Stage};
 use crate::text::tokenizer::Tokenizer;
 use crate::text::tool_calls::format::{Body, Part, ToolCallFormat};
@@ -231,6 +232,9 @@ fn text(shape: &Shape) -> Result<String, GrammarError> {
         Shape::Regex(pattern) if pattern.is_empty() => {
             return Err(GrammarError::Form("the pattern is empty".to_owned()));
         }
+        Shape::Regex(pattern) if pattern.len() > PATTERN_BYTES_MAX => {
+            return Err(GrammarError::TooLong(pattern.len(), PATTERN_BYTES_MAX));
+        }
         Shape::Regex(pattern) => format!("/{}/", regex_to_lark(pattern, "")),
         Shape::Choice(texts) => {
             let texts = texts
@@ -255,6 +259,7 @@ fn spaced() -> JsonCompileOptions {
 
 /// Says how the schema's texts are written, whatever it says about that itself, closes its objects and fits its numbers.
 fn with(options: JsonCompileOptions, mut schema: Value) -> Result<Value, GrammarError> {
+    cost::check(&schema)?;
     closed::close(&mut schema);
     numbers::fit(&mut schema)?;
     if schema.is_object() {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::GrammarError;
+use super::{GrammarError, closed};
 
 /// Largest bound that is still one in `i64`: the last `f64` before 2^63.
 const BOUND_MAX: i64 = i64::MAX - 1023;
@@ -18,6 +18,8 @@ const PLACES_MAX: u32 = 8;
 const LOWER: [&str; 2] = ["minimum", "exclusiveMinimum"];
 /// Bounds of the kind "at most".
 const UPPER: [&str; 2] = ["maximum", "exclusiveMaximum"];
+/// What puts schemas together, or lets a text follow several, beside what [`closed`] knows.
+const TOGETHER: [&str; 5] = ["anyOf", "oneOf", "not", "if", "dependentSchemas"];
 /// Whose values are texts' own.
 const VALUES: [&str; 2] = ["const", "enum"];
 /// Whose values are no schemas, whatever they look like, and no texts' own either.
@@ -35,23 +37,36 @@ const BY_NAME: [&str; 5] = [
 /// has the narrower form has the wider. Recursion goes as deep as the schema does.
 ///
 /// # Errors
-/// When nothing can be counted within a bound, the steps are too large, or have too many places, to be told apart, or a value is
+/// When a reference is to no schema, nothing can be counted within a bound, the steps are too large, or have too many places, to be told apart, or a value is
 /// a number that would not be written as it is.
 pub(super) fn fit(schema: &mut Value) -> Result<(), GrammarError> {
     let mut steps = Vec::new();
     fit_all(schema, &mut steps)?;
-    // Steps of alternatives, and of parts that are put together, are followed at once: as if all were one.
+    if !closed::composes(schema) && !puts_together(schema) {
+        return Ok(());
+    }
+    // They are followed at once then: as if all were one.
     let places = steps.iter().map(|step: &Step| step.places).max();
     let mut together = 1;
     for step in &steps {
         let units = step.digits * 10_u64.pow(places.unwrap_or(0) - step.places);
         together = lcm(together, units);
         if together > REMAINDERS_MAX {
-            let text = format!("multipleOf: {}", step.number);
+            let text = format!("multipleOf: {}, together with the others", step.number);
             return Err(GrammarError::Number(text));
         }
     }
     Ok(())
+}
+
+fn puts_together(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| TOGETHER.contains(&name.as_str()) || puts_together(value)),
+        Value::Array(schemas) => schemas.iter().any(puts_together),
+        _ => false,
+    }
 }
 
 /// What numbers are multiples of.
@@ -83,15 +98,35 @@ fn fit_all(schema: &mut Value, steps: &mut Vec<Step>) -> Result<(), GrammarError
             } else if UPPER.contains(&name) {
                 narrow(value, number, 1).ok_or_else(|| refused(number))?;
             }
-        } else if BY_NAME.contains(&name) {
-            let schemas = value.as_object_mut().into_iter();
-            let mut schemas = schemas.flat_map(|fields| fields.values_mut());
+        } else if let (true, Value::Object(schemas)) = (BY_NAME.contains(&name), &mut *value) {
+            let mut schemas = schemas.values_mut();
             schemas.try_for_each(|one| fit_all(one, steps))?;
+        } else if let ("$ref", Value::String(path)) = (name, &mut *value) {
+            is_to_a_schema(path)?;
         } else if !REMARKS.contains(&name) {
             fit_all(value, steps)?;
         }
     }
     Ok(())
+}
+
+/// Refuses references to values that only look like schemas: nothing here looks at them.
+fn is_to_a_schema(path: &str) -> Result<(), GrammarError> {
+    let mut steps = path.split('/').skip(1).peekable();
+    // A definition may have any name.
+    if steps
+        .next_if(|step| *step == "$defs" || *step == "definitions")
+        .is_some()
+    {
+        steps.next();
+    }
+    let is_value = |step: &str| VALUES.contains(&step) || REMARKS.contains(&step);
+    match steps.any(is_value) {
+        true => Err(GrammarError::Form(format!(
+            "$ref: {path}: it is to no schema"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Refuses numbers that may be written as others, since the library reads them as `f64`: those that have neighbours there

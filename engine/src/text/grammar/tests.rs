@@ -322,6 +322,10 @@ fn a_form_that_cannot_be_is_refused_in_one_line() {
     assert_eq!(error, Some(GrammarError::Endless));
 }
 
+fn prime(step: u32) -> Value {
+    json!({"type": "integer", "multipleOf": step})
+}
+
 #[test]
 fn numbers_are_held_to_as_far_as_they_can_be_counted() {
     let (min, max) = (i64::MIN, i64::MAX);
@@ -342,6 +346,14 @@ fn numbers_are_held_to_as_far_as_they_can_be_counted() {
     check(&json_form(steps), &["24", "-0.75"], &["0.2"]);
     let largest = json!({"type": "integer", "multipleOf": 65_535});
     check(&json_form(largest), &["131070"], &["131071"]);
+    // Steps that never meet.
+    let fields = json!({"price": {"type": "number", "multipleOf": 0.01}, "units": prime(40_009)});
+    let apart = json!({"type": "object", "properties": fields, "required": ["price", "units"]});
+    check(
+        &json_form(apart),
+        &[r#"{"price": 0.75, "units": 80018}"#],
+        &[r#"{"price": 0.755, "#],
+    );
     // What looks like a step and is none.
     let fields = json!({"multipleOf": {"const": {"multipleOf": 70_000}}});
     let named = json!({"type": "object", "properties": fields, "required": ["multipleOf"]});
@@ -354,7 +366,6 @@ fn numbers_are_held_to_as_far_as_they_can_be_counted() {
 
 #[test]
 fn numbers_that_cannot_be_counted_are_refused() {
-    let prime = |step: u32| json!({"type": "integer", "multipleOf": step});
     for (schema, expected) in [
         (prime(65_536), "multipleOf: 65536"),
         (json!({"multipleOf": 0}), "multipleOf: 0"),
@@ -363,6 +374,10 @@ fn numbers_that_cannot_be_counted_are_refused() {
         (
             json!({"anyOf": [prime(9973), {"items": prime(9967)}]}),
             "multipleOf: 9967",
+        ),
+        (
+            json!({"allOf": [{"properties": {"x": prime(9973)}}, {"properties": {"x": prime(9967)}}]}),
+            "together",
         ),
         (json!({"type": "integer", "minimum": 1e19}), "minimum"),
         (json!({"exclusiveMaximum": -1e19}), "exclusiveMaximum"),
@@ -400,9 +415,69 @@ fn a_grammar_of_ones_own_costs_bounded_work() {
             "start: \"x\" | %lark { start: a\na: %json {\"multipleOf\": 1000000007} }",
             "multipleOf",
         ),
+        (&"<".repeat(60_000), ""),
+        (&format!("start: \"{}", "\\\"".repeat(20_000)), ""),
+        (&"\n".repeat(70_000), "at most 65536"),
+        (
+            &format!("start: /{}/", "a?b?".repeat(3_000)),
+            "at most 8192",
+        ),
     ] {
         let error = demo().compiler.grammars.compile(&own(text)).err();
         let error = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(expected), "{expected}: {error}");
     }
+}
+
+#[test]
+fn a_schema_costs_bounded_work() {
+    let long = "a".repeat(20_000);
+    let many: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
+    let inner =
+        json!({"anyOf": (0..100).map(|number| json!({"minLength": number})).collect::<Vec<_>>()});
+    let nested: Vec<_> = (0..100).map(|_| inner.clone()).collect();
+    let step = prime(1_000_000_007);
+    for (schema, expected) in [
+        (json!({"const": long, "enum": many}), "alternatives"),
+        // Not too many, and told in short.
+        (
+            json!({"const": "a".repeat(5000), "enum": ["b"]}),
+            "Regex is empty",
+        ),
+        (json!({"const": long, "anyOf": nested}), "alternatives"),
+        (
+            json!({"allOf": [{"const": long}, {"enum": many}]}),
+            "alternatives",
+        ),
+        (
+            json!({"allOf": [{"$ref": "#/$defs/a"}, {"const": long}], "$defs": {"a": {"enum": many}}}),
+            "alternatives",
+        ),
+        (
+            json!({"type": "string", "pattern": "a?b?".repeat(3_000)}),
+            "pattern",
+        ),
+        (json!({"patternProperties": {long.clone(): {}}}), "pattern"),
+        (json!({"properties": {long.clone(): {}}}), "name"),
+        (
+            json!({"$ref": "#/examples/0", "examples": [step]}),
+            "#/examples/0",
+        ),
+        (
+            json!({"$ref": "#/$defs/a/default", "$defs": {"a": {"default": step}}}),
+            "#/$defs/a/default",
+        ),
+        (
+            json!({"$ref": "#/properties/0", "properties": [step]}),
+            "multipleOf",
+        ),
+    ] {
+        let error = demo().compiler.grammars.compile(&json_form(schema)).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    // Large, and nothing is copied.
+    let named =
+        json!({"$ref": "#/$defs/default", "$defs": {"default": {"type": "string", "enum": many}}});
+    check(&json_form(named), &["\"9999\""], &["\"x\""]);
 }
